@@ -1,0 +1,3 @@
+module github.com/vkbert/vkbert
+
+go 1.24
