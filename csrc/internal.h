@@ -1,0 +1,166 @@
+/*
+ * internal.h: what the files of the core share. Nothing here is public. Every symbol that is not static starts with vkb_, because all cgo
+ * packages of a program share one name space.
+ *
+ * The seam: device.c, weights.c and program.c hold what is common (arguments checked, references counted, memory planned) and call a
+ * `vkb_backend`. There are three: cpu_ref.c (the yardstick), cpu_*.c (the CPU) and vk_*.c (Vulkan).
+ */
+#ifndef VKB_INTERNAL_H
+#define VKB_INTERNAL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../include/vkbert.h"
+
+#if defined(__GNUC__)
+#define VKB_PRINTF(text, first) __attribute__((format(printf, text, first)))
+#else
+#define VKB_PRINTF(text, first)
+#endif
+
+#define VKB_MAX_HEAD 256u /* greatest head size of ATTENTION */
+
+/* ---- error.c ---- */
+
+/* Fills `error` (may be NULL) and returns `status`, so that `return vkb_fail(…)` is the whole of an error path. */
+vkb_status vkb_fail(vkb_error *error, vkb_status status, const char *format, ...) VKB_PRINTF(3, 4);
+/* As vkb_fail, and records the VkResult. */
+vkb_status vkb_fail_vk(vkb_error *error, vkb_status status, int32_t vk_result, const char *format, ...) VKB_PRINTF(4, 5);
+void vkb_log(const vkb_device *device, vkb_log_level level, const char *format, ...) VKB_PRINTF(3, 4);
+
+/* ---- size.c: all size arithmetic; overflow is an error, never a wrap ---- */
+
+bool vkb_mul(uint64_t a, uint64_t b, uint64_t *product);
+bool vkb_add(uint64_t a, uint64_t b, uint64_t *sum);
+static inline uint64_t vkb_align_up(uint64_t n, uint64_t alignment) { return (n + alignment - 1) / alignment * alignment; }
+
+/* ---- half.c: dtypes ---- */
+
+uint32_t vkb_dtype_size(uint32_t dtype); /* bytes an element, 0 for an unknown dtype */
+float vkb_f16_to_f32(uint16_t h);
+uint16_t vkb_f32_to_f16(float f); /* round to nearest even; overflow gives infinity */
+static inline float vkb_bf16_to_f32(uint16_t h) {
+    union {
+        uint32_t u;
+        float f;
+    } bits = {(uint32_t)h << 16};
+    return bits.f;
+}
+/* data: `count` elements of `dtype`, any alignment */
+void vkb_to_f32(uint32_t dtype, const void *data, uint64_t count, float *out);
+/* A test of the bits: a compiler told that there are no NaNs may drop x != x. */
+static inline bool vkb_is_finite(float f) {
+    union {
+        float f;
+        uint32_t u;
+    } bits = {f};
+    return (bits.u & 0x7f800000u) != 0x7f800000u;
+}
+
+/* ---- os.c: the little of an operating system that the core needs ---- */
+
+typedef struct vkb_mutex vkb_mutex; /* not recursive */
+vkb_mutex *vkb_mutex_create(void);  /* NULL when out of memory */
+void vkb_mutex_destroy(vkb_mutex *mutex);
+void vkb_mutex_lock(vkb_mutex *mutex);
+void vkb_mutex_unlock(vkb_mutex *mutex);
+double vkb_seconds(void);             /* a monotonic clock */
+uint32_t vkb_cpu_count(void);         /* CPUs that this process may use: affinity mask and cgroup quota, at least 1 */
+uint64_t vkb_host_memory_bytes(void); /* 0 = not known */
+
+/* ---- the seam ---- */
+
+typedef struct vkb_backend vkb_backend;
+
+struct vkb_device {
+    const vkb_backend *backend;
+    vkb_device_info info;
+    vkb_log_fn log;
+    void *log_user;
+    atomic_uint references; /* the caller's, and one for each vkb_weights */
+};
+
+struct vkb_weights {
+    vkb_device *device;
+    vkb_tensor *tensors;
+    uint32_t count;
+    bool sealed;
+    uint64_t bytes; /* set by backend->weights_init */
+    uint64_t non_finite;
+    atomic_uint references; /* the caller's, and one for each vkb_program */
+};
+
+typedef struct vkb_slot { /* where a value lies in the activation arena; values whose lives do not overlap share room */
+    uint64_t offset;      /* bytes, a multiple of backend->arena_align */
+    uint64_t bytes;       /* rows · stride · 4 */
+    uint32_t rows;        /* max_tokens or max_sequences, rounded up to backend->row_tile */
+    uint32_t stride;      /* floats from row to row: width rounded up to backend->column_align */
+} vkb_slot;
+
+struct vkb_program {
+    vkb_weights *weights;
+    vkb_value *values;
+    vkb_slot *slots; /* [value_count] */
+    vkb_op *ops;
+    uint32_t *outputs;
+    uint32_t value_count, op_count, output_count;
+    uint32_t max_tokens, max_sequences;
+    uint32_t vocabulary, positions, types; /* least row counts of the tables that EMBED reads; types = UINT32_MAX without a type table */
+    uint64_t arena_bytes;
+    uint64_t host_bytes; /* set by backend->program_init */
+    vkb_mutex *mutex;    /* one run at a time */
+    int32_t *positions_default; /* [max_tokens]: filled when a batch brings none */
+    int32_t *zeros;             /* [max_tokens] */
+};
+
+/*
+ * A backend's device, weights and program are structs that begin with the common one; the sizes say how much to allocate (zeroed). An _init
+ * that fails must leave what _free can release; _free is called once for each _init, failed or not. All arguments have been checked.
+ */
+struct vkb_backend {
+    uint64_t arena_align;  /* bytes */
+    uint32_t row_tile;     /* rows of a value are rounded up to this; rows past the batch may hold anything, also NaN */
+    uint32_t column_align; /* floats; columns past the width must be written as zeros, so that kernels may read them */
+    size_t weights_size;
+    size_t program_size;
+    void (*device_free)(vkb_device *device); /* frees the struct too */
+    vkb_status (*weights_init)(vkb_weights *weights, vkb_error *error);
+    /* x: `count` f32 elements for places first … of the tensor's logical row-major [rows, cols]; already rounded to the stored dtype */
+    vkb_status (*weights_put)(vkb_weights *weights, uint32_t tensor, uint64_t first, const float *x, uint64_t count, vkb_error *error);
+    vkb_status (*weights_seal)(vkb_weights *weights, vkb_error *error);
+    void (*weights_free)(vkb_weights *weights);
+    vkb_status (*program_init)(vkb_program *program, vkb_error *error);
+    /* batch: complete (type_ids, positions set; pool_start may be NULL) and checked. outputs: NULL for none. op_seconds: NULL unless profiling. */
+    vkb_status (*program_run)(vkb_program *program, const vkb_batch *batch, const vkb_output *outputs, double *op_seconds, vkb_error *error);
+    void (*program_free)(vkb_program *program);
+};
+
+/* device.c: fills the common part; `device` comes zeroed from the backend's open. */
+void vkb_device_setup(vkb_device *device, const vkb_backend *backend, const vkb_device_options *options);
+void vkb_device_release(vkb_device *device);
+void vkb_weights_release(vkb_weights *weights);
+
+/* cpu_ref.c and cpu_device.c */
+void vkb_ref_info(vkb_device_info *info);
+vkb_status vkb_ref_open(const vkb_device_options *options, vkb_device **device, vkb_error *error);
+void vkb_cpu_info(vkb_device_info *info);
+vkb_status vkb_cpu_open(const vkb_device_options *options, vkb_device **device, vkb_error *error);
+
+/* vk_instance.c: the loader is opened at the first call and stays open. `infos` rows are zeroed but for struct_size. A machine without Vulkan
+   gives one row of kind VKB_DEVICE_NONE; this fails only for want of memory. */
+vkb_status vkb_vk_devices(vkb_device_info *infos, uint32_t capacity, uint32_t *count, vkb_error *error);
+/* index: that of "vulkan:index" */
+vkb_status vkb_vk_open(uint32_t index, const vkb_device_options *options, vkb_device **device, vkb_error *error);
+
+/* plan.c: slots of all values from their lives, and arena_bytes. */
+vkb_status vkb_plan(vkb_program *program, vkb_error *error);
+
+/* check.c: everything a program or a batch can have wrong, before anything is allocated or run. */
+const char *vkb_op_name(uint32_t kind);
+vkb_status vkb_check_program(const vkb_weights *weights, const vkb_program_desc *desc, vkb_error *error);
+vkb_status vkb_check_batch(const vkb_program *program, const vkb_batch *batch, vkb_error *error);
+
+#endif /* VKB_INTERNAL_H */

@@ -1,0 +1,106 @@
+#include <stdlib.h>
+
+#include "internal.h"
+
+#if defined(_WIN32)
+
+#include <windows.h>
+
+struct vkb_mutex {
+    SRWLOCK lock;
+};
+
+vkb_mutex *vkb_mutex_create(void) { return calloc(1, sizeof(vkb_mutex)); } /* SRWLOCK_INIT is all zeros */
+void vkb_mutex_destroy(vkb_mutex *mutex) { free(mutex); }
+void vkb_mutex_lock(vkb_mutex *mutex) { AcquireSRWLockExclusive(&mutex->lock); }
+void vkb_mutex_unlock(vkb_mutex *mutex) { ReleaseSRWLockExclusive(&mutex->lock); }
+
+double vkb_seconds(void) {
+    LARGE_INTEGER now, frequency;
+    QueryPerformanceCounter(&now);
+    QueryPerformanceFrequency(&frequency);
+    return (double)now.QuadPart / (double)frequency.QuadPart;
+}
+
+uint32_t vkb_cpu_count(void) {
+    DWORD n = GetActiveProcessorCount(ALL_PROCESSOR_GROUPS);
+    return n ? (uint32_t)n : 1;
+}
+
+uint64_t vkb_host_memory_bytes(void) {
+    MEMORYSTATUSEX status = {.dwLength = sizeof status};
+    return GlobalMemoryStatusEx(&status) ? status.ullTotalPhys : 0;
+}
+
+#else
+
+#include <pthread.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+struct vkb_mutex {
+    pthread_mutex_t lock;
+};
+
+vkb_mutex *vkb_mutex_create(void) {
+    vkb_mutex *mutex = malloc(sizeof *mutex);
+    if (mutex && pthread_mutex_init(&mutex->lock, NULL)) {
+        free(mutex);
+        return NULL;
+    }
+    return mutex;
+}
+
+void vkb_mutex_destroy(vkb_mutex *mutex) {
+    if (!mutex) return;
+    pthread_mutex_destroy(&mutex->lock);
+    free(mutex);
+}
+
+void vkb_mutex_lock(vkb_mutex *mutex) { pthread_mutex_lock(&mutex->lock); }
+void vkb_mutex_unlock(vkb_mutex *mutex) { pthread_mutex_unlock(&mutex->lock); }
+
+double vkb_seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* The CPUs that the cgroup's quota pays for, rounded up; 0 where there is no quota. */
+static uint32_t cgroup_cpus(void) {
+    long quota = -1, period = 0;
+    FILE *file = fopen("/sys/fs/cgroup/cpu.max", "r"); /* version 2: "max 100000" or "200000 100000" */
+    if (file) {
+        if (fscanf(file, "%ld %ld", &quota, &period) != 2) quota = -1;
+        fclose(file);
+    } else if ((file = fopen("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "r"))) {
+        if (fscanf(file, "%ld", &quota) != 1) quota = -1;
+        fclose(file);
+        if ((file = fopen("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "r"))) {
+            if (fscanf(file, "%ld", &period) != 1) period = 0;
+            fclose(file);
+        }
+    }
+    return quota > 0 && period > 0 ? (uint32_t)((quota + period - 1) / period) : 0;
+}
+
+uint32_t vkb_cpu_count(void) {
+    long count = sysconf(_SC_NPROCESSORS_ONLN);
+#if defined(__linux__)
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) count = CPU_COUNT(&set);
+#endif
+    uint32_t n = count > 0 ? (uint32_t)count : 1, paid = cgroup_cpus();
+    return paid && paid < n ? paid : n;
+}
+
+uint64_t vkb_host_memory_bytes(void) {
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
+}
+
+#endif

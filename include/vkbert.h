@@ -1,0 +1,301 @@
+/*
+ * vkbert.h: the public C API of vkbert's compute core.
+ *
+ * The core runs *programs*: short lists of transformer operations over packed batches of tokens. It knows devices, weights and numbers; it
+ * knows no file format, no model name and no text. Numbers in, numbers out.
+ *
+ *   vkb_device_open  ->  vkb_weights_create, _put (many times), _seal  ->  vkb_program_create  ->  vkb_program_run (many times)
+ *
+ * Errors.   Every call that can fail returns a vkb_status and, when `error` is not NULL, fills it; on VKB_OK it is left alone. A call that
+ *           fails has no effect but that, and leaves every object usable, unless its comment says otherwise. Nothing here prints, exits or
+ *           aborts.
+ * Objects.  Opaque, made by _open/_create, released by _close/_destroy, for which NULL is legal. Weights hold a reference to their device and
+ *           programs to both, so that objects may be released in any order.
+ * Threads.  Any thread may call anything at any time, except that an object must not be released while another thread is using it and that
+ *           one vkb_weights is filled by one thread at a time. Runs of one program are done one after another.
+ * Structs.  A struct that starts with `struct_size` is filled in by the caller with sizeof of what it was compiled with.
+ * Shapes.   Written [rows, columns], row-major. T is the number of tokens in a batch, B the number of sequences. Every value is f32.
+ */
+#ifndef VKBERT_H
+#define VKBERT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define VKB_VERSION_MAJOR 0
+#define VKB_VERSION_MINOR 1
+#define VKB_VERSION_PATCH 0
+
+#if defined(VKB_STATIC)
+#define VKB_API
+#elif defined(_WIN32)
+#if defined(VKB_BUILD)
+#define VKB_API __declspec(dllexport)
+#else
+#define VKB_API __declspec(dllimport)
+#endif
+#else
+#define VKB_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define VKB_NONE UINT32_MAX /* "no tensor", "no value" */
+
+typedef enum vkb_status {
+    VKB_OK = 0,
+    VKB_ERROR_INVALID_ARGUMENT = 1,     /* the call is wrong: a shape, an index, a null pointer, an id out of range */
+    VKB_ERROR_OUT_OF_HOST_MEMORY = 2,   /* malloc failed, or a size overflows */
+    VKB_ERROR_OUT_OF_DEVICE_MEMORY = 3, /* the message has the sizes */
+    VKB_ERROR_NO_DEVICE = 4,            /* no loader, no such device, or none that can be used; the message says why */
+    VKB_ERROR_UNSUPPORTED = 5,          /* the device or this version cannot do it */
+    VKB_ERROR_DEVICE_LOST = 6,          /* the device must be closed; everything made on it is lost */
+    VKB_ERROR_VULKAN = 7,               /* any other failed Vulkan call; vk_result holds its code */
+    VKB_ERROR_NOT_FINITE = 8            /* the run was done, but an output holds NaN or infinity; the message names the first row */
+} vkb_status;
+
+typedef struct vkb_error {
+    int32_t status;    /* vkb_status */
+    int32_t vk_result; /* VkResult of the call that failed, else 0 */
+    char message[256]; /* one line, NUL-terminated, no trailing newline */
+} vkb_error;
+
+typedef enum vkb_log_level { VKB_LOG_DEBUG = 0, VKB_LOG_INFO = 1, VKB_LOG_WARNING = 2 } vkb_log_level;
+
+/* Called with one line of text, from any thread, and never while a run is on the device. Must not call into this library. */
+typedef void (*vkb_log_fn)(void *user, vkb_log_level level, const char *message);
+
+/* ---- Devices ------------------------------------------------------------------------------------------------------------------------ */
+
+typedef enum vkb_device_kind {
+    VKB_DEVICE_DISCRETE = 0,   /* Vulkan, a GPU with its own memory */
+    VKB_DEVICE_INTEGRATED = 1, /* Vulkan, a GPU that shares the host's memory */
+    VKB_DEVICE_VIRTUAL = 2,    /* Vulkan, a virtualised GPU */
+    VKB_DEVICE_SOFTWARE = 3,   /* Vulkan on the CPU (lavapipe, SwiftShader): for tests, never chosen by "auto" */
+    VKB_DEVICE_CPU = 4,        /* the CPU backend */
+    VKB_DEVICE_REFERENCE = 5,  /* cpu_ref: scalar, one thread, f64 accumulation; the yardstick, never chosen by "auto" */
+    VKB_DEVICE_NONE = 6        /* no device: a row that says why Vulkan could not be used at all */
+} vkb_device_kind;
+
+enum { /* bits of vkb_device_info.features */
+       VKB_FEATURE_F16_STORAGE = 1 << 0,
+       VKB_FEATURE_F16_ARITHMETIC = 1 << 1,
+       VKB_FEATURE_I8_STORAGE = 1 << 2,
+       VKB_FEATURE_I8_DOT = 1 << 3,        /* integer dot product */
+       VKB_FEATURE_COOPMAT = 1 << 4,       /* VK_KHR_cooperative_matrix */
+       VKB_FEATURE_COOPMAT2 = 1 << 5,      /* VK_NV_cooperative_matrix2 */
+       VKB_FEATURE_COMPUTE_QUEUE = 1 << 6, /* a queue family for compute alone */
+       VKB_FEATURE_HOST_VISIBLE = 1 << 7,  /* device-local memory that the host writes straight to */
+       VKB_FEATURE_TIMESTAMPS = 1 << 8
+};
+
+typedef struct vkb_device_info {
+    uint32_t struct_size;
+    uint32_t kind;     /* vkb_device_kind */
+    uint32_t usable;   /* 1: vkb_device_open takes it. 0: `reason` says why not */
+    uint32_t features; /* VKB_FEATURE_* */
+    uint32_t api_version;          /* of Vulkan, as VK_MAKE_API_VERSION packs it; 0 for the CPU */
+    uint32_t vendor_id, device_id; /* PCI */
+    uint32_t threads;              /* CPU backend: worker threads; else 0 */
+    uint32_t subgroup_size, subgroup_min, subgroup_max; /* default, least, greatest; 0 for the CPU */
+    uint32_t workgroup_invocations; /* limit */
+    uint32_t shared_bytes;          /* limit of a workgroup's shared memory */
+    uint32_t processors;            /* GPU: compute units as far as the driver tells; 0 = not known */
+    uint64_t buffer_range;     /* limit of one storage buffer binding, bytes */
+    uint64_t memory_bytes;     /* of the device (the host's memory for the CPU) */
+    uint64_t memory_available; /* of those, free for this process as far as the driver tells; 0 = not known */
+    uint8_t uuid[16];          /* of device and driver; zeros for the CPU */
+    char selector[32];         /* what vkb_device_options.selector takes: "vulkan:0", "cpu", "reference" */
+    char name[256];
+    char driver[256]; /* driver name and version */
+    char reason[256]; /* why it is not usable; empty where it is */
+} vkb_device_info;
+
+/*
+ * Reports every device there is, the refused ones too: Vulkan's in the loader's order, then "cpu" and "reference". A machine without a Vulkan
+ * loader has one row of kind VKB_DEVICE_NONE that says so. Writes up to `capacity` rows (struct_size of each is set by the call) and the number
+ * that there are to *count; `infos` may be NULL if capacity is 0.
+ */
+VKB_API vkb_status vkb_devices(vkb_device_info *infos, uint32_t capacity, uint32_t *count, vkb_error *error);
+
+typedef struct vkb_device vkb_device;
+
+typedef struct vkb_device_options {
+    uint32_t struct_size;
+    uint32_t threads;      /* CPU backend: worker threads, 0 = as many as this process may use */
+    const char *selector;  /* NULL or "auto": discrete, integrated or virtual GPU, else the CPU. "vulkan": the best Vulkan device that is not
+                              software. "vulkan:N" or "vulkan:part of a name" (software too), "cpu", "reference" */
+    const char *cache_dir; /* an existing folder for the pipeline cache; NULL = keep it in memory only. A damaged or foreign file is ignored */
+    vkb_log_fn log;        /* may be NULL; used until the last object on this device is released */
+    void *log_user;
+} vkb_device_options;
+
+VKB_API vkb_status vkb_device_open(const vkb_device_options *options, vkb_device **device, vkb_error *error);
+VKB_API void vkb_device_close(vkb_device *device);
+VKB_API void vkb_device_get_info(const vkb_device *device, vkb_device_info *info); /* caller sets info->struct_size */
+
+/* ---- Weights ------------------------------------------------------------------------------------------------------------------------ */
+
+typedef enum vkb_dtype { VKB_F32 = 0, VKB_F16 = 1, VKB_BF16 = 2 } vkb_dtype;
+
+typedef enum vkb_layout {
+    VKB_LAYOUT_VECTOR = 0, /* [1, cols]: a bias or a norm's weights; always stored as f32 */
+    VKB_LAYOUT_TABLE = 1,  /* [rows, cols]: looked up by row (EMBED) */
+    VKB_LAYOUT_LINEAR = 2  /* [rows = outputs, cols = inputs]: multiplied (LINEAR), laid out for the kernels */
+} vkb_layout;
+
+typedef struct vkb_tensor {
+    uint32_t rows, cols; /* ≥ 1 */
+    uint32_t layout;     /* vkb_layout */
+    uint32_t dtype;      /* how TABLE and LINEAR are stored: VKB_F32 or VKB_F16. Arithmetic is f32 either way */
+} vkb_tensor;
+
+typedef struct vkb_weights vkb_weights;
+
+typedef struct vkb_weights_info {
+    uint32_t struct_size;
+    uint32_t reserved;
+    uint64_t bytes;      /* taken on the device, padding included */
+    uint64_t non_finite; /* elements that are NaN or infinite (after rounding to the stored dtype) */
+} vkb_weights_info;
+
+/* Allocates room for the tensors, which are from then on named by their place in the array. All elements are zero until put. */
+VKB_API vkb_status vkb_weights_create(vkb_device *device, const vkb_tensor *tensors, uint32_t count, vkb_weights **weights, vkb_error *error);
+/* Copies `count` elements of dtype `source` into a tensor, starting at element `first` of its [rows, cols]; converts and lays them out. The
+   memory at `data` needs no alignment and is free for other use on return. Before vkb_weights_seal only. */
+VKB_API vkb_status vkb_weights_put(vkb_weights *weights, uint32_t tensor, vkb_dtype source, uint64_t first, const void *data, uint64_t count,
+                                   vkb_error *error);
+/* Ends the filling: waits for copies under way. `info` may be NULL; else the caller sets its struct_size. */
+VKB_API vkb_status vkb_weights_seal(vkb_weights *weights, vkb_weights_info *info, vkb_error *error);
+VKB_API void vkb_weights_destroy(vkb_weights *weights);
+
+/* ---- Programs ----------------------------------------------------------------------------------------------------------------------- */
+
+typedef enum vkb_scope { VKB_PER_TOKEN = 0, VKB_PER_SEQUENCE = 1 } vkb_scope;
+
+typedef struct vkb_value { /* an intermediate result: [T, width] or [B, width] */
+    uint32_t scope;        /* vkb_scope */
+    uint32_t width;
+} vkb_value;
+
+typedef enum vkb_op_kind {
+    VKB_OP_EMBED = 0,     /* scale·word[id] + position[pos] + type[type_id], then norm             -> [T, H] */
+    VKB_OP_LINEAR = 1,    /* activation(x·Wᵀ + bias) + residual, then norm        [rows, in]       -> [rows, out] */
+    VKB_OP_ATTENTION = 2, /* softmax(scale·q·kᵀ)·v within each sequence           [T, 3H] = q|k|v  -> [T, H] */
+    VKB_OP_NORM = 3,      /* norm(x + residual)                                   [rows, H]        -> [rows, H] */
+    VKB_OP_POOL = 4,      /* one mode over each sequence's rows from pool_start   [T, H]           -> [B, column … column + H) */
+    VKB_OP_NORMALIZE = 5  /* x / max(‖x‖₂, 1e-12)                                 [rows, H]        -> [rows, H] */
+} vkb_op_kind;
+
+typedef enum vkb_activation {
+    VKB_ACT_NONE = 0,
+    VKB_ACT_GELU = 1,      /* x·Φ(x), by erf: what Hugging Face calls "gelu" */
+    VKB_ACT_GELU_TANH = 2, /* its tanh approximation: "gelu_new", "gelu_pytorch_tanh" */
+    VKB_ACT_RELU = 3,
+    VKB_ACT_SILU = 4,
+    VKB_ACT_TANH = 5,
+    VKB_ACT_SIGMOID = 6
+} vkb_activation;
+
+typedef enum vkb_norm {
+    VKB_NORM_NONE = 0,
+    VKB_NORM_LAYER = 1 /* LayerNorm: (x − mean)/√(variance + eps)·weight + bias */
+} vkb_norm;
+
+typedef enum vkb_pool { /* over rows i of a sequence, from its pool_start to its end; no rows give zeros */
+    VKB_POOL_CLS = 0,           /* the sequence's first row, whatever pool_start says */
+    VKB_POOL_MAX = 1,
+    VKB_POOL_MEAN = 2,
+    VKB_POOL_MEAN_SQRT_LEN = 3, /* sum / √rows */
+    VKB_POOL_WEIGHTED_MEAN = 4, /* row i of the sequence weighs i + 1 */
+    VKB_POOL_LAST = 5           /* the sequence's last row */
+} vkb_pool;
+
+/* One step of a program. Fields that a kind does not use must be 0 (tensors and values: VKB_NONE). */
+typedef struct vkb_op {
+    uint32_t kind;           /* vkb_op_kind */
+    uint32_t input;          /* value; not for EMBED */
+    uint32_t output;         /* value; written by this op alone (POOL: these columns by this op alone) */
+    uint32_t residual;       /* value of the output's shape or VKB_NONE: LINEAR, NORM */
+    uint32_t weight;         /* EMBED: word TABLE [vocabulary, H]. LINEAR: LINEAR [out, in] */
+    uint32_t bias;           /* LINEAR: VECTOR [out] or VKB_NONE */
+    uint32_t position_table; /* EMBED: TABLE [positions, H] or VKB_NONE */
+    uint32_t type_table;     /* EMBED: TABLE [types, H] or VKB_NONE */
+    uint32_t norm;           /* vkb_norm: EMBED, LINEAR (VKB_NORM_NONE for none), NORM */
+    uint32_t norm_weight;    /* VECTOR [width of output] or VKB_NONE (all ones) */
+    uint32_t norm_bias;      /* VECTOR [width of output] or VKB_NONE (all zeros) */
+    float norm_eps;          /* > 0 */
+    uint32_t activation;     /* vkb_activation: LINEAR */
+    uint32_t heads;          /* ATTENTION: divides H; head size ≤ 256 */
+    float scale;             /* EMBED: of the word row. ATTENTION: of q·k */
+    uint32_t pool;           /* vkb_pool: POOL */
+    uint32_t column;         /* POOL: first column written */
+} vkb_op;
+
+typedef struct vkb_program vkb_program;
+
+typedef struct vkb_program_desc {
+    uint32_t struct_size;
+    uint32_t value_count;
+    const vkb_value *values;
+    const vkb_op *ops; /* done in order; a value is written before it is read */
+    uint32_t op_count;
+    uint32_t output_count;
+    const uint32_t *outputs; /* values to hand out */
+    uint32_t max_tokens;     /* limits of one batch, ≥ 1: memory for the intermediate results is taken once, for these */
+    uint32_t max_sequences;  /* ≤ max_tokens */
+} vkb_program_desc;
+
+typedef struct vkb_program_info {
+    uint32_t struct_size;
+    uint32_t reserved;
+    uint64_t arena_bytes; /* device memory for intermediate results */
+    uint64_t host_bytes;  /* host memory for inputs and outputs */
+} vkb_program_info;
+
+/* Checks the program, takes its memory, makes its kernels. The arrays of `desc` are free for other use on return. */
+VKB_API vkb_status vkb_program_create(vkb_weights *weights, const vkb_program_desc *desc, vkb_program **program, vkb_error *error);
+VKB_API void vkb_program_destroy(vkb_program *program);
+VKB_API void vkb_program_get_info(const vkb_program *program, vkb_program_info *info); /* caller sets info->struct_size */
+
+typedef struct vkb_batch { /* sequences packed end to end, no padding */
+    uint32_t struct_size;
+    uint32_t tokens;            /* T, 1 … max_tokens */
+    uint32_t sequences;         /* B, 1 … max_sequences */
+    uint32_t reserved;
+    const int32_t *ids;         /* [T], each < the word table's rows */
+    const int32_t *type_ids;    /* [T] or NULL: zeros */
+    const int32_t *positions;   /* [T] or NULL: 0, 1, 2, … within each sequence */
+    const uint32_t *cu_seqlens; /* [B + 1]: 0 = first < second < … < last = T; sequence b is rows cu_seqlens[b] … cu_seqlens[b + 1] − 1 */
+    const uint32_t *pool_start; /* [B] or NULL: rows of a sequence that POOL leaves out at its start */
+} vkb_batch;
+
+typedef struct vkb_output {
+    float *data;       /* [T, width] or [B, width], rows without gaps; NULL: not wanted */
+    uint64_t capacity; /* room at data, in floats */
+} vkb_output;
+
+/* Runs one batch and waits for it. outputs[i] belongs to desc.outputs[i]. Inputs are checked before the device sees them. On failure the
+   contents of the outputs are unspecified. */
+VKB_API vkb_status vkb_program_run(vkb_program *program, const vkb_batch *batch, const vkb_output *outputs, vkb_error *error);
+/* As vkb_program_run without outputs, and writes the time of each op to op_seconds [op_count]; slower than a plain run. */
+VKB_API vkb_status vkb_program_profile(vkb_program *program, const vkb_batch *batch, double *op_seconds, vkb_error *error);
+
+/* ---- Version ------------------------------------------------------------------------------------------------------------------------ */
+
+/* A number made of the sizes of all structs above, as the library was compiled; differs from VKB_ABI where the two do not fit together. */
+VKB_API uint64_t vkb_abi(void);
+VKB_API const char *vkb_version(void); /* "0.1.0" */
+
+#define VKB_ABI_STEP(h, type) (((h) ^ (uint64_t)sizeof(type)) * UINT64_C(1099511628211)) /* FNV-1a */
+#define VKB_ABI_1 VKB_ABI_STEP(VKB_ABI_STEP(UINT64_C(14695981039346656037), vkb_error), vkb_device_info)
+#define VKB_ABI_2 VKB_ABI_STEP(VKB_ABI_STEP(VKB_ABI_STEP(VKB_ABI_1, vkb_device_options), vkb_tensor), vkb_weights_info)
+#define VKB_ABI_3 VKB_ABI_STEP(VKB_ABI_STEP(VKB_ABI_STEP(VKB_ABI_2, vkb_value), vkb_op), vkb_program_desc)
+#define VKB_ABI VKB_ABI_STEP(VKB_ABI_STEP(VKB_ABI_STEP(VKB_ABI_3, vkb_program_info), vkb_batch), vkb_output)
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* VKBERT_H */
