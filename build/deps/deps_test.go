@@ -151,7 +151,7 @@ func TestLibraryFromRelease(t *testing.T) {
 		"cargo too old":    {"cargo 1.65.0", "linux/amd64", 200, good, ""},
 		"unknown platform": {"", "plan9/386", 200, good, "no cargo on PATH, and upstream publishes no library for plan9/386: install Rust 1.75"},
 		"not found":        {"", "linux/amd64", 404, nil, "404 Not Found): install Rust 1.75"},
-		"not a gzip":       {"", "linux/amd64", 200, []byte("<html>"), "gzip: "},
+		"not a gzip":       {"", "linux/amd64", 200, []byte("<html>not here</html>"), "gzip: "},
 		"cut":              {"", "linux/amd64", 200, good[:len(good)-9], "unexpected EOF"},
 		"no library in it": {"", "linux/amd64", 200, tarGz(t, map[string]string{"README": "x"}), "holds no libtokenizers.a"},
 		"not a library":    {"", "linux/amd64", 200, tarGz(t, map[string]string{archiveName: "<html></html>"}), "not a static library"},

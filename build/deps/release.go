@@ -84,7 +84,8 @@ func unpackLibrary(r io.Reader, dst string) error {
 		header, err := tr.Next()
 		switch {
 		case errors.Is(err, io.EOF) && found:
-			return nil
+			_, err := io.Copy(io.Discard, gz) // up to the checksum, which lies behind the tar's own end
+			return err
 		case errors.Is(err, io.EOF):
 			return fmt.Errorf("holds no %s", archiveName)
 		case err != nil:
