@@ -1,0 +1,9 @@
+// Package shaders holds the GLSL source of the compute shaders. Embedding it keeps it in a vendor folder.
+package shaders
+
+import "embed"
+
+// Sources holds the shaders, <op>_<variant>.comp, and what they share, *.glsl.
+//
+//go:embed *
+var Sources embed.FS
