@@ -22,6 +22,7 @@ from sentence_transformers import SentenceTransformer
 PACKAGES = ("torch", "transformers", "tokenizers", "sentence-transformers", "safetensors", "numpy")
 
 transformers.utils.logging.disable_progress_bar()
+transformers.utils.logging.set_verbosity_error()
 torch.set_num_threads(1)
 torch.use_deterministic_algorithms(True)
 torch.set_float32_matmul_precision("highest")
@@ -103,11 +104,12 @@ def same(want, got, tolerance: float, where: str = "golden") -> float:
     return 0.0
 
 
-def finish(golden: dict, path: Path, check: bool) -> None:
-    """Writes the file, or with check compares it with the one that is there."""
+def finish(golden: dict, path: Path, check: bool, tolerance: float) -> None:
+    """Writes the file, or with check compares it with the one that is there; another machine may differ by tolerance."""
     if check:
-        worst = same(golden, json.loads(path.read_text(encoding="ascii")), tolerance=1e-6)
+        worst = same(golden, json.loads(path.read_text(encoding="ascii")), tolerance)
         print(f"{path}: same, vectors within {worst:.2g}")
         return
     write(golden, path)
-    print(f"{path}: {len(golden['texts'])} texts, {sum(map(len, golden['ids']))} tokens, {path.stat().st_size} bytes, noise {golden['noise']}")
+    tokens = sum(map(len, golden["ids"]))
+    print(f"{path}: {len(golden['texts'])} texts, {tokens} tokens, {path.stat().st_size} bytes, noise {golden['noise']}")
