@@ -125,8 +125,13 @@ func TestLibraryPrefersWhatIsThere(t *testing.T) {
 			got, err := b.library(context.Background())
 			require.NoError(t, err)
 			assert.Equal(t, filepath.Join(b.dir, c.want), got)
+			got, err = b.existing(context.Background())
+			require.NoError(t, err)
+			assert.Equal(t, filepath.Join(b.dir, c.want), got)
 		})
 	}
+	_, err := (&builder{dir: "/none"}).existing(context.Background())
+	assert.EqualError(t, err, "libtokenizers.a is not in /none: run this without -n")
 }
 
 // fakeTool puts a program on PATH that prints one line.

@@ -98,6 +98,16 @@ func (b *builder) library(ctx context.Context) (string, error) {
 	return target, b.install(target, make)
 }
 
+// existing returns the folder that holds libtokenizers.a, or an error where none was made yet.
+func (b *builder) existing(context.Context) (string, error) {
+	for _, from := range []string{"cargo", "release"} {
+		if dir := filepath.Join(b.dir, from); exists(filepath.Join(dir, archiveName)) {
+			return dir, nil
+		}
+	}
+	return "", fmt.Errorf("%s is not in %s: run this without -n", archiveName, b.dir)
+}
+
 // install runs make on a path in a scratch folder and moves what it made to target/libtokenizers.a in one step.
 // The caller holds the lock, so a scratch folder that is there already was left by a run that was killed.
 func (b *builder) install(target string, make func(dst string) error) error {

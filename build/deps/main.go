@@ -20,7 +20,7 @@ import (
 	"strings"
 )
 
-const usage = `usage: deps [-sh]
+const usage = `usage: deps [-sh] [-n]
 
 Makes libtokenizers.a, once a version, and prints the CGO_LDFLAGS that link it:
 
@@ -41,6 +41,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.SetOutput(stderr)
 	flags.Usage = func() { fmt.Fprint(stderr, usage); flags.PrintDefaults() }
 	sh := flags.Bool("sh", false, "print a shell command to eval instead of the bare value")
+	dry := flags.Bool("n", false, "make nothing: fail where the library is missing")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
 	} else if err != nil {
@@ -57,7 +58,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "deps:", err)
 		return 1
 	}
-	dir, err := b.library(ctx)
+	find := b.library
+	if *dry {
+		find = b.existing
+	}
+	dir, err := find(ctx)
 	if err != nil {
 		fmt.Fprintln(stderr, "deps:", err)
 		return 1

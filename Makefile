@@ -1,0 +1,51 @@
+# Every target does its own set-up: on Debian and Ubuntu it installs missing packages when it may (root, or sudo without a
+# password), elsewhere it names them. What is built lies in build/out, what is downloaded in build/cache and the user's cache.
+.DEFAULT_GOAL := help
+.PHONY: help all build test race asan fuzz shaders shaders-check bench lint fmt demo clean
+
+FUZZTIME ?= 30s
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
+
+all: build test lint ## build, test and lint
+
+build: ## vkbert and vkbert-bench in build/out
+	@build/build.sh
+
+test: build ## all tests: Go and C, the real model, software Vulkan under the validation layers
+	@build/test.sh
+
+race: build ## the Go tests under the race detector
+	@build/race.sh
+
+asan: build ## the C tests under the address and undefined-behaviour sanitizers
+	@build/ctest.sh asan
+
+fuzz: build ## each fuzz target for FUZZTIME (30s)
+	@build/fuzz.sh $(FUZZTIME)
+
+shaders: ## write csrc/spirv from csrc/shaders
+	@build/glslang.sh >/dev/null
+	@go run ./build/spirv
+
+shaders-check: ## compare csrc/spirv with what csrc/shaders gives
+	@build/glslang.sh >/dev/null
+	@go run ./build/spirv -check
+
+bench: build ## kernels, whole models and Go benchmarks on this machine
+	@build/bench.sh
+
+lint: build ## gofmt, go vet, golangci-lint, clang-format, shell syntax
+	@build/lint.sh
+
+fmt: ## format the Go and C files
+	@build/setup.sh lint
+	@gofmt -w $$(git ls-files '*.go')
+	@clang-format-14 -i $$(git ls-files '*.c' '*.h' ':!csrc/spirv')
+
+demo: build ## embed a few sentences with all-MiniLM-L6-v2, rank them, verify the vectors
+	@build/demo.sh
+
+clean: ## remove build/out
+	rm -rf build/out

@@ -1,0 +1,11 @@
+#!/bin/sh
+# usage: build/fuzz.sh TIME       each fuzz target for so long
+. "$(dirname "$0")/common.sh"
+build/setup.sh test
+test_env
+for package in $(go list ./...); do
+	for target in $(go test -list '^Fuzz' "$package" | grep '^Fuzz' || true); do
+		say "$package $target"
+		go test -run '^$' -fuzz "^$target\$" -fuzztime "$1" "$package"
+	done
+done
