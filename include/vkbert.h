@@ -205,12 +205,12 @@ typedef enum vkb_norm {
 } vkb_norm;
 
 typedef enum vkb_pool { /* over rows i of a sequence, from its pool_start to its end; no rows give zeros */
-    VKB_POOL_CLS = 0,           /* the sequence's first row, whatever pool_start says */
+    VKB_POOL_CLS = 0,           /* the first of them */
     VKB_POOL_MAX = 1,
     VKB_POOL_MEAN = 2,
     VKB_POOL_MEAN_SQRT_LEN = 3, /* sum / √rows */
     VKB_POOL_WEIGHTED_MEAN = 4, /* row i of the sequence weighs i + 1 */
-    VKB_POOL_LAST = 5           /* the sequence's last row */
+    VKB_POOL_LAST = 5           /* the last of them */
 } vkb_pool;
 
 /* One step of a program. Fields that a kind does not use must be 0 (tensors and values: VKB_NONE). */
