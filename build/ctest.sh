@@ -1,0 +1,60 @@
+#!/bin/sh
+# usage: build/ctest.sh bench|test|asan
+#   bench   builds vkbert-bench into build/out
+#   test    builds and runs the C tests, under the Khronos validation layers
+#   asan    the same with the address and undefined-behaviour sanitizers instead of the layers
+. "$(dirname "$0")/common.sh"
+
+jobs=$(getconf _NPROCESSORS_ONLN)
+strict= # warnings are errors in CI, not for a compiler that nobody has seen yet
+[ "${CI:-}" != true ] || strict='-DCMAKE_COMPILE_WARNING_AS_ERROR=ON'
+
+# configure_and_build DIR OPTION…
+configure_and_build() {
+	dir=$1
+	shift
+	cmake -S . -B "$dir" --log-level=WARNING -DVKBERT_BENCH=ON $strict "$@"
+	cmake --build "$dir" --parallel "$jobs" -- -s
+}
+
+# on_lavapipe makes Vulkan show Mesa's software driver only, unless VK_DRIVER_FILES says otherwise.
+on_lavapipe() {
+	VK_DRIVER_FILES=${VK_DRIVER_FILES:-$(lavapipe_json)}
+	[ -n "$VK_DRIVER_FILES" ] || fail "Mesa's software Vulkan driver is missing: build/setup.sh test"
+	export VK_DRIVER_FILES VK_ICD_FILENAMES="$VK_DRIVER_FILES"
+}
+
+# check_canary MISTAKE STATUS: see validation/canary.c.
+check_canary() {
+	got=0
+	(ulimit -c 0 && exec $out/canary "$1") >$out/canary.log 2>&1 || got=$?
+	[ $got = "$2" ] || { cat $out/canary.log >&2 && fail "the validation layer: canary $1 ended with $got, want $2"; }
+}
+
+case ${1:-} in
+bench)
+	configure_and_build $out/cmake -DCMAKE_BUILD_TYPE=Release
+	cp "$(find $out/cmake -name vkbert-bench -type f)" $out/
+	;;
+test)
+	build/setup.sh build test
+	on_lavapipe
+	configure_and_build $out/cmake -DCMAKE_BUILD_TYPE=Release -DVKBERT_TESTS=ON
+	export VK_INSTANCE_LAYERS=VK_LAYER_KHRONOS_validation VK_LAYER_SETTINGS_PATH="$root/build/validation/vk_layer_settings.txt"
+	${CC:-cc} -std=c11 -o $out/canary build/validation/canary.c -lvulkan
+	check_canary none 0
+	check_canary usage 133 # 128 + SIGTRAP
+	check_canary sync 133
+	ctest --test-dir $out/cmake --output-on-failure --no-tests=error -j "$jobs"
+	;;
+asan)
+	build/setup.sh build test
+	on_lavapipe
+	configure_and_build $out/cmake-asan -DCMAKE_BUILD_TYPE=Debug -DVKBERT_TESTS=ON -DVKBERT_SANITIZE=address,undefined
+	export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1:"${ASAN_OPTIONS:-}"
+	export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1:"${UBSAN_OPTIONS:-}"
+	export LSAN_OPTIONS=suppressions="$root/build/validation/lsan.supp":print_suppressions=0:"${LSAN_OPTIONS:-}"
+	ctest --test-dir $out/cmake-asan --output-on-failure --no-tests=error -j "$jobs"
+	;;
+*) fail 'want bench, test or asan' ;;
+esac

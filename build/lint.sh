@@ -1,0 +1,46 @@
+#!/bin/sh
+# Formatting and static analysis. Every check runs, whatever an earlier one found; one that cannot run here is named.
+. "$(dirname "$0")/common.sh"
+
+golangci=github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.11.4
+failed=
+
+# check NAME COMMAND…: the command passes if it succeeds.
+check() {
+	name=$1
+	shift
+	say "$name"
+	"$@" || failed="$failed${failed:+, }$name"
+}
+
+# A checkout without git (an archive) is listed by find.
+files() { git ls-files "$@" 2>/dev/null || find . -path './build/[oc]*' -prune -o -type f \( $(printf -- "-name %s -o " "$@") -false \) -print; }
+
+gofmt_check() {
+	unformatted=$(files '*.go' | xargs gofmt -l)
+	[ -z "$unformatted" ] || { printf 'not formatted, make fmt does it: %s\n' "$unformatted" >&2 && return 1; }
+}
+
+shell_syntax() {
+	for script in build/*.sh .ci/run; do sh -n "$script" || return 1; done
+}
+
+clang_format() {
+	files '*.c' '*.h' | grep -v '^\(\./\)\?csrc/spirv/' | xargs clang-format-14 --dry-run -Werror
+}
+
+link_env
+check gofmt gofmt_check
+check 'go vet' go vet ./...
+check 'shell syntax' shell_syntax
+if tool=$(GOBIN=$root/$cache/bin go install $golangci 2>&1); then
+	check golangci-lint $cache/bin/golangci-lint run ./...
+else
+	left_out golangci-lint "$golangci could not be built: $(echo "$tool" | tail -n 1)"
+fi
+if reason=$(build/setup.sh lint 2>&1); then
+	check clang-format clang_format
+else
+	left_out clang-format "$(echo "$reason" | tail -n 1)"
+fi
+[ -z "$failed" ] || fail "failed: $failed"
