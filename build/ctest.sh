@@ -14,7 +14,7 @@ configure_and_build() {
 	dir=$1
 	shift
 	cmake -S . -B "$dir" --log-level=WARNING -DVKBERT_BENCH=ON $strict "$@"
-	cmake --build "$dir" --parallel "$jobs" -- -s
+	cmake --build "$dir" --parallel "$jobs"
 }
 
 # on_lavapipe makes Vulkan show Mesa's software driver only, unless VK_DRIVER_FILES says otherwise.

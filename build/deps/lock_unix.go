@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"syscall"
 )
@@ -17,14 +18,13 @@ func lockFile(path string, waiting func()) (unlock func(), err error) {
 	how := syscall.LOCK_EX | syscall.LOCK_NB
 	for {
 		err = syscall.Flock(int(f.Fd()), how)
-		switch err {
-		case nil:
+		switch {
+		case err == nil:
 			return func() { f.Close() }, nil
-		case syscall.EWOULDBLOCK:
+		case errors.Is(err, syscall.EWOULDBLOCK):
 			waiting()
 			how = syscall.LOCK_EX
-		case syscall.EINTR:
-		default:
+		case !errors.Is(err, syscall.EINTR):
 			f.Close()
 			return nil, &os.PathError{Op: "lock", Path: path, Err: err}
 		}

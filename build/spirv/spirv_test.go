@@ -26,7 +26,7 @@ func TestShaderModules(t *testing.T) {
 		}, ""},
 		"no name":       {"linear.comp", "//! variant\n", nil, "a variant has no name"},
 		"not a define":  {"linear.comp", "//! variant f32 -o x\n", nil, `got "-o", want -DNAME`},
-		"misspelt":      {"linear.comp", "//! varaint f32\n", nil, `is not "//! variant NAME`},
+		"misspelt":      {"linear.comp", "//! varant f32\n", nil, `is not "//! variant NAME`},
 		"no variant":    {"linear.comp", "#version 450\n", nil, `got module name "linear"`},
 		"upper case":    {"linear_F32.comp", "#version 450\n", nil, `got module name "linear_F32"`},
 		"bad character": {"linear.comp", "//! variant f-32\n", nil, `got module name "linear_f-32"`},
