@@ -1,0 +1,248 @@
+package bert
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+	"sync"
+
+	"github.com/vkbert/vkbert/cgo"
+	"github.com/vkbert/vkbert/loader"
+)
+
+// Options of [Open]; the zero value is a good default.
+type Options struct {
+	Device         string // as vkb_device_options.selector: "", "auto", "cpu", "vulkan", "vulkan:N", "vulkan:NAME", "reference"
+	DType          string // "", "auto", "f32", "f16": how weights are stored on the device
+	MaxBatchTokens int    // tokens of one batch; 0 = by device
+	Threads        int    // CPU backend; 0 = as many as the process may use
+	CacheDir       string // existing folder for the pipeline cache; "" = none
+	Log            func(level cgo.LogLevel, message string)
+	Pooling        []cgo.Pool // instead of the model's own; nil = as the model says
+}
+
+// Info is what is known of an open encoder.
+type Info struct {
+	Architecture   string
+	Dimensions     int // of a vector
+	Hidden         int
+	Layers, Heads  int
+	Vocabulary     int
+	MaxTokens      int // of a sequence, by the position table
+	MaxBatchTokens int
+	DType          string   // of the weights on the device
+	Unused         []string // tensors of the files that the program does not read
+	Device         cgo.DeviceInfo
+	WeightBytes    uint64 // on the device
+	NonFinite      uint64 // weights that are NaN or infinite
+	Program        cgo.ProgramInfo
+}
+
+// Encoder is a model on a device. Safe for any number of goroutines.
+type Encoder struct {
+	info    Info
+	device  *cgo.Device
+	weights *cgo.Weights
+	program *cgo.Program
+	queue   *queue
+	close   func()
+}
+
+// Open builds the program of a model directory, loads its weights onto the device and compiles the kernels. The model's files may be closed afterwards.
+func Open(ctx context.Context, m *loader.Model, o Options) (*Encoder, error) {
+	arch, err := findArchitecture(m.Config)
+	if err != nil {
+		return nil, err
+	}
+	stored, err := newFiles(m.Weights, arch.prefixes, arch.probe)
+	if err != nil {
+		return nil, err
+	}
+	finish := func(b *builder, x value) (value, error) { return addModules(b, x, m, o.Pooling) }
+	e, err := open(ctx, arch, m.Config, stored, finish, o)
+	if err != nil {
+		return nil, err
+	}
+	e.info.Unused = stored.unused()
+	return e, nil
+}
+
+// OpenRandom is Open for random weights of the shapes that a configuration asks for, followed by mean pooling and normalisation: for benchmarks.
+func OpenRandom(ctx context.Context, c *loader.Config, o Options) (*Encoder, error) {
+	arch, err := findArchitecture(c)
+	if err != nil {
+		return nil, err
+	}
+	modes := o.Pooling
+	if modes == nil {
+		modes = []cgo.Pool{cgo.PoolMean}
+	}
+	finish := func(b *builder, x value) (value, error) { return b.normalize(b.pool(x, modes)), nil }
+	return open(ctx, arch, c, &randomTensors{}, finish, o)
+}
+
+// storage says how weights are stored. The kernels there are do their arithmetic in f32, for which f16 weights save memory but no time: "auto" is f32.
+func storage(name string) (cgo.DType, error) {
+	switch name {
+	case "", "auto", "f32":
+		return cgo.F32, nil
+	case "f16":
+		return cgo.F16, nil
+	}
+	return 0, fmt.Errorf("%w: dtype %q; supported: auto, f32, f16", loader.ErrUnsupported, name)
+}
+
+func open(ctx context.Context, arch architecture, c *loader.Config, from tensors, finish func(*builder, value) (value, error), o Options) (_ *Encoder, err error) {
+	dtype, err := storage(o.DType)
+	if err != nil {
+		return nil, err
+	}
+	b := &builder{from: from, dtype: dtype}
+	enc, err := arch.build(b, c)
+	if err != nil {
+		return nil, err
+	}
+	output, err := finish(b, enc.output)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkSources(b.tensors); err != nil {
+		return nil, err
+	}
+	if err := checkLeftovers(from, arch); err != nil {
+		return nil, err
+	}
+
+	e := &Encoder{}
+	defer func() {
+		if err != nil {
+			e.release()
+		}
+	}()
+	if e.device, err = cgo.OpenDevice(cgo.Options{Selector: o.Device, Threads: o.Threads, CacheDir: o.CacheDir, Log: o.Log}); err != nil {
+		return nil, err
+	}
+	weights, weightsInfo, err := upload(ctx, e.device, b.tensors)
+	if err != nil {
+		return nil, err
+	}
+	e.weights = weights
+	maxTokens := batchTokens(o.MaxBatchTokens, e.device.Info(), b.values, enc.limit)
+	maxSequences := min(maxTokens, maxBatchSequences)
+	if e.program, err = cgo.NewProgram(weights, b.desc(output, maxTokens, maxSequences)); err != nil {
+		return nil, err
+	}
+	e.info = Info{
+		Architecture: arch.modelType, Dimensions: int(b.width(output)), Hidden: int(b.width(enc.output)), Layers: enc.layers, Heads: enc.heads,
+		Vocabulary: enc.vocab, MaxTokens: enc.limit, MaxBatchTokens: maxTokens, DType: dtypeName(dtype), Device: e.device.Info(),
+		WeightBytes: weightsInfo.Bytes, NonFinite: weightsInfo.NonFinite, Program: e.program.Info(),
+	}
+	e.queue = newQueue(e.program, e.info.Dimensions, maxTokens, maxSequences)
+	e.close = sync.OnceFunc(func() {
+		e.queue.close()
+		e.release()
+	})
+	return e, nil
+}
+
+func dtypeName(d cgo.DType) string {
+	if d == cgo.F16 {
+		return "f16"
+	}
+	return "f32"
+}
+
+// checkLeftovers refuses a file that holds more inside a layer than the architecture reads: it is another architecture under this one's name.
+func checkLeftovers(from tensors, arch architecture) error {
+	stored, ok := from.(*files)
+	if !ok {
+		return nil
+	}
+	for _, name := range stored.unused() {
+		if rest, ok := strings.CutPrefix(name, stored.prefix); ok && strings.HasPrefix(rest, arch.layers) {
+			return fmt.Errorf("%w: tensor %q is part of a layer, but %s has no such tensor; the model is of another architecture", loader.ErrUnsupported, name, arch.modelType)
+		}
+	}
+	return nil
+}
+
+const maxBatchSequences = 4096
+
+// Default tokens of a batch, by kind of device: enough to fill it, few enough that a small call does not wait long behind a full batch.
+var defaultBatchTokens = map[cgo.DeviceKind]int{
+	cgo.Discrete: 16384, cgo.Integrated: 4096, cgo.Virtual: 8192, cgo.Software: 1024, cgo.CPU: 2048, cgo.Reference: 1024,
+}
+
+// batchTokens is how many tokens a batch may have: what was asked for, or the default, but never less than the longest sequence; the default also
+// stays within what one storage buffer of the device holds.
+func batchTokens(asked int, device cgo.DeviceInfo, values []cgo.Value, longest int) int {
+	tokens := asked
+	if asked <= 0 {
+		tokens = defaultBatchTokens[device.Kind]
+		widest := uint64(1)
+		for _, v := range values {
+			widest = max(widest, uint64(v.Width))
+		}
+		if device.BufferRange > 0 {
+			const padding = 32 // columns, and rows below
+			fits := device.BufferRange / (4 * (widest + padding))
+			tokens = int(min(uint64(tokens), max(fits, 128+1)-128))
+		}
+	}
+	return max(tokens, longest)
+}
+
+// Info says what was opened.
+func (e *Encoder) Info() Info { return e.info }
+
+// Stats says what was done so far.
+func (e *Encoder) Stats() Stats { return e.queue.snapshot() }
+
+// Embed returns a vector for each sequence, [len(seqs)][Dimensions]. It waits for the device, or for the end of ctx.
+func (e *Encoder) Embed(ctx context.Context, seqs []Sequence) ([][]float32, error) {
+	for i, s := range seqs {
+		if err := e.check(s); err != nil {
+			return nil, fmt.Errorf("text %d: %w", i, err)
+		}
+	}
+	if len(seqs) == 0 {
+		return nil, ctx.Err()
+	}
+	return e.queue.run(ctx, seqs)
+}
+
+func (e *Encoder) check(s Sequence) error {
+	switch {
+	case len(s.IDs) == 0:
+		return fmt.Errorf("%w: no tokens", ErrInput)
+	case len(s.IDs) > e.info.MaxTokens:
+		return fmt.Errorf("%w: %d tokens, want at most %d", ErrInput, len(s.IDs), e.info.MaxTokens)
+	case s.TypeIDs != nil && len(s.TypeIDs) != len(s.IDs):
+		return fmt.Errorf("%w: %d type ids for %d tokens", ErrInput, len(s.TypeIDs), len(s.IDs))
+	}
+	for i, id := range s.IDs {
+		if id < 0 || int(id) >= e.info.Vocabulary {
+			return fmt.Errorf("%w: token %d is id %d, want 0 to %d", ErrInput, i, id, e.info.Vocabulary-1)
+		}
+	}
+	return nil
+}
+
+// Close lets the calls under way finish and releases the device. Calls that come later fail with [loader.ErrClosed]. It may be called again.
+func (e *Encoder) Close() { e.close() }
+
+func (e *Encoder) release() {
+	e.program.Close()
+	e.weights.Close()
+	e.device.Close()
+}
+
+func finite(row []float32) bool {
+	for _, x := range row {
+		if math.Float32bits(x)&0x7f800000 == 0x7f800000 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,29 @@
+//go:build !cgo
+
+package cgo
+
+// Available says whether the C core is part of this binary.
+const Available = false
+
+// Devices, OpenDevice and the methods below are explained in core.go.
+func Devices() ([]DeviceInfo, error) { return nil, ErrNoCgo }
+
+type Device struct{}
+
+func OpenDevice(Options) (*Device, error) { return nil, ErrNoCgo }
+func (*Device) Info() DeviceInfo          { return DeviceInfo{} }
+func (*Device) Close()                    {}
+
+type Weights struct{}
+
+func NewWeights(*Device, []Tensor) (*Weights, error)  { return nil, ErrNoCgo }
+func (*Weights) Put(int, DType, uint64, []byte) error { return ErrNoCgo }
+func (*Weights) Seal() (WeightsInfo, error)           { return WeightsInfo{}, ErrNoCgo }
+func (*Weights) Close()                               {}
+
+type Program struct{}
+
+func NewProgram(*Weights, ProgramDesc) (*Program, error) { return nil, ErrNoCgo }
+func (*Program) Info() ProgramInfo                       { return ProgramInfo{} }
+func (*Program) Run(Batch, [][]float32) error            { return ErrNoCgo }
+func (*Program) Close()                                  {}

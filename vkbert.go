@@ -1,0 +1,349 @@
+// Package vkbert makes sentence embeddings inside a Go program, on whatever GPU the machine has, through Vulkan, or on its CPU: the vectors that
+// sentence-transformers makes, without Python, CUDA or a server.
+//
+//	m, err := vkbert.Open(ctx, "sentence-transformers/all-MiniLM-L6-v2")
+//	if err != nil { … }
+//	defer m.Close()
+//	v, err := m.Embed(ctx, "one text")
+//
+// A model is a sentence-transformers directory; [Open] reads what it says about prompts, pooling and lengths, and refuses by name what it cannot do.
+// The package needs cgo, and libtokenizers.a when a program is linked: see the README.
+package vkbert
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/vkbert/vkbert/bert"
+	"github.com/vkbert/vkbert/cgo"
+	"github.com/vkbert/vkbert/loader"
+)
+
+// Model is an open model. All methods are safe for any number of goroutines; what they ask for at the same time shares batches.
+type Model struct {
+	name      string
+	files     *loader.Model // nil for a random model
+	tokenizer *loader.Tokenizer
+	encoder   *bert.Encoder
+	truncate  bool
+	normalize bool
+	dims      int // of the vectors handed out
+	maxTokens int // of a text
+	prompts   map[string]prompt
+	health    []float32
+	log       *slog.Logger
+}
+
+// A prompt is put before every text. pooled is false where the model leaves it out of pooling; tokens is then how many rows are left out.
+type prompt struct {
+	text   string
+	tokens int
+}
+
+// Open opens a model: a Hugging Face id that is in the machine's cache, a model directory, or the path of its model.safetensors. Nothing is downloaded (that
+// is the command "vkbert download"). "random:minilm-l6", "random:base", "random:large" and "random:CONFIG.json" open random weights of those shapes, for
+// benchmarks of [Model.EmbedTokens].
+//
+// Open takes as long as reading the weights and compiling the kernels does; ctx ends it early.
+func Open(ctx context.Context, model string, opts ...Option) (*Model, error) {
+	o := options{truncate: true}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	if o.logger == nil {
+		o.logger = slog.New(slog.DiscardHandler)
+	}
+	if !cgo.Available {
+		return nil, ErrNoCgo
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if o.dimensions < 0 || o.batch < 0 || o.threads < 0 {
+		return nil, fmt.Errorf("%w: dimensions %d, batch tokens %d, threads %d: want 0 or more", ErrInput, o.dimensions, o.batch, o.threads)
+	}
+	m, err := open(ctx, model, o)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", model, err)
+	}
+	return m, nil
+}
+
+func open(ctx context.Context, model string, o options) (_ *Model, err error) {
+	m := &Model{name: model, truncate: o.truncate, normalize: o.normalize, log: o.logger}
+	defer func() {
+		if err != nil {
+			m.Close()
+		}
+	}()
+	settings, err := encoderOptions(o)
+	if err != nil {
+		return nil, err
+	}
+	if shape, ok := strings.CutPrefix(model, "random:"); ok {
+		config, err := bert.RandomConfig(shape)
+		if err != nil {
+			return nil, err
+		}
+		m.encoder, err = bert.OpenRandom(ctx, config, settings)
+		if err != nil {
+			return nil, err
+		}
+	} else if err := m.openFiles(ctx, model, settings); err != nil {
+		return nil, err
+	}
+	info := m.encoder.Info()
+	m.maxTokens = info.MaxTokens
+	if m.files != nil && m.files.MaxSeqLength > 0 {
+		m.maxTokens = min(m.maxTokens, m.files.MaxSeqLength)
+	}
+	if err := m.setDimensions(o.dimensions); err != nil {
+		return nil, err
+	}
+	if err := m.setPrompts(); err != nil {
+		return nil, err
+	}
+	if info.NonFinite > 0 {
+		m.log.Warn("weights are NaN or infinite; texts that reach them have no vector", "model", model, "elements", info.NonFinite)
+	}
+	m.health, err = m.probe(ctx)
+	return m, err
+}
+
+func encoderOptions(o options) (bert.Options, error) {
+	settings := bert.Options{Device: o.device, DType: o.dtype, MaxBatchTokens: o.batch, Threads: o.threads, CacheDir: cacheDir(o)}
+	settings.Log = func(level cgo.LogLevel, message string) {
+		o.logger.Log(context.Background(), []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn}[level], message)
+	}
+	var err error
+	if o.pooling != nil {
+		settings.Pooling, err = bert.Poolings(o.pooling)
+	}
+	return settings, err
+}
+
+// cacheDir is an existing folder for compiled kernels, or "".
+func cacheDir(o options) string {
+	dir := os.Getenv("VKBERT_CACHE")
+	switch {
+	case o.cacheDir != nil:
+		dir = *o.cacheDir
+	case dir == "off":
+		return ""
+	case dir == "":
+		user, err := os.UserCacheDir()
+		if err != nil {
+			o.logger.Info("kernels are not cached", "error", err)
+			return ""
+		}
+		dir = filepath.Join(user, "vkbert")
+	}
+	if dir == "" {
+		return ""
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		o.logger.Info("kernels are not cached", "error", err)
+		return ""
+	}
+	return dir
+}
+
+func (m *Model) openFiles(ctx context.Context, model string, settings bert.Options) (err error) {
+	dir, name, err := loader.Resolve(model)
+	if err != nil {
+		return err
+	}
+	m.name = name
+	if m.files, err = loader.Open(dir); err != nil {
+		return err
+	}
+	if m.tokenizer, err = loader.OpenTokenizer(m.files); err != nil {
+		return err
+	}
+	if m.encoder, err = bert.Open(ctx, m.files, settings); err != nil {
+		return err
+	}
+	return m.files.Close() // the weights are on the device
+}
+
+func (m *Model) setDimensions(asked int) error {
+	full := m.encoder.Info().Dimensions
+	m.dims = full
+	if m.files != nil && m.files.TruncateDim > 0 {
+		m.dims = min(full, m.files.TruncateDim)
+	}
+	if asked > full {
+		return fmt.Errorf("%w: %d dimensions, but the model has %d", ErrInput, asked, full)
+	}
+	if asked > 0 {
+		m.dims = asked
+	}
+	return nil
+}
+
+// setPrompts finds out how many rows each prompt takes, where the model leaves prompts out of pooling (include_prompt: false): the tokens of the prompt alone,
+// less the end token that follows them (sentence-transformers, Transformer._get_prompt_length).
+func (m *Model) setPrompts() error {
+	m.prompts = map[string]prompt{}
+	if m.files == nil {
+		return nil
+	}
+	leaveOut := false
+	for _, module := range m.files.Modules {
+		if pooling, ok := module.(loader.Pooling); ok {
+			leaveOut = !pooling.IncludePrompt
+		}
+	}
+	for name, text := range m.files.Prompts {
+		p := prompt{text: text}
+		if leaveOut && text != "" {
+			enc, err := m.tokenizer.Encode(text)
+			if err != nil {
+				return fmt.Errorf("prompt %q: %w", name, err)
+			}
+			enc = m.tokenizer.Truncate(enc, m.maxTokens)
+			p.tokens = len(enc.IDs) - enc.Suffix
+		}
+		m.prompts[name] = p
+	}
+	return nil
+}
+
+// defaultPrompt is the one that the model asks for where the caller names none.
+func (m *Model) defaultPrompt() prompt {
+	if m.files == nil {
+		return prompt{}
+	}
+	return m.prompts[m.files.DefaultPrompt]
+}
+
+// Embed returns the vector of a text, [Dimensions] long, of unit length if the model says so. The model's default prompt, if it has one, is put before it.
+// An empty text has a vector too.
+func (m *Model) Embed(ctx context.Context, text string) ([]float32, error) {
+	return first(m.embed(ctx, []string{text}, m.defaultPrompt()))
+}
+
+// EmbedBatch returns a vector for each text, in order. No texts are an error ([ErrInput]).
+func (m *Model) EmbedBatch(ctx context.Context, texts []string) ([][]float32, error) {
+	return m.embed(ctx, texts, m.defaultPrompt())
+}
+
+// EmbedQuery is Embed with the model's prompt "query"; a model without one uses no prompt, as SentenceTransformer.encode_query does.
+func (m *Model) EmbedQuery(ctx context.Context, text string) ([]float32, error) {
+	return first(m.embed(ctx, []string{text}, m.prompts["query"]))
+}
+
+// EmbedDocuments is EmbedBatch with the model's prompt "document"; a model without one uses no prompt, as SentenceTransformer.encode_document does. A prompt that a
+// model calls "passage" is used when it is asked for, with [Model.EmbedWithPrompt].
+func (m *Model) EmbedDocuments(ctx context.Context, texts []string) ([][]float32, error) {
+	return m.embed(ctx, texts, m.prompts["document"])
+}
+
+// EmbedWithPrompt is EmbedBatch with the prompt that the model has under this name.
+func (m *Model) EmbedWithPrompt(ctx context.Context, name string, texts []string) ([][]float32, error) {
+	p, ok := m.prompts[name]
+	if !ok {
+		return nil, fmt.Errorf("%w: the model has no prompt %q; it has %s", ErrInput, name, m.promptNames())
+	}
+	return m.embed(ctx, texts, p)
+}
+
+// EmbedTokens returns a vector for each list of token ids, special tokens included, for callers that tokenize themselves. Lists longer than the model's limit are an
+// error; they are not truncated.
+func (m *Model) EmbedTokens(ctx context.Context, ids [][]int32) ([][]float32, error) {
+	if len(ids) == 0 {
+		return nil, fmt.Errorf("%w: no texts", ErrInput)
+	}
+	seqs := make([]bert.Sequence, len(ids))
+	for i, s := range ids {
+		seqs[i] = bert.Sequence{IDs: s}
+	}
+	return m.run(ctx, seqs)
+}
+
+func (m *Model) embed(ctx context.Context, texts []string, p prompt) ([][]float32, error) {
+	if len(texts) == 0 {
+		return nil, fmt.Errorf("%w: no texts", ErrInput)
+	}
+	seqs, err := m.sequences(ctx, texts, p)
+	if err != nil {
+		return nil, err
+	}
+	return m.run(ctx, seqs)
+}
+
+// run embeds and does what follows the modules: cut to the dimensions, then scale to unit length if the caller asked for it.
+func (m *Model) run(ctx context.Context, seqs []bert.Sequence) ([][]float32, error) {
+	vectors, err := m.encoder.Embed(ctx, seqs)
+	if err != nil {
+		return nil, err
+	}
+	for i, v := range vectors {
+		vectors[i] = v[:m.dims:m.dims]
+		if m.normalize {
+			Normalize(vectors[i])
+		}
+	}
+	return vectors, nil
+}
+
+func first(vectors [][]float32, err error) ([]float32, error) {
+	if err != nil {
+		return nil, err
+	}
+	return vectors[0], nil
+}
+
+// ModelName is the model's Hugging Face id, or the name of its directory.
+func (m *Model) ModelName() string { return m.name }
+
+// Dimensions is the length of the vectors.
+func (m *Model) Dimensions() int { return m.dims }
+
+// Close lets the calls under way finish and releases the device. Calls that come later fail with [ErrClosed]. It may be called again.
+func (m *Model) Close() error {
+	if m.encoder != nil {
+		m.encoder.Close()
+	}
+	var err error
+	if m.tokenizer != nil {
+		err = m.tokenizer.Close()
+	}
+	if m.files != nil {
+		if e := m.files.Close(); err == nil {
+			err = e
+		}
+	}
+	return err
+}
+
+// probe embeds a fixed sequence of tokens.
+func (m *Model) probe(ctx context.Context) ([]float32, error) {
+	ids := make([]int32, min(16, m.maxTokens))
+	for i := range ids {
+		ids[i] = int32((i*37 + 1) % m.encoder.Info().Vocabulary)
+	}
+	return first(m.encoder.Embed(ctx, []bert.Sequence{{IDs: ids}}))
+}
+
+// HealthCheck makes one embedding on the device and compares it with the one made when the model was opened.
+func (m *Model) HealthCheck(ctx context.Context) error {
+	v, err := m.probe(ctx)
+	if err != nil {
+		return err
+	}
+	var worst, largest float64
+	for i := range v {
+		worst = max(worst, math.Abs(float64(v[i]-m.health[i])))
+		largest = max(largest, math.Abs(float64(m.health[i])))
+	}
+	if worst > 1e-4*largest {
+		return fmt.Errorf("vkbert: %s gives other vectors than when it was opened: off by %.2g", m.encoder.Info().Device.Name, worst)
+	}
+	return nil
+}
