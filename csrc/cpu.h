@@ -1,0 +1,131 @@
+/* cpu.h: what the files of the CPU backend share. */
+#ifndef VKB_CPU_H
+#define VKB_CPU_H
+
+#include "internal.h"
+
+/* ---- cpu_info.c ---- */
+
+void vkb_cpu_model_name(char *name, size_t size); /* "AMD EPYC 7R13 Processor"; "CPU" where the system does not tell */
+uint64_t vkb_cpu_memory_available(void);          /* bytes; 0 = not known */
+
+/* ---- cpu_pool.c: threads that sleep until there is work ---- */
+
+typedef struct vkb_cpu_pool vkb_cpu_pool;
+/* One task of many. worker: 0 … threads − 1, different for tasks that run at the same time. Must not call vkb_cpu_pool_run. */
+typedef void (*vkb_cpu_task)(void *context, uint32_t task, uint32_t worker);
+
+/* `threads` counts the calling thread too, so that 1 starts none. */
+vkb_status vkb_cpu_pool_create(uint32_t threads, vkb_cpu_pool **pool, vkb_error *error);
+void vkb_cpu_pool_destroy(vkb_cpu_pool *pool); /* when no run is under way */
+uint32_t vkb_cpu_pool_threads(const vkb_cpu_pool *pool);
+/* Does tasks 0 … count − 1 in any order, on this thread and the pool's, and returns when all are done. Any number of threads may call it at once:
+   their runs are done one after another. */
+void vkb_cpu_pool_run(vkb_cpu_pool *pool, uint32_t count, vkb_cpu_task task, void *context);
+
+/* ---- cpu_kernel_*.c: the inner loops, once for each instruction set; cpu_kernel.h is their common body ---- */
+
+enum {
+    VKB_CPU_PANEL = 16,    /* outputs that are computed side by side: the width of a weight panel */
+    VKB_CPU_MAX_TILE = 12, /* greatest tile_rows of any instruction set */
+};
+
+typedef struct vkb_cpu_finish { /* what happens to a tile of LINEAR after the product */
+    const float *bias;     /* [16] or NULL */
+    const float *residual; /* [rows, columns] or NULL */
+    size_t residual_stride;
+    uint32_t activation; /* vkb_activation */
+    uint32_t columns;    /* ≤ 16 */
+} vkb_cpu_finish;
+
+typedef struct vkb_cpu_kernels {
+    const char *name; /* of the instruction sets: "AVX2, FMA, F16C" */
+    bool (*supported)(void);
+    uint32_t tile_rows; /* most rows of one tile */
+    /* c[r][j] = Σ a[r][k]·b[k][j] for r < rows ≤ tile_rows, j < 16, k < depth. Each sum is taken in the order of k whatever `rows` is, so that a
+       row's result does not depend on its neighbours. */
+    void (*tile)(uint32_t rows, const float *a, size_t a_stride, const float *b, size_t b_stride, uint32_t depth, float *c, size_t c_stride);
+    /* y = activation(c + bias) + residual; c: [rows, 16] */
+    void (*finish)(uint32_t rows, const float *c, const vkb_cpu_finish *finish, float *y, size_t y_stride);
+    /* LayerNorm of one row, in place; weight and bias may be NULL */
+    void (*norm)(float *row, uint32_t width, const float *weight, const float *bias, float eps);
+    /* row[i] = exp(scale·row[i] − max) for i < count, zeros up to the next multiple of 16 (must be there); returns their sum */
+    float (*softmax)(float *row, uint32_t count, float scale);
+    void (*widen)(const uint16_t *halves, uint64_t count, float *floats); /* count: a multiple of 16 */
+} vkb_cpu_kernels;
+
+extern const vkb_cpu_kernels vkb_cpu_base, vkb_cpu_avx2, vkb_cpu_avx512; /* the last two on x86 only */
+
+/* ---- cpu_device.c, cpu_program.c ---- */
+
+/* Those that this machine can run, best first; NULL for i past the last. */
+const vkb_cpu_kernels *vkb_cpu_kernel_set(uint32_t i);
+/* As vkb_cpu_open, with these kernels and not the best: for tests. */
+vkb_status vkb_cpu_open_with(const vkb_cpu_kernels *kernels, const vkb_device_options *options, vkb_device **device, vkb_error *error);
+
+typedef struct vkb_cpu_device {
+    vkb_device base;
+    const vkb_cpu_kernels *kernels;
+    vkb_cpu_pool *pool;
+} vkb_cpu_device;
+
+/*
+ * How a tensor is held, f32 or f16:
+ *   VECTOR  [cols], f32, with zeros up to a multiple of 16
+ *   TABLE   [rows, cols]
+ *   LINEAR  panels: [⌈outputs / 16⌉, inputs, 16], the missing outputs of the last panel zero
+ */
+typedef struct vkb_cpu_weights {
+    vkb_weights base;
+    void *memory; /* all tensors, as allocated */
+    void **data;  /* [count], each aligned to 64 bytes */
+} vkb_cpu_weights;
+
+typedef struct vkb_cpu_chunk { /* queries begin … begin + count − 1 of a sequence, rows first … end − 1 */
+    uint32_t first, end, begin, count;
+} vkb_cpu_chunk;
+
+typedef struct vkb_cpu_program {
+    vkb_program base;
+    const vkb_cpu_kernels *kernels;
+    vkb_cpu_pool *pool;
+    void *memory;          /* arena and scratch, as allocated */
+    float *arena;          /* aligned to 64 bytes, as is scratch */
+    float *scratch;        /* [threads, scratch_floats] */
+    size_t scratch_floats; /* a multiple of 16 */
+    vkb_cpu_chunk *chunks; /* of the batch at hand, for ATTENTION; NULL in a program without */
+    uint32_t chunk_count;
+    const vkb_batch *batch;
+} vkb_cpu_program;
+
+static inline float *vkb_cpu_value(const vkb_cpu_program *p, uint32_t value) { return p->arena + p->base.slots[value].offset / sizeof(float); }
+static inline uint32_t vkb_cpu_rows(const vkb_cpu_program *p, uint32_t value) {
+    return p->base.values[value].scope == VKB_PER_TOKEN ? p->batch->tokens : p->batch->sequences;
+}
+/* VKB_NONE gives NULL */
+static inline const void *vkb_cpu_tensor(const vkb_cpu_program *p, uint32_t tensor) {
+    return tensor == VKB_NONE ? NULL : ((const vkb_cpu_weights *)p->base.weights)->data[tensor];
+}
+static inline float *vkb_cpu_scratch(const vkb_cpu_program *p, uint32_t worker) { return p->scratch + worker * p->scratch_floats; }
+
+vkb_status vkb_cpu_program_init(vkb_program *program, vkb_error *error);
+vkb_status vkb_cpu_program_run(vkb_program *program, const vkb_batch *batch, const vkb_output *outputs, double *op_seconds, vkb_error *error);
+void vkb_cpu_program_free(vkb_program *program);
+
+/* ---- cpu_linear.c, cpu_attention.c, cpu_ops.c ---- */
+
+/* What one worker needs for an op, in floats; false: overflow. */
+bool vkb_cpu_linear_scratch(const vkb_cpu_program *p, const vkb_op *op, uint64_t *floats);
+bool vkb_cpu_attention_scratch(const vkb_cpu_program *p, const vkb_op *op, uint64_t *floats);
+
+enum { VKB_CPU_QUERIES = 128 }; /* queries in a chunk: enough that copying the keys costs little beside using them */
+
+/* Each does one op of the batch at hand, and cannot fail. */
+void vkb_cpu_embed(const vkb_cpu_program *p, const vkb_op *op);
+void vkb_cpu_linear(const vkb_cpu_program *p, const vkb_op *op);
+void vkb_cpu_attention(const vkb_cpu_program *p, const vkb_op *op);
+void vkb_cpu_norm(const vkb_cpu_program *p, const vkb_op *op);
+void vkb_cpu_pooling(const vkb_cpu_program *p, const vkb_op *op);
+void vkb_cpu_normalize(const vkb_cpu_program *p, const vkb_op *op);
+
+#endif /* VKB_CPU_H */

@@ -1,0 +1,235 @@
+/*
+ * cpu_kernel.h: the inner loops of the CPU backend, written once in vector extensions that GCC and Clang share. Included by each
+ * cpu_kernel_*.c, which defines before:
+ *
+ *   TARGET         attribute of every function: its instruction sets
+ *   LANES          floats in a vector; divides VKB_CPU_PANEL
+ *   TILE_ROWS      rows of a product's tile: TILE_ROWS · 16 / LANES sums should fit the registers, with a few to spare
+ *   FMA(a, b, c)   a·b + c on vectors. (Neither compiler may fuse them by itself under -std=c11.)
+ *   WIDEN(halves)  16-bit floats at `halves` to one vector
+ *
+ * Comparisons are written so that NaN passes through: a non-finite input must show in the output.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "cpu.h"
+
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+#define INLINE TARGET static inline __attribute__((always_inline))
+
+enum { VECTORS = VKB_CPU_PANEL / LANES };
+
+typedef float vf __attribute__((vector_size(4 * LANES)));
+typedef int32_t vi __attribute__((vector_size(4 * LANES)));
+typedef uint32_t vu __attribute__((vector_size(4 * LANES)));
+typedef float vf_unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+INLINE vf splat(float x) { return x - (vf){0}; } /* and not x + 0, which is not x for −0 and so costs an addition */
+INLINE vf load(const float *p) { return *(const vf_unaligned *)p; }
+INLINE void store(float *p, vf x) { *(vf_unaligned *)p = x; }
+INLINE vf pick(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
+INLINE vf at_most(vf x, float limit) { return pick(x > splat(limit), splat(limit), x); }
+INLINE vf at_least(vf x, float limit) { return pick(x < splat(limit), splat(limit), x); }
+INLINE vf absolute(vf x) { return (vf)((vu)x & 0x7fffffffu); }
+
+INLINE float total(vf x) {
+    float part[LANES], sum = 0;
+    memcpy(part, &x, sizeof part);
+    UNROLL for (int i = 0; i < LANES; i++) sum += part[i];
+    return sum;
+}
+
+INLINE float greatest(vf x) {
+    float part[LANES];
+    memcpy(part, &x, sizeof part);
+    float most = part[0];
+    UNROLL for (int i = 1; i < LANES; i++) most = part[i] > most ? part[i] : most;
+    return most;
+}
+
+/* The first n ≤ LANES floats at p; zeros beyond. */
+INLINE vf load_part(const float *p, uint32_t n) {
+    float part[LANES] = {0};
+    memcpy(part, p, n * sizeof *p);
+    return load(part);
+}
+
+INLINE void store_part(float *p, vf x, uint32_t n) { memcpy(p, &x, n * sizeof *p); }
+
+/* c[0] + c[1]·x + … */
+#define POLYNOMIAL(x, c) polynomial(x, c, sizeof(c) / sizeof *(c))
+INLINE vf polynomial(vf x, const float *c, size_t n) {
+    vf sum = splat(c[n - 1]);
+    UNROLL for (size_t i = n - 1; i-- > 0;) sum = FMA(sum, x, splat(c[i]));
+    return sum;
+}
+
+/*
+ * eˣ = 2ⁿ·eʳ, n = round(x / ln 2), |r| ≤ ln 2 / 2; eʳ = 1 + r + r²·q(r), q fitted by minimax (3.5e-9). Relative error ≤ 1.5e-7 on
+ * [−87.33, 88.37]; 0 below, e^88.37 above.
+ */
+INLINE vf exponential(vf x) {
+    static const float q[] = {0.4999999404f, 0.1666650921f, 0.04166848958f, 0.008370116353f, 0.001381410286f};
+    const float magic = 0x1.8p23f; /* adding it rounds to an integer, which is then found in the low bits */
+    vi tiny = x < splat(-87.33f);
+    x = at_most(at_least(x, -87.33f), 88.37f);
+    vf rounded = FMA(x, splat(0x1.715476p+0f), splat(magic)), n = rounded - splat(magic);
+    vf r = FMA(n, splat(-0x1.63p-1f), x); /* ln 2 in two parts; the first has few bits, so that n times it is exact */
+    r = FMA(n, splat(0x1.bd0106p-13f), r);
+    vf e = FMA(r * r, POLYNOMIAL(r, q), r) + splat(1);
+    vu power = ((vu)rounded - (vu)splat(magic) + 127u) << 23;
+    return pick(tiny, splat(0), e * (vf)power);
+}
+
+/*
+ * x·Φ(x) = max(x, 0) − |x|·Φ(−|x|), with Φ(−a) = exp(−(a²/2 + h(a))): no cancellation, unlike 1 + erf. h fitted by minimax on [0, 5.5], error
+ * of Φ ≤ 1.5e-8 (that of erf would be twice that); beyond, where a·Φ(−a) < 2e-7, h is taken as constant.
+ * Error ≤ 1.2e-7·max(|x·Φ(x)|, 1).
+ */
+INLINE vf gelu(vf x) {
+    static const float h[] = {0.6931471229f,    0.7978865504f,    -0.1817116588f,  0.03642248362f, -0.004951084964f,
+                              0.0001404226787f, 0.000108979606f, -2.284225593e-5f, 1.576617024e-6f};
+    vf a = absolute(x);
+    vf tail = exponential(-FMA(a * splat(0.5f), a, POLYNOMIAL(at_most(a, 5.5f), h)));
+    return FMA(-a, tail, at_least(x, 0));
+}
+
+INLINE vf sigmoid(vf x) { return splat(1) / (splat(1) + exponential(-x)); }
+
+/* ½·x·(1 + tanh u) = x / (1 + exp(−2u)), u = √(2/π)·(x + 0.044715·x³) */
+INLINE vf gelu_tanh(vf x) {
+    vf minus_2u = x * FMA(x * x, splat(-0.07135481627f), splat(-1.595769122f));
+    return x / (splat(1) + exponential(minus_2u));
+}
+
+/* Relative error ≤ 4e-7: a + a³·q(a²) near zero, where 1 − 2 / (e²ᵃ + 1) would cancel. */
+INLINE vf hyperbolic_tangent(vf x) {
+    static const float q[] = {-0.3333328366f, 0.1333149076f, -0.05374341831f, 0.0206503775f, -0.005716856569f};
+    vf a = absolute(x), square = a * a;
+    vf near = FMA(a * square, POLYNOMIAL(square, q), a);
+    vf far = splat(1) - splat(2) / (exponential(a + a) + splat(1));
+    vf y = pick(a < splat(0.625f), near, far);
+    return (vf)((vu)y | ((vu)x & 0x80000000u));
+}
+
+INLINE vf activate(uint32_t activation, vf x) {
+    switch (activation) {
+    case VKB_ACT_GELU: return gelu(x);
+    case VKB_ACT_GELU_TANH: return gelu_tanh(x);
+    case VKB_ACT_RELU: return at_least(x, 0);
+    case VKB_ACT_SILU: return x * sigmoid(x);
+    case VKB_ACT_TANH: return hyperbolic_tangent(x);
+    case VKB_ACT_SIGMOID: return sigmoid(x);
+    default: return x;
+    }
+}
+
+/* `rows` is a constant wherever this is inlined, and the sums stay in registers. */
+INLINE void tile_of(const uint32_t rows, const float *a, size_t a_stride, const float *b, size_t b_stride, uint32_t depth, float *c,
+                    size_t c_stride) {
+    vf sum[TILE_ROWS][VECTORS] = {{{0}}};
+    for (uint32_t k = 0; k < depth; k++, b += b_stride) {
+        vf w[VECTORS];
+        UNROLL for (uint32_t v = 0; v < VECTORS; v++) w[v] = load(b + v * LANES);
+        UNROLL for (uint32_t r = 0; r < rows; r++) {
+            vf x = splat(a[r * a_stride + k]);
+            UNROLL for (uint32_t v = 0; v < VECTORS; v++) sum[r][v] = FMA(x, w[v], sum[r][v]);
+        }
+    }
+    UNROLL for (uint32_t r = 0; r < rows; r++) {
+        UNROLL for (uint32_t v = 0; v < VECTORS; v++) store(c + r * c_stride + v * LANES, sum[r][v]);
+    }
+}
+
+_Static_assert(TILE_ROWS <= VKB_CPU_MAX_TILE, "a tile's result must fit the callers' buffers");
+
+TARGET static void tile(uint32_t rows, const float *a, size_t a_stride, const float *b, size_t b_stride, uint32_t depth, float *c,
+                        size_t c_stride) {
+#define CASE(n)                                                                                          \
+    case n:                                                                                              \
+        if (n <= TILE_ROWS) tile_of(n <= TILE_ROWS ? n : 1, a, a_stride, b, b_stride, depth, c, c_stride); \
+        break;
+    switch (rows) {
+        CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
+    }
+#undef CASE
+}
+
+TARGET static void finish(uint32_t rows, const float *c, const vkb_cpu_finish *f, float *y, size_t y_stride) {
+    for (uint32_t r = 0; r < rows; r++) {
+        for (uint32_t j = 0; j < f->columns; j += LANES) {
+            uint32_t n = f->columns - j < LANES ? f->columns - j : LANES;
+            vf x = load(c + r * VKB_CPU_PANEL + j);
+            if (f->bias) x += load(f->bias + j);
+            x = activate(f->activation, x);
+            if (f->residual) {
+                const float *residual = f->residual + r * f->residual_stride + j;
+                x += n == LANES ? load(residual) : load_part(residual, n);
+            }
+            if (n == LANES)
+                store(y + r * y_stride + j, x);
+            else
+                store_part(y + r * y_stride + j, x, n);
+        }
+    }
+}
+
+TARGET static void norm(float *row, uint32_t width, const float *weight, const float *bias, float eps) {
+    uint32_t whole = width / LANES * LANES, i;
+    vf sums = {0};
+    for (i = 0; i < whole; i += LANES) sums += load(row + i);
+    float sum = total(sums);
+    for (; i < width; i++) sum += row[i];
+    float mean = sum / (float)width;
+
+    vf squares = {0};
+    for (i = 0; i < whole; i += LANES) {
+        vf d = load(row + i) - splat(mean);
+        squares = FMA(d, d, squares);
+    }
+    float square = total(squares);
+    for (; i < width; i++) square += (row[i] - mean) * (row[i] - mean);
+    float scale = 1 / sqrtf(square / (float)width + eps);
+
+    for (i = 0; i < width; i += LANES) { /* weight and bias have room up to a multiple of 16 */
+        uint32_t n = width - i < LANES ? width - i : LANES;
+        vf x = ((n == LANES ? load(row + i) : load_part(row + i, n)) - splat(mean)) * splat(scale);
+        if (weight) x *= load(weight + i);
+        if (bias) x += load(bias + i);
+        if (n == LANES)
+            store(row + i, x);
+        else
+            store_part(row + i, x, n);
+    }
+}
+
+TARGET static float softmax(float *row, uint32_t count, float scale) {
+    uint32_t room = (uint32_t)vkb_align_up(count, VKB_CPU_PANEL);
+    for (uint32_t i = count; i < room; i++) row[i] = -INFINITY;
+    vf most = splat(-INFINITY);
+    for (uint32_t i = 0; i < room; i += LANES) {
+        vf x = load(row + i) * splat(scale);
+        store(row + i, x);
+        most = pick(x > most, x, most);
+    }
+    vf max = splat(greatest(most)), sum = {0};
+    for (uint32_t i = 0; i < room; i += LANES) {
+        vf x = exponential(load(row + i) - max);
+        store(row + i, x);
+        sum += x;
+    }
+    return total(sum);
+}
+
+TARGET static void widen(const uint16_t *halves, uint64_t count, float *floats) {
+    for (uint64_t i = 0; i < count; i += LANES) store(floats + i, WIDEN(halves + i));
+}
+
+#define KERNELS(sets, test) \
+    {.name = sets, .supported = test, .tile_rows = TILE_ROWS, .tile = tile, .finish = finish, .norm = norm, .softmax = softmax, .widen = widen}

@@ -1,0 +1,20 @@
+/* x86 with AVX-512. */
+#include "cpu.h"
+
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#define TARGET __attribute__((target("avx512f")))
+#define LANES 16
+#define TILE_ROWS 12
+#define FMA(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
+#define WIDEN(halves) ((vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(halves))))
+
+#include "cpu_kernel.h"
+
+static bool supported(void) { return __builtin_cpu_supports("avx512f"); }
+
+const vkb_cpu_kernels vkb_cpu_avx512 = KERNELS("AVX-512F", supported);
+
+#endif

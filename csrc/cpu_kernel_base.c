@@ -1,0 +1,39 @@
+/* The instruction set that every machine of an architecture has: SSE2, NEON, or what the compiler makes of vectors elsewhere. */
+#include <stdint.h>
+
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#define NAME "NEON"
+#define TILE_ROWS 4
+#define FMA(a, b, c) ((vf)vfmaq_f32((float32x4_t)(c), (float32x4_t)(a), (float32x4_t)(b)))
+#else
+#if defined(__SSE2__)
+#define NAME "SSE2"
+#else
+#define NAME "portable"
+#endif
+#define TILE_ROWS 2
+#define FMA(a, b, c) ((a) * (b) + (c))
+#endif
+
+#define TARGET
+#define LANES 4
+#define WIDEN(halves) widen4(halves)
+
+typedef float float4 __attribute__((vector_size(16)));
+typedef int32_t int4 __attribute__((vector_size(16)));
+
+/* Shifts exponent and fraction into place and corrects the exponent's bias by a product, which is right for subnormals too; the exponent of
+   infinity and NaN is set by hand. */
+static inline float4 widen4(const uint16_t *h) {
+    int4 bits = {h[0], h[1], h[2], h[3]};
+    float4 size = (float4)((bits & 0x7fff) << 13) * 0x1p112f;
+    int4 special = (bits & 0x7c00) == 0x7c00;
+    return (float4)((int4)size | (special & 0x7f800000) | ((bits >> 15) * INT32_MIN));
+}
+
+#include "cpu_kernel.h"
+
+static bool supported(void) { return true; }
+
+const vkb_cpu_kernels vkb_cpu_base = KERNELS(NAME, supported);

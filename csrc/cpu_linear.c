@@ -1,0 +1,99 @@
+/*
+ * LINEAR on the CPU. The result is cut into blocks of rows and groups of weight panels; a task is one of each. Within a task a panel stays in the
+ * nearest cache while all rows of the block go past it.
+ */
+#include "cpu.h"
+
+enum {
+    BLOCK_ROWS = 48,      /* a multiple of every tile_rows; 48 rows of 1536 floats fit a level-2 cache */
+    TASKS_PER_THREAD = 4, /* fewer and a slow thread is waited for; more cut the blocks for nothing */
+};
+
+typedef struct linear {
+    const vkb_cpu_program *p;
+    const vkb_op *op;
+    const float *x, *residual, *bias, *norm_weight, *norm_bias;
+    const void *weight; /* panels */
+    float *y;
+    size_t x_stride, y_stride, residual_stride;
+    uint32_t rows, inputs, outputs, panels;
+    uint32_t block_rows, groups, group_panels;
+    bool half;
+} linear;
+
+static uint32_t ceil_div(uint32_t a, uint32_t b) { return a / b + (a % b != 0); }
+
+bool vkb_cpu_linear_scratch(const vkb_cpu_program *p, const vkb_op *op, uint64_t *floats) {
+    const vkb_tensor *t = &p->base.weights->tensors[op->weight];
+    return vkb_mul(t->dtype == VKB_F16 ? t->cols : 0, VKB_CPU_PANEL, floats);
+}
+
+/* Rows first … end − 1 of one panel's 16 outputs. */
+static void do_panel(const linear *l, uint32_t panel, uint32_t first, uint32_t end, float *scratch) {
+    const vkb_cpu_kernels *kernels = l->p->kernels;
+    uint64_t size = (uint64_t)l->inputs * VKB_CPU_PANEL;
+    uint32_t column = panel * VKB_CPU_PANEL;
+    const float *w;
+    if (l->half) { /* widened once for all rows of the block */
+        kernels->widen((const uint16_t *)l->weight + panel * size, size, scratch);
+        w = scratch;
+    } else {
+        w = (const float *)l->weight + panel * size;
+    }
+    vkb_cpu_finish finish = {.bias = l->bias ? l->bias + column : NULL, .residual_stride = l->residual_stride, .activation = l->op->activation,
+                             .columns = l->outputs - column < VKB_CPU_PANEL ? l->outputs - column : VKB_CPU_PANEL};
+    /* tiles of about equal height: one of 1 row costs as much as one of 4 */
+    uint32_t step = ceil_div(end - first, ceil_div(end - first, kernels->tile_rows));
+    for (uint32_t row = first; row < end; row += step) {
+        uint32_t n = end - row < step ? end - row : step;
+        float c[VKB_CPU_MAX_TILE * VKB_CPU_PANEL];
+        kernels->tile(n, l->x + row * l->x_stride, l->x_stride, w, VKB_CPU_PANEL, l->inputs, c, VKB_CPU_PANEL);
+        finish.residual = l->residual ? l->residual + row * l->residual_stride + column : NULL;
+        kernels->finish(n, c, &finish, l->y + row * l->y_stride + column, l->y_stride);
+    }
+}
+
+static void norm_block(const linear *l, uint32_t block) {
+    uint32_t first = block * l->block_rows, end = l->rows - first < l->block_rows ? l->rows : first + l->block_rows;
+    for (uint32_t row = first; row < end; row++)
+        l->p->kernels->norm(l->y + row * l->y_stride, l->outputs, l->norm_weight, l->norm_bias, l->op->norm_eps);
+}
+
+static void product_task(void *context, uint32_t task, uint32_t worker) {
+    const linear *l = context;
+    uint32_t block = task / l->groups, group = task % l->groups;
+    uint32_t first = block * l->block_rows, end = l->rows - first < l->block_rows ? l->rows : first + l->block_rows;
+    uint32_t panel = group * l->group_panels, last = l->panels - panel < l->group_panels ? l->panels : panel + l->group_panels;
+    for (; panel < last; panel++) do_panel(l, panel, first, end, vkb_cpu_scratch(l->p, worker));
+    if (l->groups == 1 && l->op->norm) norm_block(l, block); /* while the rows are in the cache */
+}
+
+static void norm_task(void *context, uint32_t task, uint32_t worker) {
+    (void)worker;
+    norm_block(context, task);
+}
+
+void vkb_cpu_linear(const vkb_cpu_program *p, const vkb_op *op) {
+    const vkb_slot *slots = p->base.slots;
+    const vkb_tensor *tensor = &p->base.weights->tensors[op->weight];
+    linear l = {.p = p, .op = op, .rows = vkb_cpu_rows(p, op->input), .inputs = tensor->cols, .outputs = tensor->rows,
+                .half = tensor->dtype == VKB_F16, .weight = vkb_cpu_tensor(p, op->weight), .bias = vkb_cpu_tensor(p, op->bias),
+                .norm_weight = vkb_cpu_tensor(p, op->norm_weight), .norm_bias = vkb_cpu_tensor(p, op->norm_bias),
+                .x = vkb_cpu_value(p, op->input), .x_stride = slots[op->input].stride,
+                .y = vkb_cpu_value(p, op->output), .y_stride = slots[op->output].stride};
+    if (op->residual != VKB_NONE) {
+        l.residual = vkb_cpu_value(p, op->residual);
+        l.residual_stride = slots[op->residual].stride;
+    }
+    l.panels = ceil_div(l.outputs, VKB_CPU_PANEL);
+    l.block_rows = BLOCK_ROWS;
+    uint32_t blocks = ceil_div(l.rows, l.block_rows);
+    uint32_t groups = ceil_div(TASKS_PER_THREAD * vkb_cpu_pool_threads(p->pool), blocks); /* as many as give every thread its tasks */
+    l.group_panels = ceil_div(l.panels, groups < l.panels ? groups : l.panels);
+    l.groups = ceil_div(l.panels, l.group_panels);
+    vkb_cpu_pool_run(p->pool, blocks * l.groups, product_task, &l);
+    if (l.groups > 1 && op->norm) {
+        l.block_rows = 8;
+        vkb_cpu_pool_run(p->pool, ceil_div(l.rows, l.block_rows), norm_task, &l);
+    }
+}
