@@ -24,6 +24,7 @@ type Config struct {
 	file string
 	path string // of this object in the file: "" or "rope_scaling."
 	obj  *jsonObject
+	kind error // what errors are: ErrBadConfig if nil
 }
 
 // ReadConfig reads a JSON file that holds an object.
@@ -79,7 +80,11 @@ func (c *Config) Has(key string) bool { return c.obj.get(key) != nil }
 // Errorf returns an ErrBadConfig about a key, for checks that need more than one
 // value (a remainder, a combination).
 func (c *Config) Errorf(key, format string, args ...any) error {
-	return fmt.Errorf("%w: %s: %s%s: %w", ErrBadConfig, c.file, c.path, key, fmt.Errorf(format, args...))
+	kind := c.kind
+	if kind == nil {
+		kind = ErrBadConfig
+	}
+	return fmt.Errorf("%w: %s: %s%s: %w", kind, c.file, c.path, key, fmt.Errorf(format, args...))
 }
 
 // Unsupported returns an ErrUnsupported about a key.
@@ -168,7 +173,7 @@ func (c *Config) Object(key string) (*Config, error) {
 	if !ok {
 		return nil, c.wrong(key, "an object")
 	}
-	return &Config{file: c.file, path: c.path + key + ".", obj: obj}, nil
+	return &Config{file: c.file, path: c.path + key + ".", obj: obj, kind: c.kind}, nil
 }
 
 // IntOr is Int with a default for a missing key. A key that is there is checked.
@@ -274,7 +279,7 @@ func (c *Config) Fields() *Fields { return &Fields{c: c, read: make(map[string]b
 // Err returns the first error.
 func (f *Fields) Err() error { return f.err }
 
-// Fail records err, if it is the first, for checks of the caller's own.
+// Fail records err, if it is the first and not nil, for checks of the caller's own.
 func (f *Fields) Fail(err error) {
 	if f.err == nil {
 		f.err = err

@@ -1,0 +1,31 @@
+//go:build cgo
+
+package loader
+
+import (
+	"fmt"
+
+	"github.com/daulet/tokenizers"
+)
+
+// rustLibrary is the Hugging Face tokenizer library.
+type rustLibrary struct {
+	t *tokenizers.Tokenizer
+}
+
+// openLibrary loads a document that checkTokenizer has made.
+func openLibrary(doc []byte) (library, error) {
+	t, err := tokenizers.FromBytes(doc)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadTokenizer, err)
+	}
+	return &rustLibrary{t}, nil
+}
+
+// encode asks for no token texts: the library panics on one that holds a NUL.
+func (l *rustLibrary) encode(text string) (ids, typeIDs []uint32) {
+	e := l.t.EncodeWithOptions(text, true, tokenizers.WithReturnTypeIDs())
+	return e.IDs, e.TypeIDs
+}
+
+func (l *rustLibrary) close() error { return l.t.Close() }

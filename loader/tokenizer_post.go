@@ -1,0 +1,157 @@
+package loader
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// checkPostProcessor finds which special tokens go before and after a text.
+func (c *tokenizerChecker) checkPostProcessor(spec *tokenizerSpec) (string, error) {
+	n, err := c.part("post_processor")
+	if err != nil || n == nil {
+		return "null", err
+	}
+	checks := map[string]partCheck{
+		"ByteLevel": accept, // trims offsets only
+		"BertProcessing": func(c *tokenizerChecker, n *Config) error {
+			return c.checkPairProcessor(n, spec)
+		},
+		"RobertaProcessing": func(c *tokenizerChecker, n *Config) error {
+			return c.checkPairProcessor(n, spec)
+		},
+		"TemplateProcessing": func(c *tokenizerChecker, n *Config) error {
+			return c.checkTemplate(n, spec)
+		},
+	}
+	if err := c.checkParts(n, "processors", checks, 1); err != nil {
+		return "", err
+	}
+	for _, id := range append(append([]int32{}, spec.prefix...), spec.suffix...) {
+		if int(id) >= len(c.byID) {
+			return "", c.badf("post_processor: special token id %d is not one of the %d ids", id, len(c.byID))
+		}
+	}
+	return c.parts["post_processor"], nil
+}
+
+// addSpecial puts special tokens around those of an earlier processor.
+func addSpecial(n *Config, spec *tokenizerSpec, prefix, suffix []int32) error {
+	if len(spec.prefix)+len(spec.suffix) > 0 {
+		return n.Unsupported("type", "a second processor that adds special tokens")
+	}
+	spec.prefix, spec.suffix = prefix, suffix
+	return nil
+}
+
+// checkPairProcessor reads the cls and sep of BertProcessing and
+// RobertaProcessing, each a [token, id].
+func (c *tokenizerChecker) checkPairProcessor(n *Config, spec *tokenizerSpec) error {
+	var ids [2][]int32
+	for i, key := range []string{"cls", "sep"} {
+		pair, _ := n.obj.get(key).([]any)
+		if len(pair) != 2 {
+			return n.wrong(key, "[token, id]")
+		}
+		id, ok := tokenID(pair[1])
+		if _, isToken := pair[0].(string); !isToken || !ok {
+			return n.wrong(key, "[token, id]")
+		}
+		ids[i] = []int32{id}
+	}
+	return addSpecial(n, spec, ids[0], ids[1])
+}
+
+func tokenID(v any) (int32, bool) {
+	n, ok := v.(jsonNumber)
+	if !ok {
+		return 0, false
+	}
+	id, err := strconv.ParseUint(string(n), 10, 32)
+	return int32(id), err == nil && id < maxTokens
+}
+
+// checkTemplate reads TemplateProcessing: pieces around one sequence A, the ids
+// of each special piece from a table.
+func (c *tokenizerChecker) checkTemplate(n *Config, spec *tokenizerSpec) error {
+	specials, err := n.Object("special_tokens")
+	if err != nil {
+		return err
+	}
+	table := make(map[string][]int32)
+	for _, name := range specials.Keys() {
+		entry, err := specials.Object(name)
+		if err != nil {
+			return err
+		}
+		ids, _ := entry.obj.get("ids").([]any)
+		tokens, err := entry.Strings("tokens")
+		if err != nil {
+			return err
+		}
+		if len(ids) != len(tokens) || len(ids) == 0 {
+			return entry.Errorf("ids", "want one a token, got %d ids and %d tokens", len(ids), len(tokens))
+		}
+		for _, v := range ids {
+			id, ok := tokenID(v)
+			if !ok {
+				return entry.wrong("ids", fmt.Sprintf("ids below %d", maxTokens))
+			}
+			table[name] = append(table[name], id)
+		}
+	}
+	prefix, suffix, err := readTemplate(n, "single", "A", table)
+	if err != nil {
+		return err
+	}
+	if _, _, err := readTemplate(n, "pair", "AB", table); err != nil {
+		return err
+	}
+	return addSpecial(n, spec, prefix, suffix)
+}
+
+// readTemplate checks that a template names each of sequences once, in order, and
+// returns the ids before the first and after it.
+func readTemplate(n *Config, key, sequences string, table map[string][]int32) (prefix, suffix []int32, err error) {
+	pieces, ok := n.obj.get(key).([]any)
+	if !ok || len(pieces) > 64 {
+		return nil, nil, n.wrong(key, "a list of at most 64 pieces")
+	}
+	seen := ""
+	for i, v := range pieces {
+		obj, _ := v.(*jsonObject)
+		if obj == nil || len(obj.keys) != 1 {
+			return nil, nil, n.Errorf(key, "piece %d: want a Sequence or a SpecialToken, got %s", i, describe(v))
+		}
+		piece := &Config{file: n.file, path: fmt.Sprintf("%s%s piece %d: ", n.path, key, i), obj: obj, kind: n.kind}
+		body, err := piece.Object(obj.keys[0])
+		if err != nil {
+			return nil, nil, err
+		}
+		f := body.Fields()
+		id := f.String("id")
+		f.Int("type_id", 0, 1)
+		if f.Err() != nil {
+			return nil, nil, f.Err()
+		}
+		switch obj.keys[0] {
+		case "Sequence":
+			seen += id
+		case "SpecialToken":
+			ids, known := table[id]
+			if !known {
+				return nil, nil, body.Errorf("id", "%.60q is not in special_tokens", id)
+			}
+			if seen == "" {
+				prefix = append(prefix, ids...)
+			} else {
+				suffix = append(suffix, ids...)
+			}
+		default:
+			return nil, nil, n.Errorf(key, "piece %d: want a Sequence or a SpecialToken, got %.60q", i, obj.keys[0])
+		}
+	}
+	if seen != sequences {
+		return nil, nil, n.Errorf(key, "want the sequences %s, got %.20q", sequences, seen)
+	}
+	return prefix, suffix, nil
+}
