@@ -29,7 +29,9 @@ type ModelInfo = loader.Found
 
 // ListModels finds the models in the machine's Hugging Face and sentence-transformers caches: the usable ones, and the others with the reason why not. No weights
 // are read.
-func (m *Model) ListModels(ctx context.Context) ([]ModelInfo, error) { return loader.Discover(ctx) }
+func (m *Model) ListModels(ctx context.Context) ([]ModelInfo, error) {
+	return loader.Discover(ctx, bert.Check)
+}
 
 // DeviceInfo describes a device.
 type DeviceInfo = cgo.DeviceInfo

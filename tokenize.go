@@ -65,7 +65,7 @@ func (m *Model) encode(text string, p prompt) (loader.Encoding, error) {
 	if len(enc.IDs) > m.maxTokens && !m.truncate {
 		return enc, fmt.Errorf("%w: %d tokens, and the model takes %d (truncation is off)", ErrInput, len(enc.IDs), m.maxTokens)
 	}
-	return m.tokenizer.Truncate(enc, m.maxTokens), nil
+	return m.tokenizer.Truncate(enc, m.maxTokens)
 }
 
 // sequences tokenizes the texts, on all processors where there are many.

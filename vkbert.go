@@ -186,8 +186,7 @@ func (m *Model) setDimensions(asked int) error {
 	return nil
 }
 
-// setPrompts finds out how many rows each prompt takes, where the model leaves prompts out of pooling (include_prompt: false): the tokens of the prompt alone,
-// less the end token that follows them (sentence-transformers, Transformer._get_prompt_length).
+// setPrompts finds out how many rows each prompt takes, where the model leaves prompts out of pooling (include_prompt: false).
 func (m *Model) setPrompts() error {
 	m.prompts = map[string]prompt{}
 	if m.files == nil {
@@ -202,12 +201,10 @@ func (m *Model) setPrompts() error {
 	for name, text := range m.files.Prompts {
 		p := prompt{text: text}
 		if leaveOut && text != "" {
-			enc, err := m.tokenizer.Encode(text)
-			if err != nil {
+			var err error
+			if p.tokens, err = m.tokenizer.PromptLength(text); err != nil {
 				return fmt.Errorf("prompt %q: %w", name, err)
 			}
-			enc = m.tokenizer.Truncate(enc, m.maxTokens)
-			p.tokens = len(enc.IDs) - enc.Suffix
 		}
 		m.prompts[name] = p
 	}

@@ -7,4 +7,4 @@
 // The package is internal to vkbert in spirit: its API changes without notice.
 package bert
 
-//go:generate go run ./gen -o ../csrc/bench/programs.h
+//go:generate env CGO_ENABLED=0 go run ./gen -o ../csrc/bench/programs.h

@@ -51,6 +51,38 @@ type Encoder struct {
 
 // Open builds the program of a model directory, loads its weights onto the device and compiles the kernels. The model's files may be closed afterwards.
 func Open(ctx context.Context, m *loader.Model, o Options) (*Encoder, error) {
+	p, err := plan(m, o)
+	if err != nil {
+		return nil, err
+	}
+	return p.open(ctx, o)
+}
+
+// Check says whether [Open] would find all that it needs in a model directory: a known architecture and modules, and every tensor in its shape. It reads headers alone.
+func Check(m *loader.Model) error {
+	_, err := plan(m, Options{})
+	return err
+}
+
+// OpenRandom is Open for random weights of the shapes that a configuration asks for, followed by mean pooling and normalisation: for benchmarks.
+func OpenRandom(ctx context.Context, c *loader.Config, o Options) (*Encoder, error) {
+	p, err := planRandom(c, o)
+	if err != nil {
+		return nil, err
+	}
+	return p.open(ctx, o)
+}
+
+// A planned is a model that is ready to be put on a device.
+type planned struct {
+	*builder
+	arch    architecture
+	encoder encoder
+	output  value
+	unused  []string
+}
+
+func plan(m *loader.Model, o Options) (*planned, error) {
 	arch, err := findArchitecture(m.Config)
 	if err != nil {
 		return nil, err
@@ -59,18 +91,26 @@ func Open(ctx context.Context, m *loader.Model, o Options) (*Encoder, error) {
 	if err != nil {
 		return nil, err
 	}
-	finish := func(b *builder, x value) (value, error) { return addModules(b, x, m, o.Pooling) }
-	e, err := open(ctx, arch, m.Config, stored, finish, o)
+	p, err := newPlan(arch, m.Config, stored, o)
 	if err != nil {
 		return nil, err
 	}
-	e.info.Unused = stored.unused()
-	return e, nil
+	if p.output, err = addModules(p.builder, p.encoder.output, m, o.Pooling); err != nil {
+		return nil, err
+	}
+	if err := checkSources(p.tensors); err != nil {
+		return nil, err
+	}
+	p.unused = stored.unused()
+	return p, checkLeftovers(p.unused, stored.prefix, arch)
 }
 
-// OpenRandom is Open for random weights of the shapes that a configuration asks for, followed by mean pooling and normalisation: for benchmarks.
-func OpenRandom(ctx context.Context, c *loader.Config, o Options) (*Encoder, error) {
+func planRandom(c *loader.Config, o Options) (*planned, error) {
 	arch, err := findArchitecture(c)
+	if err != nil {
+		return nil, err
+	}
+	p, err := newPlan(arch, c, &randomTensors{}, o)
 	if err != nil {
 		return nil, err
 	}
@@ -78,8 +118,18 @@ func OpenRandom(ctx context.Context, c *loader.Config, o Options) (*Encoder, err
 	if modes == nil {
 		modes = []cgo.Pool{cgo.PoolMean}
 	}
-	finish := func(b *builder, x value) (value, error) { return b.normalize(b.pool(x, modes)), nil }
-	return open(ctx, arch, c, &randomTensors{}, finish, o)
+	p.output = p.normalize(p.pool(p.encoder.output, modes))
+	return p, nil
+}
+
+func newPlan(arch architecture, c *loader.Config, from tensors, o Options) (*planned, error) {
+	dtype, err := storage(o.DType)
+	if err != nil {
+		return nil, err
+	}
+	p := &planned{builder: &builder{from: from, dtype: dtype}, arch: arch}
+	p.encoder, err = arch.build(p.builder, c)
+	return p, err
 }
 
 // storage says how weights are stored. The kernels there are do their arithmetic in f32, for which f16 weights save memory but no time: "auto" is f32.
@@ -93,27 +143,7 @@ func storage(name string) (cgo.DType, error) {
 	return 0, fmt.Errorf("%w: dtype %q; supported: auto, f32, f16", loader.ErrUnsupported, name)
 }
 
-func open(ctx context.Context, arch architecture, c *loader.Config, from tensors, finish func(*builder, value) (value, error), o Options) (_ *Encoder, err error) {
-	dtype, err := storage(o.DType)
-	if err != nil {
-		return nil, err
-	}
-	b := &builder{from: from, dtype: dtype}
-	enc, err := arch.build(b, c)
-	if err != nil {
-		return nil, err
-	}
-	output, err := finish(b, enc.output)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkSources(b.tensors); err != nil {
-		return nil, err
-	}
-	if err := checkLeftovers(from, arch); err != nil {
-		return nil, err
-	}
-
+func (p *planned) open(ctx context.Context, o Options) (_ *Encoder, err error) {
 	e := &Encoder{}
 	defer func() {
 		if err != nil {
@@ -123,20 +153,20 @@ func open(ctx context.Context, arch architecture, c *loader.Config, from tensors
 	if e.device, err = cgo.OpenDevice(cgo.Options{Selector: o.Device, Threads: o.Threads, CacheDir: o.CacheDir, Log: o.Log}); err != nil {
 		return nil, err
 	}
-	weights, weightsInfo, err := upload(ctx, e.device, b.tensors)
+	weights, weightsInfo, err := upload(ctx, e.device, p.tensors)
 	if err != nil {
 		return nil, err
 	}
 	e.weights = weights
-	maxTokens := batchTokens(o.MaxBatchTokens, e.device.Info(), b.values, enc.limit)
+	maxTokens := batchTokens(o.MaxBatchTokens, e.device.Info(), p.values, p.encoder.limit)
 	maxSequences := min(maxTokens, maxBatchSequences)
-	if e.program, err = cgo.NewProgram(weights, b.desc(output, maxTokens, maxSequences)); err != nil {
+	if e.program, err = cgo.NewProgram(weights, p.desc(p.output, maxTokens, maxSequences)); err != nil {
 		return nil, err
 	}
 	e.info = Info{
-		Architecture: arch.modelType, Dimensions: int(b.width(output)), Hidden: int(b.width(enc.output)), Layers: enc.layers, Heads: enc.heads,
-		Vocabulary: enc.vocab, MaxTokens: enc.limit, MaxBatchTokens: maxTokens, DType: dtypeName(dtype), Device: e.device.Info(),
-		WeightBytes: weightsInfo.Bytes, NonFinite: weightsInfo.NonFinite, Program: e.program.Info(),
+		Architecture: p.arch.modelType, Dimensions: int(p.width(p.output)), Hidden: int(p.width(p.encoder.output)), Layers: p.encoder.layers, Heads: p.encoder.heads,
+		Vocabulary: p.encoder.vocab, MaxTokens: p.encoder.limit, MaxBatchTokens: maxTokens, DType: dtypeName(p.dtype), Unused: p.unused,
+		Device: e.device.Info(), WeightBytes: weightsInfo.Bytes, NonFinite: weightsInfo.NonFinite, Program: e.program.Info(),
 	}
 	e.queue = newQueue(e.program, e.info.Dimensions, maxTokens, maxSequences)
 	e.close = sync.OnceFunc(func() {
@@ -154,13 +184,9 @@ func dtypeName(d cgo.DType) string {
 }
 
 // checkLeftovers refuses a file that holds more inside a layer than the architecture reads: it is another architecture under this one's name.
-func checkLeftovers(from tensors, arch architecture) error {
-	stored, ok := from.(*files)
-	if !ok {
-		return nil
-	}
-	for _, name := range stored.unused() {
-		if rest, ok := strings.CutPrefix(name, stored.prefix); ok && strings.HasPrefix(rest, arch.layers) {
+func checkLeftovers(unused []string, prefix string, arch architecture) error {
+	for _, name := range unused {
+		if rest, ok := strings.CutPrefix(name, prefix); ok && strings.HasPrefix(rest, arch.layers) {
 			return fmt.Errorf("%w: tensor %q is part of a layer, but %s has no such tensor; the model is of another architecture", loader.ErrUnsupported, name, arch.modelType)
 		}
 	}

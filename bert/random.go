@@ -47,6 +47,19 @@ func RandomConfig(name string) (*loader.Config, error) {
 	return loader.ReadConfig(name)
 }
 
+// RandomProgram is the program that [OpenRandom] makes of a configuration, without a device: tensors with f32 storage, and a description without limits.
+func RandomProgram(c *loader.Config) ([]cgo.Tensor, cgo.ProgramDesc, error) {
+	p, err := planRandom(c, Options{})
+	if err != nil {
+		return nil, cgo.ProgramDesc{}, err
+	}
+	shapes := make([]cgo.Tensor, len(p.tensors))
+	for i, spec := range p.tensors {
+		shapes[i] = spec.Tensor
+	}
+	return shapes, p.desc(p.output, 0, 0), nil
+}
+
 // randomTensors makes up weights of the true shapes: small uniform numbers, so that activations stay in range, the same ones every time.
 type randomTensors struct{ state uint64 }
 

@@ -1,0 +1,138 @@
+package vkbert_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/vkbert/vkbert"
+	"github.com/vkbert/vkbert/internal/testmodel"
+)
+
+// compare holds vectors against golden ones: relative to the largest value of each vector, or absolute where relative is false.
+func compare(t *testing.T, what string, want, got [][]float32, tolerance float64, relative bool) {
+	t.Helper()
+	require.Len(t, got, len(want), what)
+	worst := 0.0
+	for i := range want {
+		d, largest := testmodel.MaxDifference(t, want[i], got[i])
+		if relative {
+			d /= largest
+		}
+		assert.LessOrEqual(t, d, tolerance, "%s, text %d", what, i)
+		worst = max(worst, d)
+	}
+	t.Logf("%s: max difference %.2g", what, worst)
+}
+
+func tokenIDs(t *testing.T, m *vkbert.Model, texts []string, prompt string) [][]int32 {
+	t.Helper()
+	ids := make([][]int32, len(texts))
+	for i, text := range texts {
+		tokens, err := m.Tokenize(text, prompt)
+		require.NoError(t, err)
+		ids[i] = tokens.IDs
+	}
+	return ids
+}
+
+// The token ids and vectors of sentence-transformers, for every tiny directory (pooling modes, modules, prompts, spellings, dtypes, odd sizes) on
+// every device.
+func TestTinyDirectories(t *testing.T) {
+	ctx := context.Background()
+	for _, device := range testmodel.Devices {
+		for _, name := range testmodel.Tiny(t) {
+			t.Run(device+"/"+name, func(t *testing.T) {
+				m, err := vkbert.Open(ctx, testmodel.Path("tiny", name), vkbert.WithDevice(testmodel.Device(t, device)))
+				require.NoError(t, err)
+				defer m.Close()
+				golden := testmodel.Read(t, testmodel.Path("tiny", name, "golden.json"))
+
+				assert.Equal(t, golden.IDs, tokenIDs(t, m, golden.Texts, ""))
+				got, err := m.EmbedBatch(ctx, golden.Texts)
+				require.NoError(t, err)
+				compare(t, "texts", golden.Vectors, got, 1e-5, true)
+				require.Len(t, got[0], m.Dimensions())
+
+				got, err = m.EmbedTokens(ctx, golden.Raw.IDs)
+				require.NoError(t, err)
+				compare(t, "raw ids", golden.Raw.Vectors, got, 1e-5, true)
+
+				if golden.Query != nil {
+					vectors := make([][]float32, len(golden.Texts))
+					for i, text := range golden.Texts {
+						vectors[i], err = m.EmbedQuery(ctx, text)
+						require.NoError(t, err)
+					}
+					compare(t, "queries", golden.Query.Vectors, vectors, 1e-5, true)
+				}
+				if golden.Document != nil {
+					got, err = m.EmbedDocuments(ctx, golden.Texts)
+					require.NoError(t, err)
+					compare(t, "documents", golden.Document.Vectors, got, 1e-5, true)
+				}
+				for prompt, set := range golden.Prompts {
+					got, err = m.EmbedWithPrompt(ctx, prompt, golden.Texts)
+					require.NoError(t, err)
+					compare(t, "prompt "+prompt, set.Vectors, got, 1e-5, true)
+					assert.Equal(t, set.IDs, tokenIDs(t, m, golden.Texts, prompt))
+				}
+			})
+		}
+	}
+}
+
+// The real all-MiniLM-L6-v2 on texts of every kind: empty, over the limit, many scripts, emoji, NUL, code.
+func TestMiniLM(t *testing.T) {
+	ctx := context.Background()
+	dir := testmodel.MiniLM(t)
+	golden := testmodel.Read(t, testmodel.Path("golden", "minilm.json"))
+	for _, device := range testmodel.Devices {
+		t.Run(device, func(t *testing.T) {
+			m, err := vkbert.Open(ctx, dir, vkbert.WithDevice(testmodel.Device(t, device)))
+			require.NoError(t, err)
+			defer m.Close()
+			assert.Equal(t, golden.IDs, tokenIDs(t, m, golden.Texts, ""))
+			got, err := m.EmbedBatch(ctx, golden.Texts)
+			require.NoError(t, err)
+			compare(t, "texts", golden.Vectors, got, 2e-6, false)
+		})
+	}
+}
+
+// A text has the same vector alone, in a batch of 200, and beside neighbours of other lengths.
+func TestBatchInvariance(t *testing.T) {
+	ctx := context.Background()
+	for _, device := range []string{"cpu", "vulkan:llvmpipe"} {
+		t.Run(device, func(t *testing.T) {
+			m, err := vkbert.Open(ctx, testmodel.MiniLM(t), vkbert.WithDevice(testmodel.Device(t, device)))
+			require.NoError(t, err)
+			defer m.Close()
+			golden := testmodel.Read(t, testmodel.Path("golden", "minilm.json"))
+			text := "The quick brown fox jumps over the lazy dog."
+			alone, err := m.Embed(ctx, text)
+			require.NoError(t, err)
+			batch := make([]string, 200)
+			for i := range batch {
+				batch[i] = text
+			}
+			short := golden.Texts[:12]
+			for i, neighbour := range short {
+				batch[i*16+3] = neighbour
+			}
+			together, err := m.EmbedBatch(ctx, batch)
+			require.NoError(t, err)
+			worst := 0.0
+			for i, v := range together {
+				if batch[i] == text {
+					d, _ := testmodel.MaxDifference(t, alone, v)
+					worst = max(worst, d)
+				}
+			}
+			assert.LessOrEqual(t, worst, 1e-6)
+			t.Logf("max difference %.2g", worst)
+		})
+	}
+}
