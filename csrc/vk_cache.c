@@ -1,0 +1,142 @@
+/*
+ * The pipeline cache and its file, so that a second start compiles nothing. A file is used only if it was made by this device, driver and set of
+ * kernels, and is whole: drivers have been seen to crash on data that is not theirs. It is replaced by renaming, so that readers never see half of
+ * one. That it can't be read or written costs time and nothing else: one line in the log.
+ */
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(_WIN32)
+#include <windows.h>
+#define PROCESS() ((unsigned long)GetCurrentProcessId())
+#else
+#include <unistd.h>
+#define PROCESS() ((unsigned long)getpid())
+#endif
+
+#include "vk_internal.h"
+
+static const uint64_t max_payload = UINT64_C(64) << 20;
+
+typedef struct cache_header {
+    char magic[8];
+    uint32_t vendor_id, device_id, driver_version, reserved;
+    uint8_t uuid[16];
+    uint64_t kernels;  /* hash of their code */
+    uint64_t bytes;    /* of what follows */
+    uint64_t checksum; /* of what follows */
+} cache_header;
+
+static uint64_t fnv(uint64_t hash, const void *data, size_t bytes) {
+    const uint8_t *p = data;
+    for (size_t i = 0; i < bytes; i++) hash = (hash ^ p[i]) * UINT64_C(1099511628211);
+    return hash;
+}
+static const uint64_t fnv_start = UINT64_C(14695981039346656037);
+
+static cache_header header_for(const vkb_vk_device *device) {
+    const vkb_device_info *info = &device->base.info;
+    cache_header h = {.magic = "vkbpipe1",
+                      .vendor_id = info->vendor_id,
+                      .device_id = info->device_id,
+                      .driver_version = device->physical.driver_version,
+                      .kernels = fnv_start};
+    memcpy(h.uuid, info->uuid, sizeof h.uuid);
+    for (uint32_t i = 0; i < vkb_kernel_count; i++) h.kernels = fnv(h.kernels, vkb_kernels[i].code, vkb_kernels[i].code_bytes);
+    return h;
+}
+
+/* Why the file was not used, or NULL. *data: what it holds, to be freed; NULL where there is no file. */
+static const char *read_file(const char *path, const cache_header *want, void **data, size_t *bytes) {
+    *data = NULL;
+    *bytes = 0;
+    FILE *file = fopen(path, "rb");
+    if (!file) return NULL;
+    const char *why = "it is damaged";
+    cache_header got;
+    if (fread(&got, sizeof got, 1, file) != 1) goto done;
+    if (memcmp(&got, want, offsetof(cache_header, bytes)) != 0) {
+        why = "it was made by another device, driver or version";
+        goto done;
+    }
+    if (got.bytes > max_payload || !(*data = malloc(got.bytes ? got.bytes : 1))) goto done;
+    if (fread(*data, 1, got.bytes, file) != got.bytes || fgetc(file) != EOF) goto done;
+    if (fnv(fnv_start, *data, got.bytes) != got.checksum) goto done;
+    *bytes = got.bytes;
+    why = NULL;
+done:
+    fclose(file);
+    if (why) {
+        free(*data);
+        *data = NULL;
+    }
+    return why;
+}
+
+static char *file_path(const char *folder, const cache_header *header) {
+    size_t size = strlen(folder) + 64;
+    char *path = malloc(size);
+    if (path) snprintf(path, size, "%s/pipelines-%016llx.bin", folder, (unsigned long long)fnv(fnv_start, header, offsetof(cache_header, bytes)));
+    return path;
+}
+
+vkb_status vkb_vk_cache_open(vkb_vk_device *device, const char *folder, vkb_error *error) {
+    void *data = NULL;
+    size_t bytes = 0;
+    if (folder) {
+        cache_header want = header_for(device);
+        device->cache_path = file_path(folder, &want);
+        if (!device->cache_path) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "%s: out of memory", device->base.info.name);
+        const char *why = read_file(device->cache_path, &want, &data, &bytes);
+        if (why) vkb_log(&device->base, VKB_LOG_WARNING, "pipeline cache %s is ignored: %s", device->cache_path, why);
+    }
+    VkPipelineCacheCreateInfo info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO, .initialDataSize = bytes, .pInitialData = data};
+    VkResult result = device->vk.CreatePipelineCache(device->handle, &info, NULL, &device->cache);
+    free(data);
+    if (result && bytes) {
+        vkb_log(&device->base, VKB_LOG_WARNING, "pipeline cache %s is ignored: the driver refuses it", device->cache_path);
+        info.initialDataSize = 0;
+        info.pInitialData = NULL;
+        result = device->vk.CreatePipelineCache(device->handle, &info, NULL, &device->cache);
+    }
+    return vkb_vk_check(device, result, "vkCreatePipelineCache", error);
+}
+
+static bool write_file(const char *path, cache_header header, const void *data, size_t bytes) {
+    static atomic_uint serial; /* with the process: a name that no other writer has */
+    size_t size = strlen(path) + 64;
+    char *temporary = malloc(size);
+    if (!temporary) return false;
+    snprintf(temporary, size, "%s.%lu-%u.tmp", path, PROCESS(), atomic_fetch_add(&serial, 1));
+    header.bytes = bytes;
+    header.checksum = fnv(fnv_start, data, bytes);
+    FILE *file = fopen(temporary, "wb");
+    bool ok = file && fwrite(&header, sizeof header, 1, file) == 1 && fwrite(data, 1, bytes, file) == bytes;
+    if (file) ok = fclose(file) == 0 && ok;
+#if defined(_WIN32)
+    ok = ok && MoveFileExA(temporary, path, MOVEFILE_REPLACE_EXISTING);
+#else
+    ok = ok && rename(temporary, path) == 0;
+#endif
+    if (file && !ok) remove(temporary);
+    free(temporary);
+    return ok;
+}
+
+void vkb_vk_cache_save(vkb_vk_device *device) {
+    if (!device->cache_path || !device->cache_changed || atomic_load(&device->lost)) return;
+    device->cache_changed = false;
+    size_t bytes = 0;
+    if (device->vk.GetPipelineCacheData(device->handle, device->cache, &bytes, NULL) || !bytes || bytes > max_payload) return;
+    void *data = malloc(bytes);
+    if (!data) return;
+    VkResult result = device->vk.GetPipelineCacheData(device->handle, device->cache, &bytes, data);
+    if (result == VK_SUCCESS && !write_file(device->cache_path, header_for(device), data, bytes)) {
+        vkb_log(&device->base, VKB_LOG_WARNING, "pipeline cache %s can't be written; it is kept in memory", device->cache_path);
+        free(device->cache_path);
+        device->cache_path = NULL;
+    }
+    free(data);
+}

@@ -1,0 +1,88 @@
+/* Opening and closing a Vulkan device. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "vk_internal.h"
+
+/* No feature and no extension is asked for but the one that must be: the kernels need nothing beyond Vulkan 1.2's required features. */
+static vkb_status create_device(vkb_vk_device *device, vkb_error *error) {
+    const vkb_vk_physical *physical = &device->physical;
+    const float priority = 1;
+    const char *extension = VKB_VK_PORTABILITY_SUBSET;
+    VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+                                     .queueFamilyIndex = physical->queue_family,
+                                     .queueCount = 1,
+                                     .pQueuePriorities = &priority};
+    VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+                               .queueCreateInfoCount = 1,
+                               .pQueueCreateInfos = &queue,
+                               .enabledExtensionCount = physical->portability_subset,
+                               .ppEnabledExtensionNames = &extension};
+    VkDevice handle;
+    vkb_status status = vkb_vk_check(device, device->instance->vk.CreateDevice(physical->handle, &info, NULL, &handle), "vkCreateDevice", error);
+    if (status) return status;
+    const char *missing = vkb_vk_load_device(&device->vk, device->instance->vk.GetDeviceProcAddr, handle);
+    if (missing && !device->vk.DestroyDevice) /* it can't even be released */
+        return vkb_fail(error, VKB_ERROR_NO_DEVICE, "%s: the driver has no %s", physical->info.name, missing);
+    device->handle = handle;
+    if (missing) return vkb_fail(error, VKB_ERROR_NO_DEVICE, "%s: the driver has no %s", physical->info.name, missing);
+    device->vk.GetDeviceQueue(handle, physical->queue_family, 0, &device->queue);
+    return VKB_OK;
+}
+
+static void free_device(vkb_device *base) {
+    vkb_vk_device *device = (vkb_vk_device *)base;
+    if (device->handle) {
+        if (device->cache) vkb_vk_cache_save(device);
+        vkb_vk_pipelines_destroy(device);
+        device->vk.DestroyDevice(device->handle, NULL);
+    }
+    free(device->cache_path);
+    vkb_mutex_destroy(device->pipeline_mutex);
+    vkb_mutex_destroy(device->queue_mutex);
+    free(device);
+}
+
+vkb_status vkb_vk_open(uint32_t index, const vkb_device_options *options, vkb_device **opened, vkb_error *error) {
+    static const vkb_backend backend = {
+        .arena_align = VKB_VK_ALIGN,
+        .row_tile = VKB_ROW_TILE,
+        .column_align = VKB_COLUMN_ALIGN,
+        .weights_size = sizeof(vkb_vk_weights),
+        .program_size = sizeof(vkb_vk_program),
+        .device_free = free_device,
+        .weights_init = vkb_vk_weights_init,
+        .weights_put = vkb_vk_weights_put,
+        .weights_seal = vkb_vk_weights_seal,
+        .weights_free = vkb_vk_weights_free,
+        .program_init = vkb_vk_program_init,
+        .program_run = vkb_vk_program_run,
+        .program_free = vkb_vk_program_free,
+    };
+    vkb_vk_device *device = calloc(1, sizeof *device);
+    if (!device) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_device_open: out of memory");
+    vkb_device_setup(&device->base, &backend, options);
+    atomic_init(&device->lost, false);
+    vkb_status status = vkb_vk_physical_at(index, &device->instance, &device->physical, error);
+    if (status) goto fail;
+    device->base.info = device->physical.info;
+    if (!device->base.info.usable) {
+        status = vkb_fail(error, VKB_ERROR_NO_DEVICE, "device vulkan:%u (%.80s): %.120s", index, device->base.info.name, device->base.info.reason);
+        goto fail;
+    }
+    device->queue_mutex = vkb_mutex_create();
+    device->pipeline_mutex = vkb_mutex_create();
+    if (!device->queue_mutex || !device->pipeline_mutex) {
+        status = vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_device_open: out of memory");
+        goto fail;
+    }
+    status = create_device(device, error);
+    if (!status) status = vkb_vk_layouts_create(device, error);
+    if (!status) status = vkb_vk_cache_open(device, options->cache_dir, error);
+    if (status) goto fail;
+    *opened = &device->base;
+    return VKB_OK;
+fail:
+    free_device(&device->base);
+    return status;
+}

@@ -1,0 +1,152 @@
+/* The process's Vulkan instance, and the report of its devices. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vk_internal.h"
+
+/* Made at the first use and kept: creation takes half a second with some drivers, and a driver's library is not safely unloaded. */
+static vkb_vk_instance the_instance;
+static _Atomic(vkb_mutex *) the_mutex;
+
+static vkb_mutex *instance_mutex(void) {
+    vkb_mutex *mutex = atomic_load(&the_mutex);
+    if (mutex) return mutex;
+    vkb_mutex *made = vkb_mutex_create();
+    if (made && !atomic_compare_exchange_strong(&the_mutex, &mutex, made)) {
+        vkb_mutex_destroy(made); /* another thread was first; `mutex` is now its one */
+        return mutex;
+    }
+    return made;
+}
+
+/* Without VK_KHR_portability_enumeration the loader hides MoltenVK. */
+static VkResult find_portability(const vkb_vk_instance_table *vk, bool *found) {
+    uint32_t count = 0;
+    *found = false;
+    VkResult result = vk->EnumerateInstanceExtensionProperties(NULL, &count, NULL);
+    if (result || !count) return result;
+    VkExtensionProperties *list = calloc(count, sizeof *list);
+    if (!list) return VK_ERROR_OUT_OF_HOST_MEMORY;
+    result = vk->EnumerateInstanceExtensionProperties(NULL, &count, list);
+    for (uint32_t i = 0; result >= 0 && i < count; i++)
+        if (strcmp(list[i].extensionName, VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME) == 0) *found = true;
+    free(list);
+    return result < 0 ? result : VK_SUCCESS;
+}
+
+static vkb_status failed(VkResult result, const char *call, const char *why, vkb_error *error) {
+    vkb_status status = result == VK_ERROR_OUT_OF_HOST_MEMORY ? VKB_ERROR_OUT_OF_HOST_MEMORY : VKB_ERROR_NO_DEVICE;
+    return vkb_fail_vk(error, status, result, "%s failed with %s (%d)%s", call, vkb_vk_result_name(result), (int)result, why);
+}
+
+static vkb_status create_instance(vkb_vk_instance *instance, vkb_error *error) {
+    char reason[200] = "";
+    PFN_vkGetInstanceProcAddr get = vkb_vk_loader_open(reason, sizeof reason);
+    if (!get) return vkb_fail(error, VKB_ERROR_NO_DEVICE, "there is no Vulkan loader: %s", reason);
+    const char *missing = vkb_vk_load_global(&instance->vk, get);
+    if (missing) return vkb_fail(error, VKB_ERROR_NO_DEVICE, "the Vulkan loader has no %s: it is older than Vulkan 1.1", missing);
+
+    bool portability;
+    VkResult result = find_portability(&instance->vk, &portability);
+    if (result) return failed(result, "vkEnumerateInstanceExtensionProperties", "", error);
+    const char *extension = VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME;
+    /* 1.3 is the version that we know of; a device of 1.2 is enough. */
+    VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .pEngineName = "vkbert", .apiVersion = VK_API_VERSION_1_3};
+    VkInstanceCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
+        .flags = portability ? VK_INSTANCE_CREATE_ENUMERATE_PORTABILITY_BIT_KHR : 0,
+        .pApplicationInfo = &application,
+        .enabledExtensionCount = portability,
+        .ppEnabledExtensionNames = &extension,
+    };
+    result = instance->vk.CreateInstance(&info, NULL, &instance->handle);
+    if (result == VK_ERROR_INCOMPATIBLE_DRIVER) return failed(result, "vkCreateInstance", ": no Vulkan driver is installed", error);
+    if (result) return failed(result, "vkCreateInstance", "", error);
+    missing = vkb_vk_load_instance(&instance->vk, get, instance->handle);
+    if (!missing) return VKB_OK;
+    if (instance->vk.DestroyInstance) instance->vk.DestroyInstance(instance->handle, NULL);
+    return vkb_fail(error, VKB_ERROR_NO_DEVICE, "the Vulkan loader has no %s", missing);
+}
+
+vkb_status vkb_vk_instance_get(const vkb_vk_instance **instance, vkb_error *error) {
+    static bool made; /* under the mutex; a failure is not kept, so that a later call may succeed */
+    vkb_mutex *mutex = instance_mutex();
+    if (!mutex) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "Vulkan: out of memory");
+    vkb_status status = VKB_OK;
+    vkb_mutex_lock(mutex);
+    if (!made) {
+        vkb_vk_instance fresh = {0};
+        status = create_instance(&fresh, error);
+        if (status == VKB_OK) {
+            the_instance = fresh;
+            made = true;
+        }
+    }
+    vkb_mutex_unlock(mutex);
+    *instance = &the_instance;
+    return status;
+}
+
+/* *handles: [*count], to be freed. */
+static vkb_status enumerate(const vkb_vk_instance **instance, VkPhysicalDevice **handles, uint32_t *count, vkb_error *error) {
+    *handles = NULL;
+    *count = 0;
+    vkb_status status = vkb_vk_instance_get(instance, error);
+    if (status) return status;
+    const vkb_vk_instance_table *vk = &(*instance)->vk;
+    uint32_t n = 0;
+    VkResult result = vk->EnumeratePhysicalDevices((*instance)->handle, &n, NULL);
+    if (result == VK_SUCCESS && n) {
+        *handles = calloc(n, sizeof **handles);
+        if (!*handles) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "Vulkan: out of memory for %u devices", n);
+        result = vk->EnumeratePhysicalDevices((*instance)->handle, &n, *handles);
+    }
+    if (result < 0) { /* VK_INCOMPLETE: one was plugged in between the calls */
+        free(*handles);
+        *handles = NULL;
+        return failed(result, "vkEnumeratePhysicalDevices", "", error);
+    }
+    *count = n;
+    if (!n) return vkb_fail(error, VKB_ERROR_NO_DEVICE, "the Vulkan loader found no device");
+    return VKB_OK;
+}
+
+vkb_status vkb_vk_devices(vkb_device_info *infos, uint32_t capacity, uint32_t *count, vkb_error *error) {
+    const vkb_vk_instance *instance;
+    VkPhysicalDevice *handles;
+    vkb_error why = {0};
+    vkb_status status = enumerate(&instance, &handles, count, &why);
+    if (status == VKB_ERROR_OUT_OF_HOST_MEMORY) {
+        if (error) *error = why;
+        return status;
+    }
+    if (status) {
+        *count = 1;
+        if (!capacity) return VKB_OK;
+        infos[0] = (vkb_device_info){.struct_size = sizeof *infos, .kind = VKB_DEVICE_NONE};
+        snprintf(infos[0].name, sizeof infos[0].name, "Vulkan");
+        memcpy(infos[0].reason, why.message, sizeof infos[0].reason);
+        return VKB_OK;
+    }
+    for (uint32_t i = 0; i < *count && i < capacity; i++) {
+        vkb_vk_physical physical;
+        vkb_vk_examine(instance, handles[i], i, &physical);
+        infos[i] = physical.info;
+    }
+    free(handles);
+    return VKB_OK;
+}
+
+vkb_status vkb_vk_physical_at(uint32_t index, const vkb_vk_instance **instance, vkb_vk_physical *physical, vkb_error *error) {
+    VkPhysicalDevice *handles;
+    uint32_t count;
+    vkb_status status = enumerate(instance, &handles, &count, error);
+    if (status) return status;
+    if (index >= count)
+        status = vkb_fail(error, VKB_ERROR_NO_DEVICE, "device vulkan:%u: there are %u Vulkan devices", index, count);
+    else
+        vkb_vk_examine(*instance, handles[index], index, physical);
+    free(handles);
+    return status;
+}

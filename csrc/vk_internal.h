@@ -1,0 +1,281 @@
+/*
+ * vk_internal.h: what the files of the Vulkan backend share.
+ *
+ * One VkInstance a process, one VkDevice and queue a vkb_device. Weights and programs own their memory and their command pools, so the only
+ * things that threads meet at are the queue and the table of pipelines, each behind its mutex. A run is waited for before it returns: whenever
+ * no call is under way, nothing of ours is on the device, and everything may be freed.
+ */
+#ifndef VKB_VK_INTERNAL_H
+#define VKB_VK_INTERNAL_H
+
+#include "internal.h"
+#include "vk_api.h"
+#include "vk_kernel.h"
+
+#define VKB_VK_ALIGN 256u /* of everything that is bound: Vulkan's greatest minStorageBufferOffsetAlignment */
+
+/* ---- vk_instance.c ---- */
+
+typedef struct vkb_vk_instance {
+    VkInstance handle;
+    vkb_vk_instance_table vk;
+} vkb_vk_instance;
+
+/* The process's instance, made at the first call and kept; VKB_ERROR_NO_DEVICE where there is no loader or no driver. Any thread. */
+vkb_status vkb_vk_instance_get(const vkb_vk_instance **instance, vkb_error *error);
+
+/* ---- vk_physical.c ---- */
+
+typedef struct vkb_vk_physical {
+    VkPhysicalDevice handle;
+    vkb_device_info info;
+    VkPhysicalDeviceMemoryProperties memory;
+    uint32_t main_heap;            /* the largest device-local heap */
+    uint32_t queue_family;
+    uint32_t timestamp_bits;       /* 0: none */
+    double timestamp_seconds;      /* a tick */
+    uint32_t subgroup_operations;  /* VkSubgroupFeatureFlags that compute shaders may use */
+    uint64_t buffer_limit;         /* greatest buffer and allocation, bytes */
+    uint32_t group_limit[2];       /* greatest dispatch, x and y */
+    uint32_t driver_version;
+    bool memory_budget;            /* VK_EXT_memory_budget */
+    bool portability_subset;       /* which has to be enabled where there is one */
+} vkb_vk_physical;
+
+/* Everything about one device that can be known without opening it; info.usable and info.reason say whether it can be used. */
+void vkb_vk_examine(const vkb_vk_instance *instance, VkPhysicalDevice handle, uint32_t index, vkb_vk_physical *physical);
+/* Of the heap, what this process may still take: UINT64_MAX where the driver does not tell. */
+uint64_t vkb_vk_heap_available(const vkb_vk_instance *instance, const vkb_vk_physical *physical, uint32_t heap);
+/* Memory types of these kinds need features that are not enabled, or are not ours to use. */
+bool vkb_vk_memory_type_ok(VkMemoryPropertyFlags flags);
+
+/* As vkb_vk_examine, of the device that is "vulkan:index"; vk_instance.c */
+vkb_status vkb_vk_physical_at(uint32_t index, const vkb_vk_instance **instance, vkb_vk_physical *physical, vkb_error *error);
+
+/* ---- vk_device.c ---- */
+
+typedef struct vkb_vk_pipeline {
+    const vkb_kernel *kernel;
+    uint32_t mode;
+    bool weight_f16;
+    VkPipeline handle;
+} vkb_vk_pipeline;
+
+typedef struct vkb_vk_device {
+    vkb_device base;
+    const vkb_vk_instance *instance;
+    vkb_vk_physical physical;
+    vkb_vk_device_table vk;
+    VkDevice handle;
+    VkQueue queue;
+    vkb_mutex *queue_mutex;
+    atomic_bool lost;
+
+    VkDescriptorSetLayout set_layout; /* the same for all kernels */
+    VkPipelineLayout pipeline_layout;
+    vkb_mutex *pipeline_mutex; /* over what follows */
+    vkb_vk_pipeline *pipelines;
+    uint32_t pipeline_count, pipeline_capacity;
+    VkPipelineCache cache;
+    char *cache_path; /* NULL: in memory only */
+    bool cache_changed;
+} vkb_vk_device;
+
+/* ---- vk_error.c ---- */
+
+const char *vkb_vk_result_name(VkResult result);
+/* VKB_OK for VK_SUCCESS, else fills `error` with the call's name. A lost device is marked as such. */
+vkb_status vkb_vk_check(vkb_vk_device *device, VkResult result, const char *call, vkb_error *error);
+/* VKB_ERROR_DEVICE_LOST if the device was lost earlier. */
+vkb_status vkb_vk_alive(vkb_vk_device *device, vkb_error *error);
+
+/* ---- vk_queue.c ---- */
+
+/* Resets `fence` and submits `count` command buffers, in one go or one by one; the fence is signalled after the last. On failure none of them is on the device. */
+vkb_status vkb_vk_submit(vkb_vk_device *device, const VkCommandBuffer *commands, uint32_t count, bool one_by_one, VkFence fence, vkb_error *error);
+/* Waits for the fence, however long it takes. On failure nothing is on the device any more. */
+vkb_status vkb_vk_wait(vkb_vk_device *device, VkFence fence, vkb_error *error);
+
+/* ---- vk_memory.c ---- */
+
+typedef enum vkb_vk_use {
+    VKB_VK_ARENA,    /* the device's alone */
+    VKB_VK_WEIGHTS,  /* written once: mapped where the host reaches all of the device's memory, else filled by copies */
+    VKB_VK_UPLOAD,   /* the host writes, the device reads: mapped, on the device if it can be */
+    VKB_VK_STAGING,  /* source of copies: mapped */
+    VKB_VK_READ_BACK /* the device writes, the host reads: mapped, cached if it can be */
+} vkb_vk_use;
+
+typedef struct vkb_vk_buffer {
+    VkBuffer handle;
+    VkDeviceMemory memory;
+    uint64_t bytes;
+    uint8_t *mapped; /* NULL: not host-visible */
+    bool coherent;
+} vkb_vk_buffer;
+
+/* `what` names it in messages. A buffer that is all zeros may be destroyed too. */
+vkb_status vkb_vk_buffer_create(vkb_vk_device *device, uint64_t bytes, vkb_vk_use use, const char *what, vkb_vk_buffer *buffer, vkb_error *error);
+void vkb_vk_buffer_destroy(vkb_vk_device *device, vkb_vk_buffer *buffer);
+/* Make the host's writes visible to submits that follow; the device's finished writes to the host. */
+vkb_status vkb_vk_buffer_flush(vkb_vk_device *device, const vkb_vk_buffer *buffer, vkb_error *error);
+vkb_status vkb_vk_buffer_invalidate(vkb_vk_device *device, const vkb_vk_buffer *buffer, vkb_error *error);
+
+/* ---- vk_staging.c ---- */
+
+typedef struct vkb_vk_staging vkb_vk_staging;
+
+/* Fills and copies buffers. `bytes`: of its own memory, of which there are two halves, one being filled while the other is copied; 0 if it is
+   for filling alone. */
+vkb_status vkb_vk_staging_create(vkb_vk_device *device, uint64_t bytes, vkb_vk_staging **staging, vkb_error *error);
+void vkb_vk_staging_destroy(vkb_vk_staging *staging); /* waits for copies under way */
+/* Sets whole buffers to zero and waits. */
+vkb_status vkb_vk_staging_zero(vkb_vk_staging *staging, const vkb_vk_buffer *buffers, uint32_t count, vkb_error *error);
+/* Room for `bytes` (at most half of the memory), which will be copied to the target later. */
+vkb_status vkb_vk_staging_reserve(vkb_vk_staging *staging, const vkb_vk_buffer *target, uint64_t offset, uint64_t bytes, uint8_t **room,
+                                  vkb_error *error);
+/* Copies what is left and waits. */
+vkb_status vkb_vk_staging_finish(vkb_vk_staging *staging, vkb_error *error);
+
+/* ---- vk_weights.c ---- */
+
+typedef struct vkb_vk_range { /* what a descriptor takes */
+    VkBuffer buffer;
+    uint64_t offset, bytes;
+} vkb_vk_range;
+
+typedef struct vkb_vk_piece { /* rows of a tensor that lie together and can be bound at once */
+    uint32_t block;           /* of weights->blocks */
+    uint32_t row_first, rows;
+    uint64_t offset, bytes;
+} vkb_vk_piece;
+
+typedef struct vkb_vk_tensor {
+    uint32_t piece, piece_count; /* of weights->pieces */
+    uint64_t row_bytes;
+} vkb_vk_tensor;
+
+typedef struct vkb_vk_weights {
+    vkb_weights base;
+    vkb_vk_tensor *tensors;
+    vkb_vk_piece *pieces;
+    vkb_vk_buffer *blocks; /* the weight arena, in as many buffers as their limit asks for */
+    uint32_t piece_count, piece_capacity, block_count;
+    vkb_vk_piece vectors; /* all VECTOR tensors */
+    vkb_vk_staging *staging; /* until sealed; NULL where the blocks are mapped */
+} vkb_vk_weights;
+
+vkb_status vkb_vk_weights_init(vkb_weights *weights, vkb_error *error);
+vkb_status vkb_vk_weights_put(vkb_weights *weights, uint32_t tensor, uint64_t first, const float *x, uint64_t count, vkb_error *error);
+vkb_status vkb_vk_weights_seal(vkb_weights *weights, vkb_error *error);
+void vkb_vk_weights_free(vkb_weights *weights);
+vkb_vk_range vkb_vk_piece_range(const vkb_vk_weights *weights, const vkb_vk_piece *piece);
+
+/* ---- vk_pipeline.c ---- */
+
+vkb_status vkb_vk_layouts_create(vkb_vk_device *device, vkb_error *error);
+/* The pipeline of a kernel with these constants, made at first use and owned by the device. Any thread. */
+vkb_status vkb_vk_pipeline_get(vkb_vk_device *device, const vkb_kernel *kernel, uint32_t mode, bool weight_f16, VkPipeline *pipeline,
+                               vkb_error *error);
+void vkb_vk_pipelines_destroy(vkb_vk_device *device);
+
+/* ---- vk_cache.c: the pipeline cache and its file ---- */
+
+vkb_status vkb_vk_cache_open(vkb_vk_device *device, const char *folder, vkb_error *error);
+void vkb_vk_cache_save(vkb_vk_device *device); /* if pipelines were made since; the caller holds pipeline_mutex or is alone */
+
+/* ---- vk_step.c: a program's ops as dispatches ---- */
+
+typedef struct vkb_vk_step { /* one dispatch, by whatever kernel a batch's size asks for */
+    uint32_t op;             /* it belongs to */
+    uint32_t kind;           /* what vkb_kernel_choose takes */
+    uint32_t head_size;      /* ATTENTION, else 0 */
+    uint32_t scope;          /* vkb_scope of its rows */
+    uint32_t columns;        /* ATTENTION: heads */
+    uint32_t mode;           /* VKB_SPEC_MODE */
+    bool weight_f16;         /* VKB_SPEC_WEIGHT_F16 */
+    uint32_t input, residual, output; /* values or VKB_NONE */
+    vkb_vk_range ranges[VKB_BIND_COUNT]; /* what is bound; no buffer: the batch */
+    vkb_push push;
+    VkDescriptorSet set;
+} vkb_vk_step;
+
+typedef struct vkb_vk_program vkb_vk_program;
+
+/* Fills program->steps and ->copies; the arena has its buffer and `places` is set. */
+vkb_status vkb_vk_steps_build(vkb_vk_program *program, vkb_error *error);
+
+/* ---- vk_program.c ---- */
+
+enum { VKB_VK_MAX_CLASSES = 8, VKB_VK_MAX_LISTS = 8 };
+
+typedef struct vkb_vk_list { /* the attention list for one tile size */
+    uint32_t tile_rows;
+    uint32_t at;    /* words in the batch buffer */
+    uint32_t count; /* of the batch at hand */
+} vkb_vk_list;
+
+typedef struct vkb_vk_copy { /* one output's way to the host; made when it is first asked for */
+    vkb_vk_step step;
+    vkb_vk_buffer host; /* [rows, width] f32 */
+    VkCommandBuffer commands;
+} vkb_vk_copy;
+
+typedef struct vkb_vk_recording { /* the program's commands with one choice of kernels */
+    VkCommandPool pool;
+    const vkb_kernel **kernels; /* [step_count] */
+    VkCommandBuffer *segments;  /* [segment_count], at most op_count; to be submitted in this order */
+    uint32_t segment_count;
+} vkb_vk_recording;
+
+struct vkb_vk_program {
+    vkb_program base;
+    vkb_vk_buffer arena;
+    vkb_vk_buffer upload;    /* the batch, and behind it the arguments of all dispatches */
+    uint64_t batch_bytes;    /* of upload, what the kernels see */
+    uint64_t arguments_at;   /* bytes in upload: [step_count + output_count] VkDispatchIndirectCommand */
+    vkb_push places;         /* the *_at fields, the same for all steps but tiles_at */
+    vkb_vk_list lists[VKB_VK_MAX_LISTS];
+    uint32_t list_count;
+    vkb_vk_step *steps;
+    vkb_vk_copy *copies; /* [output_count] */
+    uint32_t step_count;
+    VkDescriptorPool descriptors;
+    VkCommandPool copy_pool;
+    VkFence fence;
+    VkCommandBuffer *submit; /* [op_count + output_count]: room for a run's list */
+    uint32_t thresholds[VKB_VK_MAX_CLASSES]; /* least rows of each size class, rising, the first 1 */
+    uint32_t class_count;
+    vkb_vk_recording *recordings[VKB_VK_MAX_CLASSES * VKB_VK_MAX_CLASSES];
+    uint32_t recording_count;
+    uint8_t recording_of[VKB_VK_MAX_CLASSES][VKB_VK_MAX_CLASSES]; /* by class of tokens and sequences: 1 + recording, 0 = not made yet */
+};
+
+static inline vkb_vk_device *vkb_vk_device_of(const vkb_program *program) { return (vkb_vk_device *)program->weights->device; }
+/* Writes the step's descriptor set. */
+void vkb_vk_step_bind(vkb_vk_program *program, const vkb_vk_step *step);
+vkb_status vkb_vk_program_init(vkb_program *program, vkb_error *error);
+void vkb_vk_program_free(vkb_program *program);
+
+/* ---- vk_class.c: size classes and the kernels chosen for them ---- */
+
+/* Fills thresholds and lists; an op that no kernel can do, or a dispatch over the device's limit, is an error. */
+vkb_status vkb_vk_classes_init(vkb_vk_program *program, vkb_error *error);
+/* The recorded commands for a batch of this size, made at first use. */
+vkb_status vkb_vk_recording_for(vkb_vk_program *program, uint32_t tokens, uint32_t sequences, vkb_vk_recording **recording, vkb_error *error);
+const vkb_kernel *vkb_vk_kernel_for(const vkb_vk_program *program, const vkb_vk_step *step, uint32_t tokens, uint32_t sequences);
+
+/* ---- vk_record.c ---- */
+
+/* kernels: [step_count]. With `queries`, a timestamp before the first op and after each. */
+vkb_status vkb_vk_record(vkb_vk_program *program, const vkb_kernel *const *kernels, VkQueryPool queries, vkb_vk_recording **recording,
+                         vkb_error *error);
+void vkb_vk_recording_destroy(vkb_vk_program *program, vkb_vk_recording *recording);
+/* An output's buffer on the host and the commands that fill it. */
+vkb_status vkb_vk_copy_prepare(vkb_vk_program *program, uint32_t output, vkb_error *error);
+
+/* ---- vk_run.c ---- */
+
+vkb_status vkb_vk_program_run(vkb_program *program, const vkb_batch *batch, const vkb_output *outputs, double *op_seconds, vkb_error *error);
+
+#endif /* VKB_VK_INTERNAL_H */

@@ -1,0 +1,97 @@
+/* Layouts and pipelines. Pipelines belong to the device: programs that use the same kernel with the same constants share one. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "vk_internal.h"
+
+vkb_status vkb_vk_layouts_create(vkb_vk_device *device, vkb_error *error) {
+    VkDescriptorSetLayoutBinding bindings[VKB_BIND_COUNT];
+    for (uint32_t i = 0; i < VKB_BIND_COUNT; i++)
+        bindings[i] = (VkDescriptorSetLayoutBinding){.binding = i,
+                                                     .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                                     .descriptorCount = 1,
+                                                     .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT};
+    VkDescriptorSetLayoutCreateInfo set = {
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO, .bindingCount = VKB_BIND_COUNT, .pBindings = bindings};
+    vkb_status status = vkb_vk_check(device, device->vk.CreateDescriptorSetLayout(device->handle, &set, NULL, &device->set_layout),
+                                     "vkCreateDescriptorSetLayout", error);
+    if (status) return status;
+    VkPushConstantRange push = {.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT, .size = sizeof(vkb_push)};
+    VkPipelineLayoutCreateInfo layout = {.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
+                                         .setLayoutCount = 1,
+                                         .pSetLayouts = &device->set_layout,
+                                         .pushConstantRangeCount = 1,
+                                         .pPushConstantRanges = &push};
+    return vkb_vk_check(device, device->vk.CreatePipelineLayout(device->handle, &layout, NULL, &device->pipeline_layout), "vkCreatePipelineLayout",
+                        error);
+}
+
+static vkb_status create_pipeline(vkb_vk_device *device, const vkb_vk_pipeline *key, VkPipeline *pipeline, vkb_error *error) {
+    const vkb_kernel *kernel = key->kernel;
+    uint32_t constants[VKB_SPEC_MAX] = {
+        [VKB_SPEC_LOCAL_SIZE] = kernel->local_size, [VKB_SPEC_WEIGHT_F16] = key->weight_f16, [VKB_SPEC_MODE] = key->mode};
+    memcpy(constants + VKB_SPEC_OWN, kernel->own, sizeof kernel->own);
+    VkSpecializationMapEntry entries[VKB_SPEC_MAX];
+    uint32_t count = VKB_SPEC_OWN + kernel->own_count;
+    for (uint32_t i = 0; i < count; i++) entries[i] = (VkSpecializationMapEntry){i, i * (uint32_t)sizeof *constants, sizeof *constants};
+    VkSpecializationInfo specialization = {
+        .mapEntryCount = count, .pMapEntries = entries, .dataSize = count * sizeof *constants, .pData = constants};
+
+    VkShaderModuleCreateInfo code = {
+        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = kernel->code_bytes, .pCode = kernel->code};
+    VkShaderModule module;
+    vkb_status status = vkb_vk_check(device, device->vk.CreateShaderModule(device->handle, &code, NULL, &module), kernel->name, error);
+    if (status) return status;
+    VkComputePipelineCreateInfo info = {.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+                                        .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                                                  .stage = VK_SHADER_STAGE_COMPUTE_BIT,
+                                                  .module = module,
+                                                  .pName = "main",
+                                                  .pSpecializationInfo = &specialization},
+                                        .layout = device->pipeline_layout};
+    VkResult result = device->vk.CreateComputePipelines(device->handle, device->cache, 1, &info, NULL, pipeline);
+    device->vk.DestroyShaderModule(device->handle, module, NULL);
+    return vkb_vk_check(device, result, kernel->name, error);
+}
+
+/* The caller holds the mutex. */
+static vkb_status find_or_create(vkb_vk_device *device, vkb_vk_pipeline key, VkPipeline *pipeline, vkb_error *error) {
+    for (uint32_t i = 0; i < device->pipeline_count; i++) {
+        const vkb_vk_pipeline *p = &device->pipelines[i];
+        if (p->kernel != key.kernel || p->mode != key.mode || p->weight_f16 != key.weight_f16) continue;
+        *pipeline = p->handle;
+        return VKB_OK;
+    }
+    if (device->pipeline_count == device->pipeline_capacity) {
+        uint32_t capacity = 2 * device->pipeline_capacity + 16;
+        vkb_vk_pipeline *grown = realloc(device->pipelines, capacity * sizeof *grown);
+        if (!grown) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "%s: out of memory for pipelines", device->base.info.name);
+        device->pipelines = grown;
+        device->pipeline_capacity = capacity;
+    }
+    vkb_status status = create_pipeline(device, &key, &key.handle, error);
+    if (status) return status;
+    device->pipelines[device->pipeline_count++] = key;
+    device->cache_changed = true;
+    *pipeline = key.handle;
+    return VKB_OK;
+}
+
+vkb_status vkb_vk_pipeline_get(vkb_vk_device *device, const vkb_kernel *kernel, uint32_t mode, bool weight_f16, VkPipeline *pipeline,
+                               vkb_error *error) {
+    vkb_status status = vkb_vk_alive(device, error);
+    if (status) return status;
+    vkb_mutex_lock(device->pipeline_mutex);
+    status = find_or_create(device, (vkb_vk_pipeline){.kernel = kernel, .mode = mode, .weight_f16 = weight_f16}, pipeline, error);
+    vkb_mutex_unlock(device->pipeline_mutex);
+    return status;
+}
+
+void vkb_vk_pipelines_destroy(vkb_vk_device *device) {
+    const vkb_vk_device_table *vk = &device->vk;
+    for (uint32_t i = 0; i < device->pipeline_count; i++) vk->DestroyPipeline(device->handle, device->pipelines[i].handle, NULL);
+    free(device->pipelines);
+    if (device->cache) vk->DestroyPipelineCache(device->handle, device->cache, NULL);
+    if (device->pipeline_layout) vk->DestroyPipelineLayout(device->handle, device->pipeline_layout, NULL);
+    if (device->set_layout) vk->DestroyDescriptorSetLayout(device->handle, device->set_layout, NULL);
+}

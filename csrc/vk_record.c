@@ -1,0 +1,206 @@
+/*
+ * Recording: a program's steps as command buffers that are submitted again for every batch. Nothing in them changes: dispatches read their sizes
+ * from memory that the host writes. They come in segments, so that a slow device gets work in portions that no watchdog minds.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "vk_internal.h"
+
+enum { SEGMENT_OPS = 6, MAX_SPANS = 32 }; /* ops a segment: about a transformer layer */
+
+/* Of products; what a device of 100 GFLOP/s, about the slowest that is of use, does in half a second (Windows resets one after two). */
+static const double segment_work = 5e10;
+
+/* ---- hazards: which bytes of the arena have been read and written since the last barrier ---- */
+
+typedef struct span {
+    uint64_t first, end;
+    bool written;
+} span;
+
+typedef struct hazards {
+    span spans[MAX_SPANS];
+    uint32_t count;
+} hazards;
+
+typedef struct access {
+    span spans[3];
+    uint32_t count;
+} access;
+
+static void touch(access *a, const vkb_vk_program *p, uint32_t value, bool written) {
+    if (value == VKB_NONE) return;
+    const vkb_slot *slot = &p->base.slots[value];
+    a->spans[a->count++] = (span){slot->offset, slot->offset + slot->bytes, written};
+}
+
+static access access_of(const vkb_vk_program *p, const vkb_vk_step *s) {
+    access a = {.count = 0};
+    touch(&a, p, s->input, false);
+    touch(&a, p, s->residual, false);
+    touch(&a, p, s->output, true);
+    return a;
+}
+
+/* Read after write, write after read (values that share room) and write after write. Notes the step's own access. */
+static bool needs_barrier(hazards *h, const access *a) {
+    bool needed = h->count + a->count > MAX_SPANS;
+    for (uint32_t i = 0; i < h->count && !needed; i++)
+        for (uint32_t j = 0; j < a->count && !needed; j++)
+            needed = h->spans[i].first < a->spans[j].end && a->spans[j].first < h->spans[i].end && (h->spans[i].written || a->spans[j].written);
+    if (needed) h->count = 0;
+    for (uint32_t j = 0; j < a->count; j++) h->spans[h->count++] = a->spans[j];
+    return needed;
+}
+
+/* ---- commands ---- */
+
+static void barrier(const vkb_vk_device_table *vk, VkCommandBuffer commands, VkPipelineStageFlags to, VkAccessFlags access_to) {
+    VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER, .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT, .dstAccessMask = access_to};
+    vk->CmdPipelineBarrier(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, to, 0, 1, &memory, 0, NULL, 0, NULL);
+}
+
+static void compute_barrier(const vkb_vk_device_table *vk, VkCommandBuffer commands) {
+    barrier(vk, commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
+}
+
+static vkb_status begin(vkb_vk_device *device, VkCommandPool pool, VkCommandBuffer *commands, vkb_error *error) {
+    VkCommandBufferAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = pool, .commandBufferCount = 1};
+    vkb_status status =
+        vkb_vk_check(device, device->vk.AllocateCommandBuffers(device->handle, &allocate, commands), "vkAllocateCommandBuffers", error);
+    if (status) return status;
+    VkCommandBufferBeginInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
+    return vkb_vk_check(device, device->vk.BeginCommandBuffer(*commands, &info), "vkBeginCommandBuffer", error);
+}
+
+static vkb_status end(vkb_vk_device *device, VkCommandBuffer commands, vkb_error *error) {
+    return vkb_vk_check(device, device->vk.EndCommandBuffer(commands), "vkEndCommandBuffer", error);
+}
+
+/* number: of the dispatch's arguments */
+static vkb_status dispatch(vkb_vk_program *p, const vkb_vk_step *s, const vkb_kernel *kernel, uint32_t number, VkCommandBuffer commands,
+                           vkb_error *error) {
+    vkb_vk_device *device = vkb_vk_device_of(&p->base);
+    const vkb_vk_device_table *vk = &device->vk;
+    VkPipeline pipeline;
+    vkb_status status = vkb_vk_pipeline_get(device, kernel, s->mode, s->weight_f16, &pipeline, error);
+    if (status) return status;
+    vkb_push push = s->push;
+    for (uint32_t i = 0; i < p->list_count; i++)
+        if (s->kind == VKB_OP_ATTENTION && p->lists[i].tile_rows == kernel->tile_rows) push.tiles_at = p->lists[i].at;
+    vk->CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
+    vk->CmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, device->pipeline_layout, 0, 1, &s->set, 0, NULL);
+    vk->CmdPushConstants(commands, device->pipeline_layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof push, &push);
+    vk->CmdDispatchIndirect(commands, p->upload.handle, p->arguments_at + number * sizeof(VkDispatchIndirectCommand));
+    return VKB_OK;
+}
+
+static double work(const vkb_vk_program *p, uint32_t op) {
+    const vkb_op *o = &p->base.ops[op];
+    if (o->kind != VKB_OP_LINEAR) return 0;
+    return 2.0 * p->base.slots[o->output].rows * p->base.values[o->input].width * p->base.values[o->output].width;
+}
+
+/* Number of ops that the segment beginning with op `first` takes. */
+static uint32_t segment_length(const vkb_vk_program *p, uint32_t first) {
+    bool fast = p->base.weights->device->info.kind == VKB_DEVICE_DISCRETE;
+    double sum = 0;
+    uint32_t n = 0;
+    while (n < SEGMENT_OPS && first + n < p->base.op_count) {
+        sum += work(p, first + n);
+        if (n && !fast && sum > segment_work) break;
+        n++;
+    }
+    return n;
+}
+
+/* The steps of ops first … end − 1, of which step *next is the first. */
+static vkb_status record_segment(vkb_vk_program *p, const vkb_vk_recording *r, VkCommandBuffer commands, uint32_t ops_end, uint32_t *next, hazards *h,
+                                 VkQueryPool queries, vkb_error *error) {
+    const vkb_vk_device_table *vk = &vkb_vk_device_of(&p->base)->vk;
+    if (queries && *next == 0) {
+        vk->CmdResetQueryPool(commands, queries, 0, p->base.op_count + 1);
+        vk->CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, queries, 0);
+    }
+    for (; *next < p->step_count && p->steps[*next].op < ops_end; ++*next) {
+        const vkb_vk_step *s = &p->steps[*next];
+        access a = access_of(p, s);
+        bool needed = needs_barrier(h, &a);
+        if (needed || (queries && *next)) compute_barrier(vk, commands); /* each op by itself, to be timed */
+        vkb_status status = dispatch(p, s, r->kernels[*next], *next, commands, error);
+        if (status) return status;
+        bool last = *next + 1 == p->step_count || p->steps[*next + 1].op != s->op;
+        if (queries && last) vk->CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, queries, s->op + 1);
+    }
+    return VKB_OK;
+}
+
+vkb_status vkb_vk_record(vkb_vk_program *p, const vkb_kernel *const *kernels, VkQueryPool queries, vkb_vk_recording **recording, vkb_error *error) {
+    vkb_vk_device *device = vkb_vk_device_of(&p->base);
+    vkb_vk_recording *r = calloc(1, sizeof *r);
+    *recording = NULL;
+    if (!r) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_run: out of memory");
+    vkb_status status = VKB_OK;
+    r->kernels = malloc(p->step_count * sizeof *r->kernels);
+    r->segments = calloc(p->base.op_count, sizeof *r->segments);
+    if (!r->kernels || !r->segments) {
+        status = vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_run: out of memory");
+        goto fail;
+    }
+    memcpy(r->kernels, kernels, p->step_count * sizeof *r->kernels);
+    VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = device->physical.queue_family};
+    status = vkb_vk_check(device, device->vk.CreateCommandPool(device->handle, &pool, NULL, &r->pool), "vkCreateCommandPool", error);
+    if (status) goto fail;
+    hazards h = {.count = 0}; /* over all segments: they run one behind the other without a wait between them */
+    for (uint32_t op = 0, step = 0; op < p->base.op_count;) {
+        VkCommandBuffer *commands = &r->segments[r->segment_count];
+        op += segment_length(p, op);
+        status = begin(device, r->pool, commands, error);
+        if (!status) status = record_segment(p, r, *commands, op, &step, &h, queries, error);
+        if (!status) status = end(device, *commands, error);
+        if (status) goto fail;
+        r->segment_count++;
+    }
+    *recording = r;
+    return VKB_OK;
+fail:
+    vkb_vk_recording_destroy(p, r);
+    return status;
+}
+
+void vkb_vk_recording_destroy(vkb_vk_program *p, vkb_vk_recording *r) {
+    if (!r) return;
+    vkb_vk_device *device = vkb_vk_device_of(&p->base);
+    if (r->pool) device->vk.DestroyCommandPool(device->handle, r->pool, NULL); /* and its command buffers */
+    free(r->segments);
+    free(r->kernels);
+    free(r);
+}
+
+vkb_status vkb_vk_copy_prepare(vkb_vk_program *p, uint32_t output, vkb_error *error) {
+    vkb_vk_device *device = vkb_vk_device_of(&p->base);
+    vkb_vk_copy *c = &p->copies[output];
+    if (c->commands) return VKB_OK;
+    const vkb_slot *slot = &p->base.slots[c->step.input];
+    VkCommandBuffer commands = NULL;
+    vkb_status status = vkb_vk_buffer_create(device, (uint64_t)slot->rows * c->step.push.output_width * sizeof(float), VKB_VK_READ_BACK,
+                                             "an output", &c->host, error);
+    if (status) return status;
+    c->step.ranges[VKB_BIND_OUTPUT] = (vkb_vk_range){.buffer = c->host.handle, .bytes = c->host.bytes};
+    vkb_vk_step_bind(p, &c->step);
+    status = begin(device, p->copy_pool, &commands, error);
+    if (status) goto fail;
+    compute_barrier(&device->vk, commands);
+    status = dispatch(p, &c->step, vkb_vk_kernel_for(p, &c->step, 1, 1), p->step_count + output, commands, error);
+    if (status) goto fail;
+    barrier(&device->vk, commands, VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
+    status = end(device, commands, error);
+    if (status) goto fail;
+    c->commands = commands;
+    return VKB_OK;
+fail:
+    if (commands) device->vk.FreeCommandBuffers(device->handle, p->copy_pool, 1, &commands);
+    vkb_vk_buffer_destroy(device, &c->host);
+    return status;
+}
