@@ -12,6 +12,7 @@ package vkbert
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -109,10 +110,12 @@ func open(ctx context.Context, model string, o options) (_ *Model, err error) {
 		return nil, err
 	}
 	if info.NonFinite > 0 {
-		m.log.Warn("weights are NaN or infinite; texts that reach them have no vector", "model", model, "elements", info.NonFinite)
+		m.log.Warn("weights are NaN or infinite; a text that reaches them has no vector", "model", model, "elements", info.NonFinite)
 	}
-	m.health, err = m.probe(ctx)
-	return m, err
+	if m.health, err = m.probe(ctx); err != nil && !errors.Is(err, ErrNotFinite) {
+		return nil, err
+	}
+	return m, nil
 }
 
 func encoderOptions(o options) (bert.Options, error) {

@@ -63,7 +63,15 @@ var activations = map[string]cgo.Activation{
 	"tanh":              cgo.Tanh,
 }
 
-var activationNames = slices.Sorted(maps.Keys(activations))
+// choice looks the value of a key up in a table; a value that is not there is refused by name.
+func choice[T any](c *loader.Config, f *loader.Fields, key, missing string, table map[string]T) T {
+	name := f.StringOr(key, missing)
+	v, ok := table[name]
+	if !ok {
+		f.Fail(c.Unsupported(key, "got %q; supported: %s", name, strings.Join(slices.Sorted(maps.Keys(table)), ", ")))
+	}
+	return v
+}
 
 // suspicious are the parts of a key's name that say that it may change the vectors.
 var suspicious = []string{"attention", "position", "norm", "activation", "_act", "rotary", "rope", "window", "adapter", "moe", "expert"}

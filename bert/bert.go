@@ -27,8 +27,8 @@ func buildBERT(b *builder, c *loader.Config) (encoder, error) {
 	positions := uint32(f.Int("max_position_embeddings", 1, 1<<20))
 	types := uint32(f.IntOr("type_vocab_size", 2, 1, 1<<10))
 	eps := float32(f.FloatOr("layer_norm_eps", 1e-12, math.SmallestNonzeroFloat32, 1))
-	act := activations[f.StringOr("hidden_act", "gelu", activationNames...)]
-	f.StringOr("position_embedding_type", "absolute", "absolute")
+	act := choice(c, f, "hidden_act", "gelu", activations)
+	choice(c, f, "position_embedding_type", "absolute", map[string]bool{"absolute": true})
 	if f.BoolOr("is_decoder", false) || f.BoolOr("add_cross_attention", false) {
 		f.Fail(c.Unsupported("is_decoder", "decoders and cross-attention are not BERT encoders"))
 	}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package vkbert_test
+
+const raceEnabled = false
