@@ -24,8 +24,7 @@ vulkan_loader() { compiles 'int main(void) { return 0; }' -lvulkan; }
 certificates() { ls /etc/ssl/certs/ca-certificates.crt /etc/ssl/cert.pem /etc/pki/tls/certs/ca-bundle.crt 2>/dev/null | grep .; }
 lavapipe() { lavapipe_json | grep .; }
 validation() { ls /usr/share/vulkan/explicit_layer.d /etc/vulkan/explicit_layer.d | grep -x VkLayer_khronos_validation.json; }
-rust() { go run ./build/deps -n || { rust_1_75 cargo && rust_1_75 rustc; }; }
-rust_1_75() { "$1" --version | awk '{ split($2, v, "."); exit !(v[1] > 1 || v[1] == 1 && v[2] >= 75) }'; }
+rust() { go run ./build/deps -n; }
 
 command -v go >/dev/null || fail "go is missing: install Go 1.24 or newer from https://go.dev/dl"
 distribution=$(. /etc/os-release 2>/dev/null && echo "$ID $VERSION_ID") || distribution=
@@ -46,9 +45,9 @@ for group; do
 		need cmake cmake command -v cmake
 		need 'the Vulkan headers' libvulkan-dev vulkan_headers
 		need 'CA certificates' ca-certificates certificates
-		# Debian 12's own cargo is too old. Without any, build/deps downloads upstream's library.
-		case $distribution in 'debian 12') cargo=cargo-web ;; *) cargo=cargo ;; esac
-		[ -z "$privileged" ] || need 'Rust 1.75 or newer' $cargo rust
+		# The usual cargo of these releases is too old. Without any, build/deps downloads upstream's library.
+		case $distribution in 'debian 12') cargo=cargo-web ;; 'ubuntu 24.04') cargo=cargo-1.85 ;; *) cargo=cargo ;; esac
+		[ -z "$privileged" ] || need 'Rust 1.82 or newer' $cargo rust
 		;;
 	test)
 		need 'the Vulkan loader' libvulkan-dev vulkan_loader

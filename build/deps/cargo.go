@@ -9,36 +9,53 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 )
 
 // minRust is the oldest Rust 1.x that builds the pinned dependencies; Cargo.toml says the same.
-const minRust = 75
+const minRust = 82
 
-const installRust = "install Rust 1.75 or newer (Debian 12: apt-get install cargo-web; Debian 13, Ubuntu 24.04: apt-get install cargo; " +
-	"elsewhere: https://rustup.rs)"
+const installRust = "install Rust 1.82 or newer (Debian 12: apt-get install cargo-web; Ubuntu 24.04: apt-get install cargo-1.85; " +
+	"Debian 13: apt-get install cargo; elsewhere: https://rustup.rs)"
 
 // rust is a usable Rust.
 type rust struct {
-	cargo   string
-	version string // what `cargo --version` prints
+	cargo, rustc string // paths
+	version      string // what `cargo --version` prints
 }
 
-// findRust returns the machine's Rust, or why it cannot be used.
+// findRust returns the machine's Rust, or why it cannot be used: the programs that CARGO and RUSTC name, those on PATH, or where these
+// are missing or too old the newest that lie beside them under a versioned name, as Debian and Ubuntu ship them.
 func findRust(ctx context.Context) (*rust, error) {
-	cargo, version, err := rustTool(ctx, "CARGO", "cargo")
+	found, err := tryRust(ctx, firstNonEmpty(os.Getenv("CARGO"), "cargo"), firstNonEmpty(os.Getenv("RUSTC"), "rustc"))
+	if err == nil {
+		return found, nil
+	}
+	for _, suffix := range versionedCargos(os.Getenv("PATH")) {
+		if found, err := tryRust(ctx, "cargo"+suffix, "rustc"+suffix); err == nil {
+			return found, nil
+		}
+	}
+	return nil, err
+}
+
+func tryRust(ctx context.Context, cargo, rustc string) (*rust, error) {
+	cargo, version, err := rustTool(ctx, cargo)
 	if err != nil {
 		return nil, err
 	}
-	if _, _, err := rustTool(ctx, "RUSTC", "rustc"); err != nil {
+	rustc, _, err = rustTool(ctx, rustc)
+	if err != nil {
 		return nil, err
 	}
-	return &rust{cargo: cargo, version: version}, nil
+	return &rust{cargo: cargo, rustc: rustc, version: version}, nil
 }
 
-// rustTool finds a program, which the variable env may name, and checks its version.
-func rustTool(ctx context.Context, env, name string) (path, version string, err error) {
-	path, err = exec.LookPath(firstNonEmpty(os.Getenv(env), name))
+// rustTool finds a program and checks its version.
+func rustTool(ctx context.Context, name string) (path, version string, err error) {
+	path, err = exec.LookPath(name)
 	if err != nil {
 		return "", "", fmt.Errorf("no %s on PATH", name)
 	}
@@ -65,6 +82,26 @@ func checkRustVersion(path, version string) error {
 	return nil
 }
 
+// versionedCargos lists the suffixes ("-1.85") of the programs cargo-1.N in the folders of path, the newest first.
+func versionedCargos(path string) []string {
+	var minors []int
+	for _, dir := range filepath.SplitList(path) {
+		names, _ := filepath.Glob(filepath.Join(dir, "cargo-1.*")) // the only error is a malformed pattern
+		for _, name := range names {
+			if minor, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(name), "cargo-1.")); err == nil {
+				minors = append(minors, minor)
+			}
+		}
+	}
+	slices.Sort(minors)
+	slices.Reverse(minors)
+	var suffixes []string
+	for _, minor := range slices.Compact(minors) {
+		suffixes = append(suffixes, fmt.Sprintf("-1.%d", minor))
+	}
+	return suffixes
+}
+
 // buildWithCargo builds the library from the Rust source in the Go module and writes it to dst.
 func (b *builder) buildWithCargo(ctx context.Context, r *rust, dst string) error {
 	if err := checkCompilers(); err != nil {
@@ -83,7 +120,8 @@ func (b *builder) buildWithCargo(ctx context.Context, r *rust, dst string) error
 	cmd := exec.CommandContext(ctx, r.cargo, "build", "--release", "--locked", "--lib", "--target-dir", target)
 	cmd.Dir = tree
 	cmd.Stdout, cmd.Stderr = b.log, b.log
-	cmd.Env = append(os.Environ(), "RUSTONIG_SYSTEM_LIBONIG=0") // the bundled one, whatever the machine has
+	cmd.Env = append(os.Environ(), "RUSTC="+r.rustc,
+		"RUSTONIG_SYSTEM_LIBONIG=0") // the bundled one, whatever the machine has
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("cargo build of %s %s: %w (cargo's own messages are above)", tokenizersModule, tokenizersVersion, err)
 	}

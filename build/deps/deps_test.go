@@ -86,11 +86,12 @@ func TestCacheDir(t *testing.T) {
 func TestRustVersion(t *testing.T) {
 	for version, want := range map[string]string{
 		"cargo 1.95.0 (f2d3ce0bd 2026-03-21)":   "",
-		"cargo 1.75.0":                          "",
+		"cargo 1.82.0":                          "",
 		"rustc 1.96.0-nightly (abc 2026-01-01)": "",
 		"rustc 2.0.0":                           "",
-		"cargo 0.66.0":                          "too old: cargo 0.66.0, want 1.75 or newer",
-		"cargo 1.65.0":                          "too old: cargo 1.65.0, want 1.75 or newer",
+		"cargo 0.66.0":                          "too old: cargo 0.66.0, want 1.82 or newer",
+		"cargo 1.81.0":                          "too old: cargo 1.81.0, want 1.82 or newer",
+		"cargo 1.65.0":                          "too old: cargo 1.65.0, want 1.82 or newer",
 		"error: no toolchain":                   `got "error: no toolchain", want a version`,
 		"":                                      "want a version",
 	} {
@@ -101,8 +102,47 @@ func TestRustVersion(t *testing.T) {
 			assert.ErrorContains(t, err, want)
 		}
 	}
-	assert.Contains(t, string(cargoManifest), `rust-version = "1.75"`)
-	assert.Contains(t, installRust, "1.75")
+	assert.Contains(t, string(cargoManifest), `rust-version = "1.82"`)
+	assert.Contains(t, installRust, "1.82")
+}
+
+func TestFindRust(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("the tools are faked with shell scripts")
+	}
+	for name, c := range map[string]struct {
+		tools map[string]string // file name → what --version prints
+		want  string            // the cargo that is chosen, or
+		err   string
+	}{
+		"nothing":          {nil, "", "no cargo on PATH"},
+		"current":          {map[string]string{"cargo": "cargo 1.90.0", "rustc": "rustc 1.90.0"}, "cargo", ""},
+		"no rustc":         {map[string]string{"cargo": "cargo 1.90.0"}, "", "no rustc on PATH"},
+		"old":              {map[string]string{"cargo": "cargo 1.75.0", "rustc": "rustc 1.75.0"}, "", "too old: cargo 1.75.0"},
+		"old rustc":        {map[string]string{"cargo": "cargo 1.90.0", "rustc": "rustc 1.75.0"}, "", "too old: rustc 1.75.0"},
+		"versioned beside": {map[string]string{"cargo": "cargo 1.75.0", "cargo-1.85": "cargo 1.85.1", "rustc-1.85": "rustc 1.85.1"}, "cargo-1.85", ""},
+		"newest of several": {map[string]string{
+			"cargo-1.9": "cargo 1.9.0", "cargo-1.85": "cargo 1.85.1", "rustc-1.85": "rustc 1.85.1", "cargo-1.100": "cargo 1.100.0", "rustc-1.100": "rustc 1.100.0",
+		}, "cargo-1.100", ""},
+		"newest without rustc": {map[string]string{"cargo-1.85": "cargo 1.85.1", "rustc-1.85": "rustc 1.85.1", "cargo-1.91": "cargo 1.91.0"}, "cargo-1.85", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bin := t.TempDir()
+			t.Setenv("PATH", bin)
+			t.Setenv("CARGO", "")
+			t.Setenv("RUSTC", "")
+			for tool, line := range c.tools {
+				fakeTool(t, bin, tool, line)
+			}
+			got, err := findRust(context.Background())
+			if c.err != "" {
+				require.ErrorContains(t, err, c.err)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, filepath.Join(bin, c.want), got.cargo)
+		})
+	}
 }
 
 func TestLibraryPrefersWhatIsThere(t *testing.T) {
@@ -125,13 +165,13 @@ func TestLibraryPrefersWhatIsThere(t *testing.T) {
 			got, err := b.library(context.Background())
 			require.NoError(t, err)
 			assert.Equal(t, filepath.Join(b.dir, c.want), got)
-			got, err = b.existing(context.Background())
+			got, err = b.check(context.Background())
 			require.NoError(t, err)
-			assert.Equal(t, filepath.Join(b.dir, c.want), got)
+			assert.Equal(t, filepath.Join(b.dir, c.want, archiveName), got)
 		})
 	}
-	_, err := (&builder{dir: "/none"}).existing(context.Background())
-	assert.EqualError(t, err, "libtokenizers.a is not in /none: run this without -n")
+	_, err := (&builder{dir: "/none"}).check(context.Background())
+	assert.EqualError(t, err, "libtokenizers.a is not in /none, and no cargo on PATH: "+installRust)
 }
 
 // fakeTool puts a program on PATH that prints one line.
@@ -154,8 +194,8 @@ func TestLibraryFromRelease(t *testing.T) {
 	}{
 		"no cargo":         {"", "linux/amd64", 200, good, ""},
 		"cargo too old":    {"cargo 1.65.0", "linux/amd64", 200, good, ""},
-		"unknown platform": {"", "plan9/386", 200, good, "no cargo on PATH, and upstream publishes no library for plan9/386: install Rust 1.75"},
-		"not found":        {"", "linux/amd64", 404, nil, "404 Not Found): install Rust 1.75"},
+		"unknown platform": {"", "plan9/386", 200, good, "no cargo on PATH, and upstream publishes no library for plan9/386: install Rust 1.82"},
+		"not found":        {"", "linux/amd64", 404, nil, "404 Not Found): install Rust 1.82"},
 		"not a gzip":       {"", "linux/amd64", 200, []byte("<html>not here</html>"), "gzip: "},
 		"cut":              {"", "linux/amd64", 200, good[:len(good)-9], "unexpected EOF"},
 		"no library in it": {"", "linux/amd64", 200, tarGz(t, map[string]string{"README": "x"}), "holds no libtokenizers.a"},

@@ -98,14 +98,18 @@ func (b *builder) library(ctx context.Context) (string, error) {
 	return target, b.install(target, make)
 }
 
-// existing returns the folder that holds libtokenizers.a, or an error where none was made yet.
-func (b *builder) existing(context.Context) (string, error) {
+// check says whether library would succeed without a download, in words that say how.
+func (b *builder) check(ctx context.Context) (string, error) {
 	for _, from := range []string{"cargo", "release"} {
-		if dir := filepath.Join(b.dir, from); exists(filepath.Join(dir, archiveName)) {
-			return dir, nil
+		if path := filepath.Join(b.dir, from, archiveName); exists(path) {
+			return path, nil
 		}
 	}
-	return "", fmt.Errorf("%s is not in %s: run this without -n", archiveName, b.dir)
+	r, err := findRust(ctx)
+	if err != nil {
+		return "", fmt.Errorf("%s is not in %s, and %w: %s", archiveName, b.dir, err, installRust)
+	}
+	return r.version + " will build it", nil
 }
 
 // install runs make on a path in a scratch folder and moves what it made to target/libtokenizers.a in one step.

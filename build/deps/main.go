@@ -4,7 +4,7 @@
 //	go get -tool github.com/vkbert/vkbert/build/deps
 //	export CGO_LDFLAGS="$(go tool deps)"
 //
-// The value of CGO_LDFLAGS is all that goes to stdout; what is being done goes to stderr. With cargo (Rust 1.75 or newer) on
+// The value of CGO_LDFLAGS is all that goes to stdout; what is being done goes to stderr. With cargo (Rust 1.82 or newer) on
 // the machine the library is built from the source in the Go module itself, with every Rust dependency pinned; without it
 // upstream's release archive is downloaded. VKBERT_CACHE moves the cache.
 package main
@@ -41,7 +41,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.SetOutput(stderr)
 	flags.Usage = func() { fmt.Fprint(stderr, usage); flags.PrintDefaults() }
 	sh := flags.Bool("sh", false, "print a shell command to eval instead of the bare value")
-	dry := flags.Bool("n", false, "make nothing: fail where the library is missing")
+	dry := flags.Bool("n", false, "make nothing: say whether the library is there or cargo can build it")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
 	} else if err != nil {
@@ -58,11 +58,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "deps:", err)
 		return 1
 	}
-	find := b.library
 	if *dry {
-		find = b.existing
+		how, err := b.check(ctx)
+		if err != nil {
+			fmt.Fprintln(stderr, "deps:", err)
+			return 1
+		}
+		fmt.Fprintf(stderr, "deps: %s: %s\n", archiveName, how)
+		return 0
 	}
-	dir, err := find(ctx)
+	dir, err := b.library(ctx)
 	if err != nil {
 		fmt.Fprintln(stderr, "deps:", err)
 		return 1
