@@ -104,8 +104,10 @@ func openWeightsFile(path string) (_ *weightsFile, err error) {
 	w.tensors = tensors
 	w.data = headerLenBytes + int64(len(raw))
 	w.print = Fingerprint{Path: path, Size: info.Size(), ModTime: info.ModTime(), Header: sha256.Sum256(raw)}
-	w.mapping, err = newMapping(f, info.Size())
-	return w, err
+	if w.mapping, err = newMapping(f, info.Size()); err != nil {
+		return nil, err
+	}
+	return w, nil
 }
 
 func (w *weightsFile) close() error {

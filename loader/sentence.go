@@ -89,8 +89,10 @@ func Open(dir string) (_ *Model, err error) {
 	if err := m.readTransformerConfig(); err != nil {
 		return nil, err
 	}
-	m.Weights, err = openWeightsDir(dir, m.transformer)
-	return m, err
+	if m.Weights, err = openWeightsDir(dir, m.transformer); err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
 // Close unmaps the weights, those of modules too. It may be called more than once.

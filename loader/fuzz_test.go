@@ -1,0 +1,143 @@
+package loader
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Each target holds a parser to three promises: it never panics, an error is one
+// of this package's, and what it accepts can be used.
+
+func FuzzSafetensorsHeader(f *testing.F) {
+	f.Add(rawFile(oneTensor, make([]byte, 8)))
+	f.Add(rawFile(`{}`, nil))
+	f.Add(rawFile(`{"__metadata__":{"format":"pt"},"a":{"dtype":"BF16","shape":[1,2],"data_offsets":[0,4]},"b":{"dtype":"I64","shape":[],"data_offsets":[4,12]}}`, make([]byte, 12)))
+	f.Fuzz(func(t *testing.T, file []byte) {
+		tensors, _, _, err := readHeader(bytes.NewReader(file), int64(len(file)))
+		if err != nil {
+			require.True(t, isAny(err, ErrBadHeader, ErrTruncated), "%v", err)
+			return
+		}
+		var at uint64
+		for _, tensor := range tensors { // back to back, to the end of the file
+			require.Equal(t, at, tensor.begin)
+			_, size, err := tensorBytes(tensor.dtype, tensor.shape)
+			require.NoError(t, err)
+			at += size
+			require.Equal(t, at, tensor.end)
+		}
+		require.LessOrEqual(t, at, uint64(len(file)))
+	})
+}
+
+func FuzzIndex(f *testing.F) {
+	f.Add([]byte(`{"metadata":{"total_size":8},"weight_map":{"a":"model-00001-of-00002.safetensors","b":"model-00002-of-00002.safetensors"}}`))
+	f.Add([]byte(`{"weight_map":{"a":"../x.safetensors"}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		shards, owner, err := parseIndex(data)
+		if err != nil {
+			require.ErrorIs(t, err, ErrBadHeader)
+			return
+		}
+		for _, shard := range shards {
+			require.NotContains(t, strings.Split(shard, "/"), "..")
+			require.False(t, strings.HasPrefix(shard, "/") || strings.ContainsAny(shard, "\\:"), shard)
+		}
+		for tensor, shard := range owner {
+			require.Less(t, shard, len(shards), tensor)
+		}
+	})
+}
+
+func FuzzConfig(f *testing.F) {
+	f.Add([]byte(bertConfig))
+	f.Add([]byte(`{"word_embedding_dimension":384,"pooling_mode_mean_tokens":true,"pooling_mode_cls_token":false}`))
+	f.Add([]byte(`{"embedding_dimension":384,"pooling_mode":["cls","max"],"include_prompt":false}`))
+	f.Add([]byte(`{"in_features":4,"out_features":2,"bias":true,"activation_function":"torch.nn.modules.activation.Tanh"}`))
+	f.Add([]byte(`{"max_seq_length":256,"do_lower_case":false,"processor_kwargs":{"model_max_length":1e30}}`))
+	f.Add([]byte(`{"auto_map":{"AutoModel":"a.B","AutoTokenizer":[null,"c.D"]},"dtype":"float32"}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := ParseConfig("config.json", data)
+		if err != nil {
+			require.ErrorIs(t, err, ErrBadConfig)
+			return
+		}
+		ours := func(err error) {
+			require.True(t, err == nil || isAny(err, ErrBadConfig, ErrUnsupported), "%v", err)
+		}
+		p, err := parsePooling(c)
+		ours(err)
+		if err == nil {
+			require.NotEmpty(t, p.Modes)
+			require.Positive(t, p.Dim)
+		}
+		d, err := parseDense(c)
+		ours(err)
+		if err == nil {
+			require.Positive(t, d.In*d.Out)
+			require.NotEmpty(t, d.Activation)
+		}
+		n, err := maxSeqLength(c, c, c)
+		ours(err)
+		require.GreaterOrEqual(t, n, 0)
+		ours(refuseTransformerOptions(c))
+		_, err = c.AutoMap()
+		ours(err)
+		_, err = c.TorchDType()
+		ours(err)
+	})
+}
+
+func FuzzModules(f *testing.F) {
+	f.Add([]byte(modules(oldPrefix+"Transformer", oldPrefix+"Pooling", oldPrefix+"Normalize")))
+	f.Add([]byte(modules(basic+"transformer.Transformer", newPrefix+"Pooling", basic+"dense.Dense")))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		refs, err := parseModules(modulesFile, data)
+		if err != nil {
+			require.True(t, isAny(err, ErrBadConfig, ErrUnsupported, ErrPath), "%v", err)
+			return
+		}
+		require.Equal(t, "Transformer", refs[0].class)
+		require.Equal(t, "Pooling", refs[1].class)
+		for _, ref := range refs {
+			require.NotContains(t, strings.Split(ref.path, "/"), "..")
+		}
+	})
+}
+
+// FuzzTokenizerCheck gives the library all that the check accepts: a file that
+// makes it abort takes the fuzzing process down.
+func FuzzTokenizerCheck(f *testing.F) {
+	for _, doc := range []string{wordPiece, byteBPE, wordLevel, unigram(f)} {
+		f.Add([]byte(doc))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		spec, err := checkTokenizer(tokenizerFileName, data, tokenizerOptions{lowerCase: len(data)%2 == 0})
+		if err != nil {
+			require.True(t, isAny(err, ErrBadTokenizer, ErrUnsupported), "%v", err)
+			return
+		}
+		lib, err := openLibrary(spec.doc)
+		if err != nil {
+			require.ErrorIs(t, err, ErrBadTokenizer)
+			return
+		}
+		tok := &Tokenizer{lib: lib, spec: spec}
+		for _, text := range []string{"", "hello ab Ａﬁ extra", "\x00 [SEP] \xff"} {
+			e, err := tok.Encode(text)
+			if err != nil {
+				require.True(t, errors.Is(err, ErrEncode), "%v", err)
+				continue
+			}
+			for _, id := range e.IDs {
+				assert.Less(t, int(id), tok.VocabSize())
+			}
+		}
+		require.NoError(t, tok.Close())
+	})
+}
