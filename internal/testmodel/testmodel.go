@@ -6,13 +6,14 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/vkbert/vkbert/cgo"
+	"github.com/vkbert/vkbert/loader"
 )
 
 // Set is texts (or ids alone) and what sentence-transformers made of them.
@@ -31,9 +32,16 @@ type Golden struct {
 	Prompts         map[string]Set // by name
 }
 
+// root is the folder that holds testdata: the working directory of a test, or one above it.
 func root() string {
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(file), "..", "..")
+	dir := "."
+	for range 8 {
+		if _, err := os.Stat(filepath.Join(dir, "testdata", "tiny")); err == nil {
+			break
+		}
+		dir = filepath.Join("..", dir)
+	}
+	return dir
 }
 
 // Path of a file or folder of testdata.
@@ -96,13 +104,21 @@ func MiniLM(t testing.TB) string {
 	return dir
 }
 
-// Devices are the selectors that tests run on: the reference, the CPU and a software Vulkan device.
-var Devices = []string{"reference", "cpu", "vulkan:llvmpipe"}
+// Devices are the selectors that tests run on: the reference, the CPU and a software Vulkan device, or what VKBERT_TEST_DEVICES lists (on a machine with a
+// GPU: "vulkan").
+func Devices() []string {
+	if list := os.Getenv("VKBERT_TEST_DEVICES"); list != "" {
+		return strings.Split(list, ",")
+	}
+	return []string{"reference", "cpu", software}
+}
 
-// Device skips the test if there is no such device.
+const software = "vulkan:llvmpipe"
+
+// Device skips the test if it is to run on software Vulkan and there is none.
 func Device(t testing.TB, selector string) string {
 	t.Helper()
-	if !strings.HasPrefix(selector, "vulkan") {
+	if selector != software {
 		return selector
 	}
 	devices, err := cgo.Devices()
@@ -114,6 +130,33 @@ func Device(t testing.TB, selector string) string {
 	}
 	Missing(t, "there is no software Vulkan device (Mesa's lavapipe)")
 	return ""
+}
+
+// MiniLMGolden are the vectors for a directory of [MiniLM]: those of the released weights, or those of weights rounded to f16.
+func MiniLMGolden(t testing.TB, dir string) Golden {
+	t.Helper()
+	weights, err := loader.OpenWeights(dir)
+	require.NoError(t, err)
+	defer weights.Close()
+	word, ok := weights.Lookup("embeddings.word_embeddings.weight")
+	require.True(t, ok)
+	if word.DType == loader.F16 {
+		return Read(t, Path("golden", "minilm-f16w.json"))
+	}
+	return Read(t, Path("golden", "minilm.json"))
+}
+
+// OpenTokenizer opens the tokenizer of a directory alone, and returns what closes it.
+func OpenTokenizer(t testing.TB, dir string) (close func()) {
+	t.Helper()
+	m, err := loader.Open(dir)
+	require.NoError(t, err)
+	tokenizer, err := loader.OpenTokenizer(m)
+	require.NoError(t, err)
+	return func() {
+		assert.NoError(t, tokenizer.Close())
+		assert.NoError(t, m.Close())
+	}
 }
 
 // MaxDifference is the greatest |got − want|, and the greatest |want|, over all elements.
