@@ -8,6 +8,8 @@
 
 void vkb_cpu_model_name(char *name, size_t size); /* "AMD EPYC 7R13 Processor"; "CPU" where the system does not tell */
 uint64_t vkb_cpu_memory_available(void);          /* bytes; 0 = not known */
+bool vkb_cpu_has_avx2(void);                      /* and FMA and F16C; processor and system both */
+bool vkb_cpu_has_avx512(void);                    /* AVX-512F; processor and system both */
 
 /* ---- cpu_pool.c: threads that sleep until there is work ---- */
 

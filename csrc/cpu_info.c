@@ -8,6 +8,9 @@
 #if defined(__APPLE__)
 #include <sys/sysctl.h>
 #endif
+#if defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
+#endif
 
 #if defined(__linux__)
 /* Copies what follows `key` and its colon in the first line of a /proc file that starts with it; false if there is none. */
@@ -53,3 +56,27 @@ uint64_t vkb_cpu_memory_available(void) {
 #endif
     return 0;
 }
+
+#if defined(__x86_64__) || defined(__i386__)
+
+/* Intel's manual, volume 1, chapters 14 and 15. __builtin_cpu_supports would do, but not every compiler's run-time library fills what it reads. */
+static bool has(unsigned leaf1_ecx, unsigned leaf7_ebx, unsigned states) {
+    unsigned a, b, c, d, xcr0, high;
+    const unsigned osxsave = 1u << 27;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & (osxsave | leaf1_ecx)) != (osxsave | leaf1_ecx)) return false;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (b & leaf7_ebx) != leaf7_ebx) return false;
+    __asm__ volatile("xgetbv" : "=a"(xcr0), "=d"(high) : "c"(0)); /* which registers the system saves */
+    return (xcr0 & states) == states;
+}
+
+bool vkb_cpu_has_avx2(void) {
+    const unsigned fma = 1u << 12, avx = 1u << 28, f16c = 1u << 29, avx2 = 1u << 5, xmm_ymm = 0x06;
+    return has(fma | avx | f16c, avx2, xmm_ymm);
+}
+
+bool vkb_cpu_has_avx512(void) {
+    const unsigned avx512f = 1u << 16, xmm_ymm_zmm_masks = 0xe6;
+    return has(0, avx512f, xmm_ymm_zmm_masks);
+}
+
+#endif

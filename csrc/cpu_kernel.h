@@ -16,7 +16,7 @@
 #include "cpu.h"
 
 #if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
+#define UNROLL /* it does so by itself */
 #else
 #define UNROLL _Pragma("GCC unroll 16")
 #endif

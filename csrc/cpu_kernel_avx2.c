@@ -3,7 +3,6 @@
 
 #if defined(__x86_64__) || defined(__i386__)
 
-#include <cpuid.h>
 #include <immintrin.h>
 
 #define TARGET __attribute__((target("avx2,fma,f16c")))
@@ -14,11 +13,6 @@
 
 #include "cpu_kernel.h"
 
-static bool supported(void) { /* __builtin_cpu_supports asks the system too; older compilers do not know f16c there */
-    unsigned a, b, c, d;
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
-}
-
-const vkb_cpu_kernels vkb_cpu_avx2 = KERNELS("AVX2, FMA, F16C", supported);
+const vkb_cpu_kernels vkb_cpu_avx2 = KERNELS("AVX2, FMA, F16C", vkb_cpu_has_avx2);
 
 #endif

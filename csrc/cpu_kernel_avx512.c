@@ -13,8 +13,6 @@
 
 #include "cpu_kernel.h"
 
-static bool supported(void) { return __builtin_cpu_supports("avx512f"); }
-
-const vkb_cpu_kernels vkb_cpu_avx512 = KERNELS("AVX-512F", supported);
+const vkb_cpu_kernels vkb_cpu_avx512 = KERNELS("AVX-512F", vkb_cpu_has_avx512);
 
 #endif
