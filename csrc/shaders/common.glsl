@@ -1,0 +1,59 @@
+// common.glsl: what all kernels share: vk_kernel.h in GLSL. Change the two together.
+//
+// A kernel includes this after its #version line. Bindings hold words; each is seen as what the kernel needs (floats, vec4, f16 pairs).
+// No feature beyond Vulkan 1.2's required ones is used here: f16 is read as words and widened by unpackHalf2x16.
+
+#extension GL_EXT_control_flow_attributes : require
+
+layout(local_size_x_id = 0) in;
+layout(constant_id = 0) const uint LOCAL_SIZE = 64; // invocations a workgroup
+layout(constant_id = 1) const uint WEIGHT_F16 = 0;  // 1: tables and LINEAR weights are f16
+layout(constant_id = 2) const uint MODE = 0;        // LINEAR: activation. POOL: its mode
+
+const uint NONE = 0xFFFFFFFFu;
+
+// Stands for minus infinity: finite, so that no difference of two of them is NaN, and so low that exp2 of a difference to any score is 0.
+const float LOWEST = -3.0e38;
+
+layout(push_constant) uniform Push { // vkb_push
+    uint ids_at, types_at, positions_at;
+    uint cu_at, pool_at, tiles_at;
+    uint per_sequence;
+    uint input_width, input_stride;
+    uint output_width, output_stride;
+    uint residual_stride;
+    uint bias_at;
+    uint norm_weight_at, norm_bias_at;
+    uint norm;
+    float norm_eps;
+    float scale;
+    uint heads, head_size;
+    uint row_first, row_count;
+    uint column;
+    uint has_tables;
+} push;
+
+layout(set = 0, binding = 0) readonly buffer Batch { uint batch[]; };
+layout(set = 0, binding = 1) readonly buffer Input { float x[]; };
+layout(set = 0, binding = 1) readonly buffer Input4 { vec4 x4[]; };
+layout(set = 0, binding = 2) readonly buffer Residual4 { vec4 residual4[]; };
+layout(set = 0, binding = 3) buffer Output { float y[]; };
+layout(set = 0, binding = 3) buffer Output4 { vec4 y4[]; };
+layout(set = 0, binding = 4) readonly buffer Weight2 { uvec2 weight2[]; };
+layout(set = 0, binding = 4) readonly buffer Weight4 { uvec4 weight4[]; };
+layout(set = 0, binding = 5) readonly buffer Vectors { vec4 vectors4[]; };
+layout(set = 0, binding = 6) readonly buffer Position2 { uvec2 position2[]; };
+layout(set = 0, binding = 6) readonly buffer Position4 { uvec4 position4[]; };
+layout(set = 0, binding = 7) readonly buffer Type2 { uvec2 type2[]; };
+layout(set = 0, binding = 7) readonly buffer Type4 { uvec4 type4[]; };
+
+// Rows of this op's values in the batch: its tokens or its sequences.
+uint batch_rows() { return push.per_sequence != 0u ? batch[1] : batch[0]; }
+
+vec4 widen(uvec2 h) { return vec4(unpackHalf2x16(h.x), unpackHalf2x16(h.y)); }
+
+// Four consecutive floats of a VECTOR, which begins at a multiple of four and is padded with zeros.
+vec4 vector4(uint at) { return vectors4[at >> 2]; }
+
+// 1 for the columns c … c + 3 that lie within the width, else 0.
+vec4 within(uint c, uint width) { return vec4(lessThan(uvec4(c, c + 1u, c + 2u, c + 3u), uvec4(width))); }

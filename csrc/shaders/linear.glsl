@@ -1,0 +1,23 @@
+// linear.glsl: what the LINEAR kernels share: y = activation(x·Wᵀ + bias) + residual.
+//
+// x is [rows, K] and W is [outputs, K], both row-major with K = push.input_stride, a multiple of 32 whose padding is zero on one side at least;
+// rows and outputs are padded to whole tiles. So nothing is checked in the loops, only which columns exist when the result is written.
+
+#include "activation.glsl"
+
+// Four inputs of an output's weights: row n, inputs 4·k4 … 4·k4 + 3.
+vec4 load_weight(uint n, uint k4) {
+    uint at = n * (push.input_stride >> 2) + k4;
+    return WEIGHT_F16 != 0u ? widen(weight2[at]) : uintBitsToFloat(weight4[at]);
+}
+
+vec4 load_input(uint row, uint k4) { return x4[row * (push.input_stride >> 2) + k4]; }
+
+// Columns n … n + 3 of a row: n is a multiple of four.
+void store_output(uint row, uint n, vec4 sum) {
+    if (n >= push.output_stride) return;
+    if (push.bias_at != NONE) sum += vector4(push.bias_at + n);
+    sum = activate(sum);
+    if (push.residual_stride != 0u) sum += residual4[(row * push.residual_stride + n) >> 2];
+    y4[(row * push.output_stride + n) >> 2] = sum * within(n, push.output_width);
+}

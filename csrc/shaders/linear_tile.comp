@@ -1,0 +1,102 @@
+#version 450
+// LINEAR by register tiles through shared memory, f32 arithmetic. No subgroup operation.
+//
+// A workgroup makes a BM × BN tile of the output, an invocation TM × TN of it. Each BK of K, both operands go to shared memory with K outermost, so
+// that an invocation reads four rows or four columns by one 16-byte load. A loader takes 4 rows × 4 of K, four 16-byte loads, and turns them in
+// registers. Loads of the next BK are under way while this one is multiplied; with STAGES = 2 one barrier a step is enough.
+//
+// 32 neighbouring invocations make a patch of 16 rows × 32 columns (4 × 8 invocations): they read 4 and 8 distinct 16-byte words, each a bank
+// group of its own. The same holds for the loaders' stores, where eight neighbours write eight consecutive words.
+#extension GL_GOOGLE_include_directive : require
+#include "common.glsl"
+#include "linear.glsl"
+
+layout(constant_id = 3) const uint BM = 64; // multiple of 16·TM/4
+layout(constant_id = 4) const uint BN = 64; // multiple of 32·TN/4
+layout(constant_id = 5) const uint BK = 16; // 16 or 32
+layout(constant_id = 6) const uint TM = 4;  // multiple of 4
+layout(constant_id = 7) const uint TN = 8;  // multiple of 4
+layout(constant_id = 8) const uint STAGES = 1;
+
+// LOCAL_SIZE must be 32 · (BM / (4·TM)) · (BN / (8·TN)).
+const uint WX = BN / (8 * TN);
+const uint GM = TM / 4, GN = TN / 4;    // 16-byte groups of an invocation
+const uint KQ = BK / 4;                 // loader blocks along K
+const uint A_BLOCKS = BM / 4 * KQ, BLOCKS = A_BLOCKS + BN / 4 * KQ;
+const uint LOADS = (BLOCKS + LOCAL_SIZE - 1) / LOCAL_SIZE;
+const uint A_LANES = BM >= 32 ? 8 : BM / 4; // loader blocks that lie side by side in a row of shared memory
+
+shared vec4 tile_a[STAGES * BK * BM / 4]; // [stage][k][row / 4]
+shared vec4 tile_b[STAGES * BK * BN / 4]; // [stage][k][column / 4]
+
+void main() {
+    const uint t = gl_LocalInvocationIndex;
+    const uint lane = t % 32, patch_x = t / 32 % WX, patch_y = t / 32 / WX;
+    const uint m0 = patch_y * (GM * 4) + lane / 8; // first group of rows, in fours; the next ones 4 further on
+    const uint n0 = patch_x * (GN * 8) + lane % 8; // first group of columns, in fours; the next ones 8 further on
+    const uint row0 = gl_WorkGroupID.y * BM, column0 = gl_WorkGroupID.x * BN;
+
+    // Where this invocation's loader blocks come from and go to.
+    bool is_a[LOADS], is_any[LOADS];
+    uint from_row[LOADS], from_k4[LOADS], to[LOADS];
+    [[unroll]] for (uint i = 0; i < LOADS; i++) {
+        uint b = t + i * LOCAL_SIZE;
+        is_any[i] = BLOCKS % LOCAL_SIZE == 0 || b < BLOCKS;
+        is_a[i] = b < A_BLOCKS;
+        uint lanes = is_a[i] ? A_LANES : 8;
+        b -= is_a[i] ? 0 : A_BLOCKS;
+        uint r4 = b % lanes + b / (lanes * KQ) * lanes;
+        from_k4[i] = b / lanes % KQ;
+        from_row[i] = (is_a[i] ? row0 : column0) + 4 * r4;
+        to[i] = from_k4[i] * 4 * (is_a[i] ? BM / 4 : BN / 4) + r4;
+    }
+
+    vec4 sum[TM][GN];
+    [[unroll]] for (uint i = 0; i < TM; i++)
+        [[unroll]] for (uint j = 0; j < GN; j++) sum[i][j] = vec4(0.0);
+
+    mat4 block[LOADS]; // column r: row from_row + r, four of K
+    const uint steps = push.input_stride / BK;
+    for (uint step = 0; step <= steps; step++) {
+        // Turn in: the block loaded during the last step goes to shared memory.
+        if (step > 0) {
+            uint stage = STAGES == 2 ? (step - 1) % 2 : 0;
+            if (STAGES == 1) barrier();
+            [[unroll]] for (uint i = 0; i < LOADS; i++) {
+                if (!is_any[i]) continue;
+                mat4 turned = transpose(block[i]);
+                if (is_a[i]) {
+                    [[unroll]] for (uint j = 0; j < 4; j++) tile_a[stage * BK * BM / 4 + to[i] + j * (BM / 4)] = turned[j];
+                } else {
+                    [[unroll]] for (uint j = 0; j < 4; j++) tile_b[stage * BK * BN / 4 + to[i] + j * (BN / 4)] = turned[j];
+                }
+            }
+            barrier();
+        }
+        if (step < steps) {
+            [[unroll]] for (uint i = 0; i < LOADS; i++) {
+                if (!is_any[i]) continue;
+                uint k4 = step * KQ + from_k4[i];
+                if (is_a[i]) {
+                    [[unroll]] for (uint j = 0; j < 4; j++) block[i][j] = load_input(from_row[i] + j, k4);
+                } else {
+                    [[unroll]] for (uint j = 0; j < 4; j++) block[i][j] = load_weight(from_row[i] + j, k4);
+                }
+            }
+        }
+        if (step > 0) {
+            uint stage = STAGES == 2 ? (step - 1) % 2 : 0;
+            [[unroll]] for (uint k = 0; k < BK; k++) {
+                vec4 a[GM], b[GN];
+                [[unroll]] for (uint i = 0; i < GM; i++) a[i] = tile_a[(stage * BK + k) * (BM / 4) + m0 + 4 * i];
+                [[unroll]] for (uint j = 0; j < GN; j++) b[j] = tile_b[(stage * BK + k) * (BN / 4) + n0 + 8 * j];
+                [[unroll]] for (uint i = 0; i < TM; i++)
+                    [[unroll]] for (uint j = 0; j < GN; j++) sum[i][j] = fma(vec4(a[i / 4][i % 4]), b[j], sum[i][j]);
+            }
+        }
+    }
+
+    [[unroll]] for (uint i = 0; i < TM; i++)
+        [[unroll]] for (uint j = 0; j < GN; j++)
+            store_output(row0 + 4 * (m0 + 4 * (i / 4)) + i % 4, column0 + 4 * (n0 + 8 * j), sum[i][j]);
+}

@@ -1,0 +1,111 @@
+/*
+ * The table of kernels: every way to do every op, and which is taken where. A row is a shader of shaders/ and its specialisation constants.
+ *
+ * Rows for GPUs use no subgroup operation, so that any Vulkan 1.2 device runs them; the last row of each kind needs no more than what every such
+ * device has: 128 invocations and 16 KiB of shared memory. Rows for software devices take lanes as rows.
+ */
+#include <stdatomic.h>
+#include <string.h>
+
+#include "spirv/attention_keys.h"
+#include "spirv/attention_tile.h"
+#include "spirv/copy_out.h"
+#include "spirv/embed_rows.h"
+#include "spirv/linear_lanes.h"
+#include "spirv/linear_split.h"
+#include "spirv/linear_tile.h"
+#include "spirv/norm_rows.h"
+#include "spirv/normalize_rows.h"
+#include "spirv/pool_columns.h"
+#include "vk_force.h"
+
+#define SUBGROUP_BALLOT 8u /* VK_SUBGROUP_FEATURE_BALLOT_BIT */
+
+#define CODE(shader) .code = vkb_spirv_##shader, .code_bytes = sizeof vkb_spirv_##shader
+#define OWN(...) .own = {__VA_ARGS__}, .own_count = sizeof(uint32_t[]){__VA_ARGS__} / sizeof(uint32_t)
+
+/* BM × BN outputs a workgroup, BK of K a step, TM × TN outputs an invocation. */
+#define LINEAR_TILE(bm, bn, bk, tm, tn, stages)                                                                                               \
+    .kind = VKB_OP_LINEAR, CODE(linear_tile), .local_size = 32 * (bm) / (4 * (tm)) * (bn) / (8 * (tn)), .tile_rows = bm, .tile_columns = bn,  \
+    OWN(bm, bn, bk, tm, tn, stages), .shared_bytes = 4 * (stages) * (bk) * ((bm) + (bn))
+/* Sixteen rows; columns of an invocation; invocations that share a column. */
+#define LINEAR_SPLIT(local, columns, lanes)                                                                                                    \
+    .kind = VKB_OP_LINEAR, CODE(linear_split), .local_size = local, .tile_rows = 16, .tile_columns = (local) / (lanes) * (columns),            \
+    OWN(16, columns, lanes), .shared_bytes = 4 * 16 * (columns) * (local)
+/* Rows and columns of an invocation, eight invocations. */
+#define LINEAR_LANES(rows, columns)                                                                                                            \
+    .kind = VKB_OP_LINEAR, CODE(linear_lanes), .local_size = 8, .tile_rows = 8 * (rows), .tile_columns = columns, OWN(rows, columns),          \
+    .subgroup = SUBGROUP_BALLOT, .software = true
+/* BQ queries and BK keys at a time, heads up to D. */
+#define ATTENTION_TILE(bq, bk, d)                                                                                                              \
+    .kind = VKB_OP_ATTENTION, CODE(attention_tile), .local_size = 2 * (bq), .tile_rows = bq, OWN(bq, bk, d), .max_head = d,                    \
+    .shared_bytes = 4 * ((bq) * (d) + (bk) * (d) + (bq) * (bk))
+#define ATTENTION_KEYS(local, d)                                                                                                               \
+    .kind = VKB_OP_ATTENTION, CODE(attention_keys), .local_size = local, .tile_rows = 4, OWN(d), .max_head = d, .shared_bytes = 16 * ((d) + (local))
+/* Invocations that share a row. */
+#define ROWS(op, shader, local, lanes)                                                                                                         \
+    .kind = op, CODE(shader), .local_size = local, .tile_rows = (local) / (lanes), OWN(lanes), .shared_bytes = 8 * (local)
+/* Invocations that share a column. */
+#define POOL_COLUMNS(local, lanes)                                                                                                             \
+    .kind = VKB_OP_POOL, CODE(pool_columns), .local_size = local, .tile_rows = 1, .tile_columns = (local) / (lanes), OWN(lanes),               \
+    .shared_bytes = 4 * (local)
+
+const vkb_kernel vkb_kernels[] = {
+    {.name = "embed", ROWS(VKB_OP_EMBED, embed_rows, 128, 32)},
+    {.name = "embed lanes", ROWS(VKB_OP_EMBED, embed_rows, 8, 1), .software = true},
+
+    {.name = "linear 128x128", LINEAR_TILE(128, 128, 16, 8, 8, 2), .min_rows = 4096},
+    {.name = "linear 64x64", LINEAR_TILE(64, 64, 16, 4, 8, 2), .min_rows = 1024},
+    {.name = "linear 32x64", LINEAR_TILE(32, 64, 32, 4, 4, 1), .min_rows = 128},
+    {.name = "linear split", LINEAR_SPLIT(128, 2, 32)},
+    {.name = "linear lanes 64x16", LINEAR_LANES(8, 16), .min_rows = 64},
+    {.name = "linear lanes 32x16", LINEAR_LANES(4, 16), .min_rows = 17},
+    {.name = "linear lanes 16x16", LINEAR_LANES(2, 16)},
+
+    {.name = "attention 64x64 head 32", ATTENTION_TILE(64, 64, 32), .min_rows = 1024},
+    {.name = "attention 32x32 head 32", ATTENTION_TILE(32, 32, 32), .min_rows = 64},
+    {.name = "attention keys head 32", ATTENTION_KEYS(32, 32)},
+    {.name = "attention 64x32 head 64", ATTENTION_TILE(64, 32, 64), .min_rows = 1024},
+    {.name = "attention 32x32 head 64", ATTENTION_TILE(32, 32, 64), .min_rows = 64},
+    {.name = "attention 16x32 head 64", ATTENTION_TILE(16, 32, 64), .min_rows = 64},
+    {.name = "attention keys head 64", ATTENTION_KEYS(64, 64)},
+    {.name = "attention 32x32 head 128", ATTENTION_TILE(32, 32, 128), .min_rows = 64},
+    {.name = "attention 16x32 head 128", ATTENTION_TILE(16, 32, 128), .min_rows = 64},
+    {.name = "attention keys head 128", ATTENTION_KEYS(64, 128)},
+    {.name = "attention keys head 256", ATTENTION_KEYS(64, 256)},
+
+    {.name = "norm", ROWS(VKB_OP_NORM, norm_rows, 128, 32)},
+    {.name = "norm lanes", ROWS(VKB_OP_NORM, norm_rows, 8, 1), .software = true},
+
+    {.name = "pool", POOL_COLUMNS(128, 4)},
+    {.name = "pool lanes", POOL_COLUMNS(8, 1), .software = true},
+
+    {.name = "normalize", ROWS(VKB_OP_NORMALIZE, normalize_rows, 128, 32)},
+    {.name = "normalize lanes", ROWS(VKB_OP_NORMALIZE, normalize_rows, 8, 1), .software = true},
+
+    {.name = "copy out", .kind = VKB_KERNEL_COPY_OUT, CODE(copy_out), .local_size = 128, .tile_rows = 2, .tile_columns = 64, OWN(64)},
+};
+const uint32_t vkb_kernel_count = sizeof vkb_kernels / sizeof vkb_kernels[0];
+
+static _Atomic(const vkb_kernel *) forced;
+
+void vkb_kernel_force(const vkb_kernel *kernel) { atomic_store(&forced, kernel); }
+
+bool vkb_kernel_fits(const vkb_kernel *kernel, const vkb_device_info *device, uint32_t subgroup_operations, uint32_t head_size) {
+    return kernel->local_size <= device->workgroup_invocations && kernel->shared_bytes <= device->shared_bytes &&
+           !(kernel->subgroup & ~subgroup_operations) && (!kernel->max_head || head_size <= kernel->max_head);
+}
+
+const vkb_kernel *vkb_kernel_choose(const vkb_device_info *device, uint32_t subgroup_operations, uint32_t kind, uint32_t head_size,
+                                    uint32_t rows) {
+    const vkb_kernel *only = atomic_load(&forced), *other = NULL;
+    if (only && only->kind == kind) return vkb_kernel_fits(only, device, subgroup_operations, head_size) ? only : NULL;
+    bool software = device->kind == VKB_DEVICE_SOFTWARE;
+    for (uint32_t i = 0; i < vkb_kernel_count; i++) {
+        const vkb_kernel *k = &vkb_kernels[i];
+        if (k->kind != kind || rows < k->min_rows || !vkb_kernel_fits(k, device, subgroup_operations, head_size)) continue;
+        if (k->software == software) return k;
+        if (!other) other = k;
+    }
+    return other;
+}
