@@ -1,0 +1,57 @@
+/* bench.h: the harness. It uses the public API alone, and measures what users run: the programs of programs.h are made by package bert. */
+#ifndef VKB_BENCH_H
+#define VKB_BENCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../../include/vkbert.h"
+
+typedef struct bench_options {
+    const char *device;
+    const char *cache_dir; /* NULL = none */
+    uint32_t dtype;        /* vkb_dtype: how weights are stored */
+    uint32_t batch, tokens;
+    uint32_t heads, head_size; /* attention */
+    double seconds;            /* measured for about so long */
+    bool json;
+    const char *words[4]; /* what is not an option: the command and its arguments */
+    int word_count;
+} bench_options;
+
+/* A program on a device, with random weights, and a batch of full-length sequences for it. */
+typedef struct bench_run {
+    vkb_device *device;
+    vkb_device_info info;
+    vkb_weights *weights;
+    vkb_program *program;
+    vkb_program_desc desc;
+    const vkb_tensor *tensors;
+    vkb_batch batch;
+    int32_t *ids;
+    uint32_t *cu_seqlens;
+    vkb_output *outputs;
+} bench_run;
+
+typedef struct bench_times {
+    double median, p99, least; /* seconds */
+    uint32_t runs;
+} bench_times;
+
+/* Each returns 0, or 1 after one line on stderr. */
+int bench_parse(int argc, char **argv, bench_options *o);
+int bench_open(const bench_options *o, const vkb_tensor *tensors, uint32_t tensor_count, const vkb_program_desc *desc, bench_run *run);
+int bench_time(const bench_options *o, bench_run *run, bench_times *times);
+int bench_profile(bench_run *run, double *op_seconds); /* [op_count], medians of several runs */
+void bench_close(bench_run *run);
+
+/* What op `i` has to do for this batch, and the bytes that it must at least move: inputs and weights read once, outputs written once. */
+double bench_flops(const bench_run *run, uint32_t i);
+double bench_bytes(const bench_run *run, uint32_t i);
+
+int bench_model(const bench_options *o);     /* model NAME */
+int bench_ops(const bench_options *o);       /* ops NAME */
+int bench_gemm(const bench_options *o);      /* gemm M N K */
+int bench_attention(const bench_options *o); /* attention */
+
+#endif /* VKB_BENCH_H */
