@@ -21,8 +21,8 @@ typedef void (*vkb_cpu_task)(void *context, uint32_t task, uint32_t worker);
 vkb_status vkb_cpu_pool_create(uint32_t threads, vkb_cpu_pool **pool, vkb_error *error);
 void vkb_cpu_pool_destroy(vkb_cpu_pool *pool); /* when no run is under way */
 uint32_t vkb_cpu_pool_threads(const vkb_cpu_pool *pool);
-/* Does tasks 0 … count − 1 in any order, on this thread and the pool's, and returns when all are done. Any number of threads may call it at once:
-   their runs are done one after another. */
+/* Does tasks 0 … count − 1 in any order, on this thread and the pool's, and returns when all are done. Any number of threads may call it at
+   once: their runs are done one after another. */
 void vkb_cpu_pool_run(vkb_cpu_pool *pool, uint32_t count, vkb_cpu_task task, void *context);
 
 /* ---- cpu_kernel_*.c: the inner loops, once for each instruction set; cpu_kernel.h is their common body ---- */
@@ -33,8 +33,8 @@ enum {
 };
 
 typedef struct vkb_cpu_finish { /* what happens to a tile of LINEAR after the product */
-    const float *bias;     /* [16] or NULL */
-    const float *residual; /* [rows, columns] or NULL */
+    const float *bias;          /* [16] or NULL */
+    const float *residual;      /* [rows, columns] or NULL */
     size_t residual_stride;
     uint32_t activation; /* vkb_activation */
     uint32_t columns;    /* ≤ 16 */
@@ -44,9 +44,10 @@ typedef struct vkb_cpu_kernels {
     const char *name; /* of the instruction sets: "AVX2, FMA, F16C" */
     bool (*supported)(void);
     uint32_t tile_rows; /* most rows of one tile */
-    /* c[r][j] = Σ a[r][k]·b[k][j] for r < rows ≤ tile_rows, j < 16, k < depth. Each sum is taken in the order of k whatever `rows` is, so that a
-       row's result does not depend on its neighbours. */
-    void (*tile)(uint32_t rows, const float *a, size_t a_stride, const float *b, size_t b_stride, uint32_t depth, float *c, size_t c_stride);
+    /* c[r][j] = Σ a[r][k]·b[k][j] for r < rows ≤ tile_rows, j < 16, k < depth. Each sum is taken in the order of k whatever `rows` is, so
+       that a row's result does not depend on its neighbours. */
+    void (*tile)(uint32_t rows, const float *a, size_t a_stride, const float *b, size_t b_stride, uint32_t depth, float *c,
+                 size_t c_stride);
     /* y = activation(c + bias) + residual; c: [rows, 16] */
     void (*finish)(uint32_t rows, const float *c, const vkb_cpu_finish *finish, float *y, size_t y_stride);
     /* LayerNorm of one row, in place; weight and bias may be NULL */
@@ -100,7 +101,9 @@ typedef struct vkb_cpu_program {
     const vkb_batch *batch;
 } vkb_cpu_program;
 
-static inline float *vkb_cpu_value(const vkb_cpu_program *p, uint32_t value) { return p->arena + p->base.slots[value].offset / sizeof(float); }
+static inline float *vkb_cpu_value(const vkb_cpu_program *p, uint32_t value) {
+    return p->arena + p->base.slots[value].offset / sizeof(float);
+}
 static inline uint32_t vkb_cpu_rows(const vkb_cpu_program *p, uint32_t value) {
     return p->base.values[value].scope == VKB_PER_TOKEN ? p->batch->tokens : p->batch->sequences;
 }
@@ -111,7 +114,8 @@ static inline const void *vkb_cpu_tensor(const vkb_cpu_program *p, uint32_t tens
 static inline float *vkb_cpu_scratch(const vkb_cpu_program *p, uint32_t worker) { return p->scratch + worker * p->scratch_floats; }
 
 vkb_status vkb_cpu_program_init(vkb_program *program, vkb_error *error);
-vkb_status vkb_cpu_program_run(vkb_program *program, const vkb_batch *batch, const vkb_output *outputs, double *op_seconds, vkb_error *error);
+vkb_status vkb_cpu_program_run(vkb_program *program, const vkb_batch *batch, const vkb_output *outputs, double *op_seconds,
+                               vkb_error *error);
 void vkb_cpu_program_free(vkb_program *program);
 
 /* ---- cpu_linear.c, cpu_attention.c, cpu_ops.c ---- */

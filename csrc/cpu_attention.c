@@ -1,6 +1,7 @@
 /*
- * ATTENTION on the CPU. A task is one head over one chunk of a sequence's queries: the keys are copied into panels, then for each tile of queries
- * scores, softmax and weighted sum, each through the same product kernel as LINEAR. The scores of one tile of queries are all that is ever there.
+ * ATTENTION on the CPU. A task is one head over one chunk of a sequence's queries: the keys are copied into panels, then for each tile of
+ * queries scores, softmax and weighted sum, each through the same product kernel as LINEAR. The scores of one tile of queries are all that
+ * is ever there.
  *
  * Scratch of a worker, n = the tokens of the sequence rounded up to 16, d = head size:
  *   keys    [n / 16, d, 16]
@@ -67,8 +68,7 @@ static void attention_task(void *context, uint32_t task, uint32_t worker) {
         uint32_t rows = chunk->count - done < kernels->tile_rows ? chunk->count - done : kernels->tile_rows;
         size_t query = (size_t)chunk->begin + done;
         const float *q = a->qkv + query * a->qkv_stride + column;
-        for (size_t j = 0; j < n; j += VKB_CPU_PANEL)
-            kernels->tile(rows, q, a->qkv_stride, keys + j * d, VKB_CPU_PANEL, d, scores + j, n);
+        for (size_t j = 0; j < n; j += VKB_CPU_PANEL) kernels->tile(rows, q, a->qkv_stride, keys + j * d, VKB_CPU_PANEL, d, scores + j, n);
         float inverse[VKB_CPU_MAX_TILE];
         for (uint32_t r = 0; r < rows; r++) inverse[r] = 1 / kernels->softmax(scores + r * n, tokens, a->scale);
         for (uint32_t j = 0; j < d; j += VKB_CPU_PANEL) {
@@ -85,8 +85,14 @@ static void attention_task(void *context, uint32_t task, uint32_t worker) {
 
 void vkb_cpu_attention(const vkb_cpu_program *p, const vkb_op *op) {
     uint32_t hidden = p->base.values[op->output].width;
-    attention a = {.p = p, .qkv = vkb_cpu_value(p, op->input), .qkv_stride = p->base.slots[op->input].stride,
-                   .out = vkb_cpu_value(p, op->output), .out_stride = p->base.slots[op->output].stride,
-                   .hidden = hidden, .heads = op->heads, .head_size = hidden / op->heads, .scale = op->scale};
+    attention a = {.p = p,
+                   .qkv = vkb_cpu_value(p, op->input),
+                   .qkv_stride = p->base.slots[op->input].stride,
+                   .out = vkb_cpu_value(p, op->output),
+                   .out_stride = p->base.slots[op->output].stride,
+                   .hidden = hidden,
+                   .heads = op->heads,
+                   .head_size = hidden / op->heads,
+                   .scale = op->scale};
     vkb_cpu_pool_run(p->pool, p->chunk_count * op->heads, attention_task, &a);
 }

@@ -7,7 +7,8 @@
 
 enum { MAX_THREADS = 1024 };
 
-static const vkb_cpu_kernels *const kernel_sets[] = { /* best first */
+static const vkb_cpu_kernels *const kernel_sets[] = {
+    /* best first */
 #if defined(__x86_64__)
     &vkb_cpu_avx512,
 #endif
@@ -24,8 +25,12 @@ const vkb_cpu_kernels *vkb_cpu_kernel_set(uint32_t i) {
 }
 
 static void fill_info(const vkb_cpu_kernels *kernels, uint32_t threads, vkb_device_info *info) {
-    *info = (vkb_device_info){.struct_size = sizeof *info, .kind = VKB_DEVICE_CPU, .usable = 1, .threads = threads,
-                              .features = VKB_FEATURE_F16_STORAGE, .memory_bytes = vkb_host_memory_bytes(),
+    *info = (vkb_device_info){.struct_size = sizeof *info,
+                              .kind = VKB_DEVICE_CPU,
+                              .usable = 1,
+                              .threads = threads,
+                              .features = VKB_FEATURE_F16_STORAGE,
+                              .memory_bytes = vkb_host_memory_bytes(),
                               .memory_available = vkb_cpu_memory_available()};
     info->buffer_range = info->memory_bytes;
     snprintf(info->selector, sizeof info->selector, "cpu");

@@ -59,7 +59,8 @@ uint64_t vkb_cpu_memory_available(void) {
 
 #if defined(__x86_64__) || defined(__i386__)
 
-/* Intel's manual, volume 1, chapters 14 and 15. __builtin_cpu_supports would do, but not every compiler's run-time library fills what it reads. */
+/* Intel's manual, volume 1, chapters 14 and 15. __builtin_cpu_supports would do, but not every compiler's run-time library fills what it
+ * reads. */
 static bool has(unsigned leaf1_ecx, unsigned leaf7_ebx, unsigned states) {
     unsigned a, b, c, d, xcr0, high;
     const unsigned osxsave = 1u << 27;

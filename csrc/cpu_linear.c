@@ -1,6 +1,6 @@
 /*
- * LINEAR on the CPU. The result is cut into blocks of rows and groups of weight panels; a task is one of each. Within a task a panel stays in the
- * nearest cache while all rows of the block go past it.
+ * LINEAR on the CPU. The result is cut into blocks of rows and groups of weight panels; a task is one of each. Within a task a panel stays
+ * in a near cache while all rows of the block go past it.
  */
 #include "cpu.h"
 
@@ -40,9 +40,11 @@ static void do_panel(const linear *l, uint32_t panel, uint32_t first, uint32_t e
     } else {
         w = (const float *)l->weight + panel * size;
     }
-    vkb_cpu_finish finish = {.bias = l->bias ? l->bias + column : NULL, .residual_stride = l->residual_stride, .activation = l->op->activation,
+    vkb_cpu_finish finish = {.bias = l->bias ? l->bias + column : NULL,
+                             .residual_stride = l->residual_stride,
+                             .activation = l->op->activation,
                              .columns = l->outputs - column < VKB_CPU_PANEL ? l->outputs - column : VKB_CPU_PANEL};
-    /* tiles of about equal height: one of 1 row costs as much as one of 4 */
+    /* tiles of about equal height: one of 1 row would take as long as one of 4, waiting for its own sums */
     uint32_t step = ceil_div(end - first, ceil_div(end - first, kernels->tile_rows));
     for (uint32_t row = first; row < end; row += step) {
         uint32_t n = end - row < step ? end - row : step;
@@ -76,11 +78,20 @@ static void norm_task(void *context, uint32_t task, uint32_t worker) {
 void vkb_cpu_linear(const vkb_cpu_program *p, const vkb_op *op) {
     const vkb_slot *slots = p->base.slots;
     const vkb_tensor *tensor = &p->base.weights->tensors[op->weight];
-    linear l = {.p = p, .op = op, .rows = vkb_cpu_rows(p, op->input), .inputs = tensor->cols, .outputs = tensor->rows,
-                .half = tensor->dtype == VKB_F16, .weight = vkb_cpu_tensor(p, op->weight), .bias = vkb_cpu_tensor(p, op->bias),
-                .norm_weight = vkb_cpu_tensor(p, op->norm_weight), .norm_bias = vkb_cpu_tensor(p, op->norm_bias),
-                .x = vkb_cpu_value(p, op->input), .x_stride = slots[op->input].stride,
-                .y = vkb_cpu_value(p, op->output), .y_stride = slots[op->output].stride};
+    linear l = {.p = p,
+                .op = op,
+                .rows = vkb_cpu_rows(p, op->input),
+                .inputs = tensor->cols,
+                .outputs = tensor->rows,
+                .half = tensor->dtype == VKB_F16,
+                .weight = vkb_cpu_tensor(p, op->weight),
+                .bias = vkb_cpu_tensor(p, op->bias),
+                .norm_weight = vkb_cpu_tensor(p, op->norm_weight),
+                .norm_bias = vkb_cpu_tensor(p, op->norm_bias),
+                .x = vkb_cpu_value(p, op->input),
+                .x_stride = slots[op->input].stride,
+                .y = vkb_cpu_value(p, op->output),
+                .y_stride = slots[op->output].stride};
     if (op->residual != VKB_NONE) {
         l.residual = vkb_cpu_value(p, op->residual);
         l.residual_stride = slots[op->residual].stride;

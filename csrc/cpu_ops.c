@@ -24,7 +24,8 @@ static void over_rows(const vkb_cpu_program *p, const vkb_op *op, vkb_cpu_task t
 static uint32_t last_row(const rows_op *r, uint32_t first) { return r->rows - first < TASK_ROWS ? r->rows : first + TASK_ROWS; }
 
 static void norm_row(const vkb_cpu_program *p, const vkb_op *op, float *y) {
-    p->kernels->norm(y, p->base.values[op->output].width, vkb_cpu_tensor(p, op->norm_weight), vkb_cpu_tensor(p, op->norm_bias), op->norm_eps);
+    p->kernels->norm(y, p->base.values[op->output].width, vkb_cpu_tensor(p, op->norm_weight), vkb_cpu_tensor(p, op->norm_bias),
+                     op->norm_eps);
 }
 
 /* y[i] = (add ? y[i] : 0) + scale·row[i] */

@@ -72,11 +72,11 @@ typedef struct helper {
 struct vkb_cpu_pool {
     helper *helpers; /* [helper_count] */
     uint32_t helper_count;
-    unsigned ready; /* how many of turn, lock, wake, done have been initialised */
-    lock_t turn;    /* held by the thread whose run is under way */
-    lock_t lock;    /* guards what follows but for `next` */
-    signal_t wake;  /* wanted > 0 or stop */
-    signal_t done;  /* active == 0 */
+    unsigned ready;  /* how many of turn, lock, wake, done have been initialised */
+    lock_t turn;     /* held by the thread whose run is under way */
+    lock_t lock;     /* guards what follows but for `next` */
+    signal_t wake;   /* wanted > 0 or stop */
+    signal_t done;   /* active == 0 */
     uint32_t wanted; /* helpers that the run can still use */
     uint32_t active; /* helpers at work */
     bool stop;

@@ -10,7 +10,7 @@ vkb_status vkb_cpu_program_init(vkb_program *program, vkb_error *error) {
     p->kernels = device->kernels;
     p->pool = device->pool;
 
-    uint64_t floats = 0, scratch_bytes, bytes;
+    uint64_t floats = 0, scratch_bytes = 0, bytes = 0;
     bool fits = true, attends = false;
     for (uint32_t i = 0; i < program->op_count && fits; i++) {
         const vkb_op *op = &program->ops[i];
@@ -19,12 +19,15 @@ vkb_status vkb_cpu_program_init(vkb_program *program, vkb_error *error) {
         if (op->kind == VKB_OP_ATTENTION) fits = attends = vkb_cpu_attention_scratch(p, op, &need);
         if (need > floats) floats = need;
     }
-    fits = fits && floats < UINT64_MAX / 64 && vkb_mul(vkb_align_up(floats, 16) * sizeof(float), vkb_cpu_pool_threads(p->pool), &scratch_bytes);
+    fits = fits && floats < UINT64_MAX / 64 &&
+           vkb_mul(vkb_align_up(floats, 16) * sizeof(float), vkb_cpu_pool_threads(p->pool), &scratch_bytes);
     fits = fits && vkb_add(vkb_align_up(program->arena_bytes, 64), scratch_bytes, &bytes) && bytes < SIZE_MAX - 64;
     p->memory = fits ? calloc(bytes + 64, 1) : NULL; /* zeroed, which for this size means: taken from the system when it is first used */
     if (!p->memory)
-        return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_create: out of memory: %llu bytes for intermediate results of %u tokens",
-                        (unsigned long long)program->arena_bytes, program->max_tokens);
+        return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY,
+                        "vkb_program_create: out of memory: %llu bytes for the intermediate results of %u tokens, %llu for %u threads",
+                        (unsigned long long)program->arena_bytes, program->max_tokens, (unsigned long long)scratch_bytes,
+                        vkb_cpu_pool_threads(p->pool));
     p->arena = (float *)vkb_align_up((uintptr_t)p->memory, 64);
     p->scratch = p->arena + vkb_align_up(program->arena_bytes, 64) / sizeof(float);
     p->scratch_floats = vkb_align_up(floats, 16);
@@ -32,7 +35,9 @@ vkb_status vkb_cpu_program_init(vkb_program *program, vkb_error *error) {
     if (attends) {
         uint64_t chunks = (uint64_t)program->max_sequences + program->max_tokens / VKB_CPU_QUERIES;
         p->chunks = malloc(chunks * sizeof *p->chunks);
-        if (!p->chunks) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_create: out of memory for %u sequences", program->max_sequences);
+        if (!p->chunks)
+            return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_create: out of memory for %u sequences",
+                            program->max_sequences);
         program->host_bytes += chunks * sizeof *p->chunks;
     }
     return VKB_OK;
@@ -49,12 +54,13 @@ static void cut_into_chunks(vkb_cpu_program *p, const vkb_batch *batch) {
     for (uint32_t b = 0; b < batch->sequences; b++) {
         uint32_t first = batch->cu_seqlens[b], end = batch->cu_seqlens[b + 1];
         for (uint32_t begin = first; begin < end; begin += VKB_CPU_QUERIES)
-            p->chunks[p->chunk_count++] = (vkb_cpu_chunk){.first = first, .end = end, .begin = begin,
-                                                          .count = end - begin < VKB_CPU_QUERIES ? end - begin : VKB_CPU_QUERIES};
+            p->chunks[p->chunk_count++] = (vkb_cpu_chunk){
+                .first = first, .end = end, .begin = begin, .count = end - begin < VKB_CPU_QUERIES ? end - begin : VKB_CPU_QUERIES};
     }
 }
 
-vkb_status vkb_cpu_program_run(vkb_program *program, const vkb_batch *batch, const vkb_output *outputs, double *op_seconds, vkb_error *error) {
+vkb_status vkb_cpu_program_run(vkb_program *program, const vkb_batch *batch, const vkb_output *outputs, double *op_seconds,
+                               vkb_error *error) {
     static void (*const ops[])(const vkb_cpu_program *, const vkb_op *) = {
         [VKB_OP_EMBED] = vkb_cpu_embed, [VKB_OP_LINEAR] = vkb_cpu_linear, [VKB_OP_ATTENTION] = vkb_cpu_attention,
         [VKB_OP_NORM] = vkb_cpu_norm,   [VKB_OP_POOL] = vkb_cpu_pooling,  [VKB_OP_NORMALIZE] = vkb_cpu_normalize,
@@ -72,7 +78,8 @@ vkb_status vkb_cpu_program_run(vkb_program *program, const vkb_batch *batch, con
         if (!outputs[i].data) continue;
         uint32_t value = program->outputs[i], rows = vkb_cpu_rows(p, value), width = program->values[value].width;
         const float *from = vkb_cpu_value(p, value);
-        for (uint32_t r = 0; r < rows; r++) memcpy(outputs[i].data + (size_t)r * width, from + (size_t)r * program->slots[value].stride, width * sizeof *from);
+        for (uint32_t r = 0; r < rows; r++)
+            memcpy(outputs[i].data + (size_t)r * width, from + (size_t)r * program->slots[value].stride, width * sizeof *from);
     }
     p->batch = NULL;
     return VKB_OK;

@@ -1,6 +1,6 @@
 /*
- * The reference: what every other kernel is compared with. One thread, no vectors, each op written as its definition reads. All arithmetic is
- * f64, and an op's result is rounded to f32 once, when it is stored; weights are held as they were put, f32, [rows, cols].
+ * The reference: what every other kernel is compared with. One thread, no vectors, each op written as its definition reads. All arithmetic
+ * is f64, and an op's result is rounded to f32 once, when it is stored; weights are held as they were put, f32, [rows, cols].
  */
 #include <math.h>
 #include <stdio.h>
@@ -31,7 +31,10 @@ typedef struct ref_program {
 /* ---- Device and weights ---- */
 
 void vkb_ref_info(vkb_device_info *info) {
-    *info = (vkb_device_info){.struct_size = sizeof *info, .kind = VKB_DEVICE_REFERENCE, .usable = 1, .memory_bytes = vkb_host_memory_bytes(),
+    *info = (vkb_device_info){.struct_size = sizeof *info,
+                              .kind = VKB_DEVICE_REFERENCE,
+                              .usable = 1,
+                              .memory_bytes = vkb_host_memory_bytes(),
                               .memory_available = vkb_cpu_memory_available()};
     info->buffer_range = info->memory_bytes;
     snprintf(info->selector, sizeof info->selector, "reference");
@@ -49,7 +52,9 @@ static vkb_status weights_init(vkb_weights *weights, vkb_error *error) {
         const vkb_tensor *t = &weights->tensors[i];
         uint64_t bytes = (uint64_t)t->rows * t->cols; /* of two numbers below 2³¹ */
         w->data[i] = vkb_mul(bytes, sizeof(float), &bytes) && bytes <= SIZE_MAX ? calloc(bytes, 1) : NULL;
-        if (!w->data[i]) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_weights_create: out of memory for tensor %u: [%u, %u]", i, t->rows, t->cols);
+        if (!w->data[i])
+            return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_weights_create: out of memory for tensor %u: [%u, %u]", i, t->rows,
+                            t->cols);
         weights->bytes += bytes;
     }
     return VKB_OK;
@@ -165,14 +170,16 @@ static void linear(const ref_program *p, const vkb_op *op) {
         for (uint32_t r = 0; r < n; r++) {
             double *y = p->y + (size_t)r * outputs;
             const float *residual = op->residual == VKB_NONE ? NULL : row_of(p, op->residual, first + r);
-            for (uint32_t i = 0; i < outputs; i++) y[i] = activate(op->activation, y[i] + (bias ? bias[i] : 0)) + (residual ? residual[i] : 0);
+            for (uint32_t i = 0; i < outputs; i++)
+                y[i] = activate(op->activation, y[i] + (bias ? bias[i] : 0)) + (residual ? residual[i] : 0);
             finish_row(p, op, y, first + r);
         }
     }
 }
 
 /* scores[i] = scale·q·kᵢ for the keys of rows first … end − 1, whose row i starts at keys + i·stride */
-static void attention_scores(const float *q, const float *keys, size_t stride, uint32_t tokens, uint32_t head_size, double scale, double *scores) {
+static void attention_scores(const float *q, const float *keys, size_t stride, uint32_t tokens, uint32_t head_size, double scale,
+                             double *scores) {
     uint32_t i = 0;
     for (; i + COLUMNS <= tokens; i += COLUMNS) {
         double sum[COLUMNS] = {0};
@@ -282,7 +289,8 @@ static vkb_status program_init(vkb_program *program, vkb_error *error) {
     p->scores = doubles(1, program->max_tokens);
     program->host_bytes = sizeof(double) * (2 * ROWS * widest + program->max_tokens);
     if (!p->arena || !p->x || !p->y || !p->scores)
-        return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_create: out of memory: %llu bytes for intermediate results of %u tokens",
+        return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY,
+                        "vkb_program_create: out of memory: %llu bytes for intermediate results of %u tokens",
                         (unsigned long long)program->arena_bytes, program->max_tokens);
     return VKB_OK;
 }
@@ -295,7 +303,8 @@ static void program_free(vkb_program *program) {
     free(p->scores);
 }
 
-static vkb_status program_run(vkb_program *program, const vkb_batch *batch, const vkb_output *outputs, double *op_seconds, vkb_error *error) {
+static vkb_status program_run(vkb_program *program, const vkb_batch *batch, const vkb_output *outputs, double *op_seconds,
+                              vkb_error *error) {
     static void (*const ops[])(const ref_program *, const vkb_op *) = {
         [VKB_OP_EMBED] = embed, [VKB_OP_LINEAR] = linear, [VKB_OP_ATTENTION] = attention,
         [VKB_OP_NORM] = norm,   [VKB_OP_POOL] = pool,     [VKB_OP_NORMALIZE] = normalize,
