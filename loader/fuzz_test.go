@@ -122,12 +122,11 @@ func FuzzTokenizerCheck(f *testing.F) {
 			require.True(t, isAny(err, ErrBadTokenizer, ErrUnsupported), "%v", err)
 			return
 		}
-		lib, err := openLibrary(spec.doc)
+		tok, err := newTokenizer(spec)
 		if err != nil {
 			require.ErrorIs(t, err, ErrBadTokenizer)
 			return
 		}
-		tok := &Tokenizer{lib: lib, spec: spec}
 		for _, text := range []string{"", "hello ab Ａﬁ extra", "\x00 [SEP] \xff"} {
 			e, err := tok.Encode(text)
 			if err != nil {

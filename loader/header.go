@@ -46,7 +46,7 @@ func readHeader(r io.ReaderAt, size int64) ([]headerTensor, []byte, map[string]s
 	}
 	var prefix [headerLenBytes]byte
 	if _, err := r.ReadAt(prefix[:], 0); err != nil {
-		return nil, nil, nil, fmt.Errorf("reading the header's length: %w", err)
+		return nil, nil, nil, fmt.Errorf("reading the header's length: %w", shortRead(err))
 	}
 	n := binary.LittleEndian.Uint64(prefix[:])
 	if n > maxHeader {
@@ -56,9 +56,12 @@ func readHeader(r io.ReaderAt, size int64) ([]headerTensor, []byte, map[string]s
 	if n > data {
 		return nil, nil, nil, fmt.Errorf("%w: header of %d bytes in a file of %d", ErrTruncated, n, size)
 	}
+	if n < 2 {
+		return nil, nil, nil, fmt.Errorf("%w: header too small: want at least {}, got %d bytes", ErrBadHeader, n)
+	}
 	raw := make([]byte, n)
 	if _, err := r.ReadAt(raw, headerLenBytes); err != nil {
-		return nil, nil, nil, fmt.Errorf("reading the header: %w", err)
+		return nil, nil, nil, fmt.Errorf("reading the header: %w", shortRead(err))
 	}
 	tensors, metadata, err := parseHeader(raw)
 	if err != nil {
@@ -70,9 +73,17 @@ func readHeader(r io.ReaderAt, size int64) ([]headerTensor, []byte, map[string]s
 	return tensors, raw, metadata, nil
 }
 
+// shortRead gives the end of a file that was longer a moment ago its sentinel.
+func shortRead(err error) error {
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: %w", ErrTruncated, err)
+	}
+	return err
+}
+
 // parseHeader parses the JSON of a header.
 func parseHeader(raw []byte) (tensors []headerTensor, metadata map[string]string, err error) {
-	if len(raw) == 0 || raw[0] != '{' {
+	if raw[0] != '{' {
 		return nil, nil, fmt.Errorf("%w: header does not begin with '{'", ErrBadHeader)
 	}
 	p, err := newJSON(raw, headerDepth)

@@ -36,7 +36,7 @@ func TestHeaderRefused(t *testing.T) {
 	}{
 		"empty file":             {nil, ErrBadHeader, "header too small"},
 		"7 bytes":                {eight[:7], ErrBadHeader, "header too small"},
-		"length 0":               {eight, ErrBadHeader, "does not begin with '{'"},
+		"length 0":               {eight, ErrBadHeader, "header too small"},
 		"length 2^64-1":          {lengthOnly(math.MaxUint64, 8), ErrBadHeader, "header too large"},
 		"length over 100 MB":     {lengthOnly(100_000_001, 8), ErrBadHeader, "header too large"},
 		"header past the end":    {lengthOnly(17, 16), ErrTruncated, "header of 17 bytes in a file of 24"},

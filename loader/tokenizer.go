@@ -59,16 +59,47 @@ func OpenTokenizer(m *Model) (*Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	lib, err := openLibrary(spec.doc)
+	t, err := newTokenizer(spec)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	spec.doc = nil
-	t := &Tokenizer{lib: lib, spec: spec, fromLeft: fromLeft}
+	t.fromLeft = fromLeft
+	return t, nil
+}
+
+// newTokenizer loads what checkTokenizer has made into the library.
+func newTokenizer(spec *tokenizerSpec) (*Tokenizer, error) {
+	if err := rehearse(spec); err != nil {
+		return nil, err
+	}
+	lib, err := openLibrary(spec.doc)
+	if err != nil {
+		return nil, err
+	}
+	spec.doc, spec.rehearsal, spec.normalized = nil, nil, nil
+	t := &Tokenizer{lib: lib, spec: spec}
 	if err := t.probe(); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), t.Close())
+		return nil, errors.Join(err, t.Close())
 	}
 	return t, nil
+}
+
+// rehearse checks that the library can normalize the added tokens.
+func rehearse(spec *tokenizerSpec) error {
+	if len(spec.normalized) == 0 {
+		return nil
+	}
+	lib, err := openLibrary(spec.rehearsal)
+	if err != nil {
+		return err
+	}
+	for _, content := range spec.normalized {
+		if ids, _ := lib.encode(content); len(ids) == 0 {
+			err := fmt.Errorf("%w: normalizing the added token %.60q fails", ErrBadTokenizer, content)
+			return errors.Join(err, lib.close())
+		}
+	}
+	return lib.close()
 }
 
 // slowTokenizers are files of tokenizers that transformers converts on the fly.

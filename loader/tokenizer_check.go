@@ -42,6 +42,9 @@ type tokenizerSpec struct {
 	nul            rune // stands for U+0000 in texts
 	tokens         tokenTable
 	special        map[int32]bool // added tokens marked special
+
+	rehearsal  []byte   // a small document with the same normalizer
+	normalized []string // what loading will normalize
 }
 
 // tokenTable maps ids to tokens, compactly.
@@ -132,7 +135,7 @@ func (c *tokenizerChecker) check(data []byte) (*tokenizerSpec, error) {
 	if err != nil {
 		return nil, err
 	}
-	spec := &tokenizerSpec{nul: c.nulStandIn(), special: c.special}
+	spec := &tokenizerSpec{nul: c.nulStandIn(), special: c.special, normalized: c.added}
 	postProcessor, err := c.checkPostProcessor(spec)
 	if err != nil {
 		return nil, err
@@ -142,11 +145,28 @@ func (c *tokenizerChecker) check(data []byte) (*tokenizerSpec, error) {
 	if added == "" {
 		added = "[]"
 	}
-	spec.doc = []byte(`{"version":"1.0","truncation":null,"padding":null,"added_tokens":` + added +
-		`,"normalizer":` + normalizer + `,"pre_tokenizer":` + preTokenizer +
-		`,"post_processor":` + postProcessor + `,"decoder":null,"model":` + model + `}`)
+	spec.doc = tokenizerDoc(added, normalizer, preTokenizer, postProcessor, model)
+	spec.rehearsal = tokenizerDoc("[]", normalizer, "null", rehearsalProcessor, rehearsalModel)
 	return spec, nil
 }
+
+func tokenizerDoc(added, normalizer, preTokenizer, postProcessor, model string) []byte {
+	return []byte(`{"version":"1.0","truncation":null,"padding":null,"added_tokens":` + added +
+		`,"normalizer":` + normalizer + `,"pre_tokenizer":` + preTokenizer +
+		`,"post_processor":` + postProcessor + `,"decoder":null,"model":` + model + `}`)
+}
+
+// Loading normalizes the added tokens that are marked so, and a normalizer that
+// panics then (a search that takes too long, an inconsistent chain) aborts the
+// process. The rehearsal is a tokenizer with the same normalizer that gives at
+// least one token for any text: encoding those tokens with it, where a panic is
+// recovered, shows whether loading is safe.
+const (
+	rehearsalModel     = `{"type":"WordLevel","unk_token":"x","vocab":{"x":0}}`
+	rehearsalProcessor = `{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"x","type_id":0}},{"Sequence":{"id":"A","type_id":0}}],` +
+		`"pair":[{"Sequence":{"id":"A","type_id":0}},{"Sequence":{"id":"B","type_id":0}}],` +
+		`"special_tokens":{"x":{"id":"x","ids":[0],"tokens":["x"]}}}`
+)
 
 // nulStandIn returns the character that goes to the library, which takes a C
 // string, for a U+0000 in a text. It is treated as the reference treats U+0000
