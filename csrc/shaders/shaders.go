@@ -5,5 +5,5 @@ import "embed"
 
 // Sources holds the shaders, <op>_<variant>.comp, and what they share, *.glsl.
 //
-//go:embed *
+//go:embed *.comp *.glsl
 var Sources embed.FS

@@ -6,5 +6,5 @@ import "embed"
 
 // Headers holds <op>_<variant>.h for each module.
 //
-//go:embed *
+//go:embed *.h
 var Headers embed.FS
