@@ -1,0 +1,124 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vkbert/vkbert"
+)
+
+// modelReport is what info prints.
+type modelReport struct {
+	Model          string            `json:"model"`
+	Directory      string            `json:"directory,omitempty"`
+	Architecture   string            `json:"architecture"`
+	Dimensions     int               `json:"dimensions"`
+	MaxTokens      int               `json:"max_tokens"`
+	Modules        []string          `json:"modules"`
+	Pooling        []string          `json:"pooling"`
+	Prompts        map[string]string `json:"prompts"`
+	DefaultPrompt  string            `json:"default_prompt,omitempty"`
+	Similarity     string            `json:"similarity,omitempty"`
+	Hidden         int               `json:"hidden"`
+	Layers         int               `json:"layers"`
+	Heads          int               `json:"heads"`
+	Vocabulary     int               `json:"vocabulary"`
+	UnusedTensors  []string          `json:"unused_tensors"`
+	Device         string            `json:"device"`
+	DType          string            `json:"dtype"`
+	MaxBatchTokens int               `json:"max_batch_tokens"`
+	WeightBytes    uint64            `json:"weight_bytes"`
+	ArenaBytes     uint64            `json:"arena_bytes"`
+	HostBytes      uint64            `json:"host_bytes"`
+}
+
+func reportModel(i vkbert.Info) modelReport {
+	return modelReport{
+		Model: i.Name, Directory: i.Dir, Architecture: i.Architecture, Dimensions: i.Dimensions, MaxTokens: i.MaxTokens,
+		Modules: list(i.Modules), Pooling: list(i.Pooling), Prompts: i.Prompts, DefaultPrompt: i.DefaultPrompt, Similarity: i.Similarity,
+		Hidden: i.Hidden, Layers: i.Layers, Heads: i.Heads, Vocabulary: i.Vocabulary, UnusedTensors: list(i.Unused),
+		Device: i.Device.Name, DType: i.DType, MaxBatchTokens: i.MaxBatchTokens,
+		WeightBytes: i.WeightBytes, ArenaBytes: i.Program.ArenaBytes, HostBytes: i.Program.HostBytes,
+	}
+}
+
+// list is never null in JSON.
+func list(s []string) []string {
+	if s == nil {
+		return []string{}
+	}
+	return s
+}
+
+func (r modelReport) print(w io.Writer) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(name, format string, args ...any) { fmt.Fprintf(table, name+"\t"+format+"\n", args...) }
+	row("model", "%s", r.Model)
+	if r.Directory != "" {
+		row("directory", "%s", r.Directory)
+	}
+	row("architecture", "%s: %d layers of %d, %d heads, vocabulary of %d", r.Architecture, r.Layers, r.Hidden, r.Heads, r.Vocabulary)
+	row("dimensions", "%d", r.Dimensions)
+	row("longest text", "%d tokens", r.MaxTokens)
+	row("modules", "%s", orNone(strings.Join(r.Modules, ", ")))
+	row("pooling", "%s", orNone(strings.Join(r.Pooling, ", ")))
+	for _, name := range slices.Sorted(maps.Keys(r.Prompts)) {
+		isDefault := ""
+		if name == r.DefaultPrompt {
+			isDefault = " (the default)"
+		}
+		row("prompt", "%s: %q%s", name, r.Prompts[name], isDefault)
+	}
+	if len(r.Prompts) == 0 {
+		row("prompts", "none")
+	}
+	row("similarity", "%s", orNone(r.Similarity))
+	row("unused tensors", "%s", orNone(strings.Join(r.UnusedTensors, ", ")))
+	row("device", "%s", r.Device)
+	row("weights", "%s in %s", megabytes(r.WeightBytes), r.DType)
+	row("batch", "%d tokens: %s on the device, %s on the host", r.MaxBatchTokens, megabytes(r.ArenaBytes), megabytes(r.HostBytes))
+	return table.Flush()
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// megabytes are 10⁶ bytes.
+func megabytes(n uint64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
+
+func infoCommand() *cobra.Command {
+	var model modelFlags
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "info -m MODEL",
+		Short:   "Show what a model is and what memory it takes",
+		Example: `  vkbert info -m sentence-transformers/all-MiniLM-L6-v2 --device cpu`,
+		Args:    cobra.NoArgs,
+	}
+	cmd.RunE = run(func(cmd *cobra.Command, _ []string) (err error) {
+		m, err := model.open(cmd)
+		if err != nil {
+			return err
+		}
+		defer closeModel(m, &err)
+		report := reportModel(m.Info())
+		if asJSON {
+			return printJSON(cmd.OutOrStdout(), report, true)
+		}
+		return report.print(cmd.OutOrStdout())
+	})
+	model.addModel(cmd)
+	model.addDevice(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}

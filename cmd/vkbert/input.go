@@ -1,0 +1,217 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+const (
+	maxLine    = 256 << 20 // bytes
+	chunkTexts = 4096      // texts that are embedded in one call
+	chunkBytes = 4 << 20   // or their bytes, if they get there first
+)
+
+// inputFlags say where texts come from if not from the arguments.
+type inputFlags struct {
+	path   string
+	format *choice
+}
+
+func (f *inputFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.path, "input", "", `read texts from a file; "-", and the default without arguments, is standard input`)
+	f.format = newChoice("text", "jsonl")
+	f.format.add(cmd, "input-format", `a text a line, or a JSON string or {"text": …} a line`)
+	cmd.MarkFlagFilename("input") //nolint:errcheck // the flag is there
+}
+
+// texts are read one after another.
+type texts struct {
+	next  func() (string, error) // io.EOF after the last
+	count int                    // how many there are; -1 if that is not known yet
+	size  int64                  // bytes of the file they are read from; 0 if that is not known
+	read  int64                  // bytes read so far
+	name  string                 // of the file
+	close func() error
+}
+
+// open opens what the flags say, or takes the arguments.
+func (f *inputFlags) open(cmd *cobra.Command, args []string) (*texts, error) {
+	if len(args) > 0 {
+		if f.path != "" {
+			return nil, usagef("--input and texts in the arguments: want one of the two")
+		}
+		return textsOf(args), nil
+	}
+	in, t := cmd.InOrStdin(), &texts{count: -1, name: "standard input", close: func() error { return nil }}
+	if f.path != "" && f.path != "-" {
+		file, err := os.Open(f.path)
+		if err != nil {
+			return nil, err
+		}
+		info, err := file.Stat()
+		if err == nil && info.IsDir() {
+			err = fmt.Errorf("--input %s is a directory, want a file", f.path)
+		}
+		if err != nil {
+			file.Close()
+			return nil, err
+		}
+		if info.Mode().IsRegular() {
+			t.size = info.Size()
+		}
+		in, t.name, t.close = file, f.path, file.Close
+	} else if isTerminal(in) {
+		fmt.Fprintln(cmd.ErrOrStderr(), "vkbert: reading texts from the terminal, one a line, until the end of input (Ctrl-D)")
+	}
+	lines := lineReader{in: bufio.NewReaderSize(in, 64<<10), file: t}
+	t.next = lines.next
+	if f.format.value == "jsonl" {
+		t.next = lines.nextJSON
+	}
+	return t, nil
+}
+
+// textsOf are texts in memory.
+func textsOf(list []string) *texts {
+	i := 0
+	return &texts{count: len(list), name: "arguments", close: func() error { return nil }, next: func() (string, error) {
+		if i == len(list) {
+			return "", io.EOF
+		}
+		i++
+		return list[i-1], nil
+	}}
+}
+
+// lineReader reads lines of any length up to maxLine.
+type lineReader struct {
+	in     *bufio.Reader
+	file   *texts
+	number int // of the line read last, from 1
+}
+
+// next returns a line without its end, which may be a carriage return and a newline. Bytes that are not UTF-8 stay as they are.
+func (r *lineReader) next() (string, error) {
+	var line []byte
+	for {
+		part, err := r.in.ReadSlice('\n')
+		r.file.read += int64(len(part))
+		if len(line)+len(part) > maxLine {
+			return "", fmt.Errorf("%s: line %d is longer than %d MiB; is it a text file?", r.file.name, r.number+1, maxLine>>20)
+		}
+		line = append(line, part...)
+		switch {
+		case err == nil:
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case err != io.EOF:
+			return "", fmt.Errorf("read %s: %w", r.file.name, err)
+		case len(line) == 0:
+			return "", io.EOF
+		}
+		r.number++
+		if n := len(line); n > 0 && line[n-1] == '\n' {
+			line = line[:n-1]
+			if n > 1 && line[n-2] == '\r' {
+				line = line[:n-2]
+			}
+		}
+		return string(line), nil
+	}
+}
+
+// nextJSON returns the text of the next line that is not blank.
+func (r *lineReader) nextJSON() (string, error) {
+	for {
+		line, err := r.next()
+		if err != nil {
+			return "", err
+		}
+		text, blank, err := parseJSONText([]byte(line))
+		if err != nil {
+			return "", fmt.Errorf("%s: line %d: %w", r.file.name, r.number, err)
+		}
+		if !blank {
+			return text, nil
+		}
+	}
+}
+
+// parseJSONText returns a JSON string, or the string "text" of a JSON object.
+func parseJSONText(line []byte) (text string, blank bool, err error) {
+	i := 0
+	for i < len(line) && (line[i] == ' ' || line[i] == '\t') {
+		i++
+	}
+	if i == len(line) {
+		return "", true, nil
+	}
+	const want = `want a JSON string or an object with a string "text"`
+	raw := json.RawMessage(line[i:])
+	if line[i] == '{' {
+		var object map[string]json.RawMessage
+		if err := json.Unmarshal(line, &object); err != nil {
+			return "", false, fmt.Errorf("%s: %w", want, err)
+		}
+		raw = object["text"]
+	}
+	if len(raw) == 0 || raw[0] != '"' {
+		return "", false, errors.New(want)
+	}
+	if err := json.Unmarshal(raw, &text); err != nil {
+		return "", false, fmt.Errorf("%s: %w", want, err)
+	}
+	return text, false, nil
+}
+
+// chunk is a number of texts, or the error that ended the reading.
+type chunk struct {
+	texts []string
+	read  int64 // bytes of the file so far
+	err   error
+}
+
+// chunks reads the texts in another goroutine, so that a read that waits for its file cannot hold up the end of ctx. The channel closes after the last.
+func (t *texts) chunks(ctx context.Context) <-chan chunk {
+	ch := make(chan chunk, 1)
+	go func() {
+		defer close(ch)
+		for more := true; more; {
+			var c chunk
+			c, more = t.chunk()
+			if len(c.texts) == 0 && c.err == nil {
+				return
+			}
+			select {
+			case ch <- c:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return ch
+}
+
+func (t *texts) chunk() (c chunk, more bool) {
+	for bytes := 0; len(c.texts) < chunkTexts && bytes < chunkBytes; {
+		text, err := t.next()
+		if err != nil {
+			if err != io.EOF {
+				c = chunk{err: err}
+			}
+			c.read = t.read
+			return c, false
+		}
+		c.texts = append(c.texts, text)
+		bytes += len(text)
+	}
+	c.read = t.read
+	return c, true
+}
