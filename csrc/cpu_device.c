@@ -7,8 +7,8 @@
 
 enum { MAX_THREADS = 1024 };
 
+/* Best first. */
 static const vkb_cpu_kernels *const kernel_sets[] = {
-    /* best first */
 #if defined(__x86_64__)
     &vkb_cpu_avx512,
 #endif

@@ -90,8 +90,8 @@ INLINE vf exponential(vf x) {
 
 /*
  * x·Φ(x) = max(x, 0) − |x|·Φ(−|x|), with Φ(−a) = exp(−(a²/2 + h(a))): no cancellation, unlike 1 + erf. h fitted by minimax on [0, 5.5],
- * error of Φ ≤ 1.5e-8 (so that of erf ≤ 3e-8); beyond, where a·Φ(−a) < 2e-7, h is taken as constant. With all roundings the error is at most
- * 1.2e-7·max(|x·Φ(x)|, 1).
+ * error of Φ ≤ 1.5e-8 (so that of erf ≤ 3e-8); beyond, where a·Φ(−a) < 2e-7, h is taken as constant. With all roundings the
+ * error is at most 1.2e-7·max(|x·Φ(x)|, 1).
  */
 INLINE vf gelu(vf x) {
     static const float h[] = {0.6931471229f,    0.7978865504f,   -0.1817116588f,   0.03642248362f, -0.004951084964f,
