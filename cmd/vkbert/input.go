@@ -70,7 +70,7 @@ func (f *inputFlags) open(cmd *cobra.Command, args []string) (*texts, error) {
 	} else if isTerminal(in) {
 		fmt.Fprintln(cmd.ErrOrStderr(), "vkbert: reading texts from the terminal, one a line, until the end of input (Ctrl-D)")
 	}
-	lines := lineReader{in: bufio.NewReaderSize(in, 64<<10), file: t}
+	lines := newLines(in, t)
 	t.next = lines.next
 	if f.format.value == "jsonl" {
 		t.next = lines.nextJSON
@@ -90,11 +90,16 @@ func textsOf(list []string) *texts {
 	}}
 }
 
-// lineReader reads lines of any length up to maxLine.
+// lineReader reads lines of any length up to a limit in bytes.
 type lineReader struct {
 	in     *bufio.Reader
 	file   *texts
+	limit  int
 	number int // of the line read last, from 1
+}
+
+func newLines(in io.Reader, file *texts) *lineReader {
+	return &lineReader{in: bufio.NewReaderSize(in, 64<<10), file: file, limit: maxLine}
 }
 
 // next returns a line without its end, which may be a carriage return and a newline. Bytes that are not UTF-8 stay as they are.
@@ -103,8 +108,8 @@ func (r *lineReader) next() (string, error) {
 	for {
 		part, err := r.in.ReadSlice('\n')
 		r.file.read += int64(len(part))
-		if len(line)+len(part) > maxLine {
-			return "", fmt.Errorf("%s: line %d is longer than %d MiB; is it a text file?", r.file.name, r.number+1, maxLine>>20)
+		if len(line)+len(part) > r.limit {
+			return "", fmt.Errorf("%s: line %d is longer than %d bytes; is it a text file?", r.file.name, r.number+1, r.limit)
 		}
 		line = append(line, part...)
 		switch {

@@ -141,7 +141,7 @@ func (s *goldenSet) fault(c comparison, tolerance float64) error {
 	case len(c.otherIDs) > 0:
 		return fmt.Errorf("%s: %d of %d have other token ids, the first is %s", s.name, len(c.otherIDs), len(s.IDs), s.describe(c.otherIDs[0]))
 	case !(c.excess <= 1):
-		return fmt.Errorf("%s: %.3g times over the tolerance of %g, the worst is %s", s.name, c.excess, tolerance, s.describe(c.worst))
+		return fmt.Errorf("%s: off by %.3g times the tolerance of %g, the worst is %s", s.name, c.excess, tolerance, s.describe(c.worst))
 	}
 	return nil
 }
