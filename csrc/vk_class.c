@@ -30,9 +30,10 @@ static uint32_t class_of(const vkb_vk_program *p, uint32_t rows) {
     return c;
 }
 
-static const vkb_kernel *choose(const vkb_vk_program *p, const vkb_vk_step *s, uint32_t class) {
-    const vkb_vk_device *device = vkb_vk_device_of(&p->base);
-    return vkb_kernel_choose(&device->base.info, device->physical.subgroup_operations, s->kind, s->head_size, p->thresholds[class]);
+static uint32_t number_count(const vkb_vk_program *p) { return p->step_count + p->base.output_count; }
+
+const vkb_vk_step *vkb_vk_step_at(const vkb_vk_program *p, uint32_t number) {
+    return number < p->step_count ? &p->steps[number] : &p->copies[number - p->step_count].step;
 }
 
 static uint64_t groups(uint64_t n, uint32_t tile) { return (n + tile - 1) / tile; }
@@ -47,14 +48,17 @@ static vkb_status add_list(vkb_vk_program *p, uint32_t tile_rows, vkb_error *err
     return VKB_OK;
 }
 
-/* The step with the kernel of this class, at the batch's limits. */
-static vkb_status check_step(vkb_vk_program *p, const vkb_vk_step *s, uint32_t class, vkb_error *error) {
+/* Chooses the step's kernel in this class, and sees to what it needs at the batch's limits. */
+static vkb_status choose(vkb_vk_program *p, uint32_t number, uint32_t class, vkb_error *error) {
     const vkb_vk_device *device = vkb_vk_device_of(&p->base);
+    const vkb_vk_step *s = vkb_vk_step_at(p, number);
     const char *name = s->kind == VKB_KERNEL_COPY_OUT ? "output" : vkb_op_name(s->kind);
-    const vkb_kernel *kernel = choose(p, s, class);
+    const vkb_kernel *kernel =
+        vkb_kernel_choose(&device->base.info, device->physical.subgroup_operations, s->kind, s->head_size, p->thresholds[class]);
     if (!kernel)
         return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: op %u (%s): there is no kernel for %u rows that this device can run", device->base.info.name,
                         s->op, name, p->thresholds[class]);
+    p->kernels[class * number_count(p) + number] = kernel;
     uint64_t rows = s->scope == VKB_PER_TOKEN ? p->base.max_tokens : p->base.max_sequences;
     uint64_t y = groups(rows, kernel->tile_rows) + (s->kind == VKB_OP_ATTENTION ? p->base.max_sequences : 0);
     uint64_t x = s->kind == VKB_OP_ATTENTION ? s->columns : kernel->tile_columns ? groups(s->columns, kernel->tile_columns) : 1;
@@ -67,15 +71,19 @@ static vkb_status check_step(vkb_vk_program *p, const vkb_vk_step *s, uint32_t c
 
 vkb_status vkb_vk_classes_init(vkb_vk_program *p, vkb_error *error) {
     vkb_status status = find_thresholds(p, error);
-    for (uint32_t c = 0; c < p->class_count && !status; c++)
-        for (uint32_t i = 0; i < p->step_count && !status; i++) status = check_step(p, &p->steps[i], c, error);
-    for (uint32_t i = 0; i < p->base.output_count && !status; i++) status = check_step(p, &p->copies[i].step, 0, error);
+    if (status) return status;
+    uint32_t count = number_count(p);
+    p->kernels = calloc((size_t)p->class_count * count, sizeof *p->kernels);
+    if (!p->kernels) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_create: out of memory for %u ops", p->base.op_count);
+    for (uint32_t c = 0; c < p->class_count; c++)
+        for (uint32_t i = 0; i < count && !status; i++) status = choose(p, i, c, error);
     return status;
 }
 
-const vkb_kernel *vkb_vk_kernel_for(const vkb_vk_program *p, const vkb_vk_step *s, uint32_t tokens, uint32_t sequences) {
-    if (s->kind == VKB_KERNEL_COPY_OUT) return choose(p, s, 0); /* recorded apart from the classes */
-    return choose(p, s, class_of(p, s->scope == VKB_PER_TOKEN ? tokens : sequences));
+const vkb_kernel *vkb_vk_kernel_for(const vkb_vk_program *p, uint32_t number, uint32_t tokens, uint32_t sequences) {
+    uint32_t class = 0; /* outputs' copies are recorded apart from the classes */
+    if (number < p->step_count) class = class_of(p, p->steps[number].scope == VKB_PER_TOKEN ? tokens : sequences);
+    return p->kernels[class * number_count(p) + number];
 }
 
 /* The recording with these kernels, made if there is none. *number counts from 0. */
@@ -93,7 +101,7 @@ vkb_status vkb_vk_recording_for(vkb_vk_program *p, uint32_t tokens, uint32_t seq
     if (!*known) {
         const vkb_kernel **kernels = malloc(p->step_count * sizeof *kernels);
         if (!kernels) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_run: out of memory");
-        for (uint32_t i = 0; i < p->step_count; i++) kernels[i] = vkb_vk_kernel_for(p, &p->steps[i], tokens, sequences);
+        for (uint32_t i = 0; i < p->step_count; i++) kernels[i] = vkb_vk_kernel_for(p, i, tokens, sequences);
         uint32_t number;
         status = find_or_record(p, kernels, &number, error);
         free(kernels);

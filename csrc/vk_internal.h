@@ -246,6 +246,7 @@ struct vkb_vk_program {
     VkCommandBuffer *submit; /* [op_count + output_count]: room for a run's list */
     uint32_t thresholds[VKB_VK_MAX_CLASSES]; /* least rows of each size class, rising, the first 1 */
     uint32_t class_count;
+    const vkb_kernel **kernels; /* [class_count, step_count + output_count] */
     vkb_vk_recording *recordings[VKB_VK_MAX_CLASSES * VKB_VK_MAX_CLASSES];
     uint32_t recording_count;
     uint8_t recording_of[VKB_VK_MAX_CLASSES][VKB_VK_MAX_CLASSES]; /* by class of tokens and sequences: 1 + recording, 0 = not made yet */
@@ -259,11 +260,13 @@ void vkb_vk_program_free(vkb_program *program);
 
 /* ---- vk_class.c: size classes and the kernels chosen for them ---- */
 
-/* Fills thresholds and lists; an op that no kernel can do, or a dispatch over the device's limit, is an error. */
+/* Fills thresholds, kernels and lists; an op that no kernel can do, or a dispatch over the device's limit, is an error. */
 vkb_status vkb_vk_classes_init(vkb_vk_program *program, vkb_error *error);
 /* The recorded commands for a batch of this size, made at first use. */
 vkb_status vkb_vk_recording_for(vkb_vk_program *program, uint32_t tokens, uint32_t sequences, vkb_vk_recording **recording, vkb_error *error);
-const vkb_kernel *vkb_vk_kernel_for(const vkb_vk_program *program, const vkb_vk_step *step, uint32_t tokens, uint32_t sequences);
+/* Numbers count a program's dispatches: its steps, then the copies of its outputs. */
+const vkb_vk_step *vkb_vk_step_at(const vkb_vk_program *program, uint32_t number);
+const vkb_kernel *vkb_vk_kernel_for(const vkb_vk_program *program, uint32_t number, uint32_t tokens, uint32_t sequences);
 
 /* ---- vk_record.c ---- */
 

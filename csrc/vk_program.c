@@ -143,6 +143,7 @@ void vkb_vk_program_free(vkb_program *program) {
     vkb_vk_buffer_destroy(device, &p->upload);
     vkb_vk_buffer_destroy(device, &p->arena);
     free(p->submit);
+    free(p->kernels);
     free(p->copies);
     free(p->steps);
 }

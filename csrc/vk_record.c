@@ -78,9 +78,8 @@ static vkb_status end(vkb_vk_device *device, VkCommandBuffer commands, vkb_error
     return vkb_vk_check(device, device->vk.EndCommandBuffer(commands), "vkEndCommandBuffer", error);
 }
 
-/* number: of the dispatch's arguments */
-static vkb_status dispatch(vkb_vk_program *p, const vkb_vk_step *s, const vkb_kernel *kernel, uint32_t number, VkCommandBuffer commands,
-                           vkb_error *error) {
+static vkb_status dispatch(vkb_vk_program *p, uint32_t number, const vkb_kernel *kernel, VkCommandBuffer commands, vkb_error *error) {
+    const vkb_vk_step *s = vkb_vk_step_at(p, number);
     vkb_vk_device *device = vkb_vk_device_of(&p->base);
     const vkb_vk_device_table *vk = &device->vk;
     VkPipeline pipeline;
@@ -128,7 +127,7 @@ static vkb_status record_segment(vkb_vk_program *p, const vkb_vk_recording *r, V
         access a = access_of(p, s);
         bool needed = needs_barrier(h, &a);
         if (needed || (queries && *next)) compute_barrier(vk, commands); /* each op by itself, to be timed */
-        vkb_status status = dispatch(p, s, r->kernels[*next], *next, commands, error);
+        vkb_status status = dispatch(p, *next, r->kernels[*next], commands, error);
         if (status) return status;
         bool last = *next + 1 == p->step_count || p->steps[*next + 1].op != s->op;
         if (queries && last) vk->CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, queries, s->op + 1);
@@ -192,7 +191,7 @@ vkb_status vkb_vk_copy_prepare(vkb_vk_program *p, uint32_t output, vkb_error *er
     status = begin(device, p->copy_pool, &commands, error);
     if (status) goto fail;
     compute_barrier(&device->vk, commands);
-    status = dispatch(p, &c->step, vkb_vk_kernel_for(p, &c->step, 1, 1), p->step_count + output, commands, error);
+    status = dispatch(p, p->step_count + output, vkb_vk_kernel_for(p, p->step_count + output, 1, 1), commands, error);
     if (status) goto fail;
     barrier(&device->vk, commands, VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
     status = end(device, commands, error);

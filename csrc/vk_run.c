@@ -34,7 +34,8 @@ static void write_batch(vkb_vk_program *p, const vkb_batch *batch) {
 
 static uint32_t groups(uint32_t n, uint32_t tile) { return n / tile + (n % tile != 0); }
 
-static void write_arguments(vkb_vk_program *p, const vkb_vk_step *s, const vkb_kernel *kernel, uint32_t number, const vkb_batch *batch) {
+static void write_arguments(vkb_vk_program *p, uint32_t number, const vkb_kernel *kernel, const vkb_batch *batch) {
+    const vkb_vk_step *s = vkb_vk_step_at(p, number);
     uint32_t rows = s->scope == VKB_PER_TOKEN ? batch->tokens : batch->sequences;
     VkDispatchIndirectCommand size = {1, groups(rows, kernel->tile_rows), 1};
     if (s->kind == VKB_OP_ATTENTION) {
@@ -51,15 +52,14 @@ static void write_arguments(vkb_vk_program *p, const vkb_vk_step *s, const vkb_k
 static vkb_status prepare(vkb_vk_program *p, const vkb_vk_recording *recording, const vkb_batch *batch, const vkb_output *outputs, uint32_t *count,
                           vkb_error *error) {
     write_batch(p, batch);
-    for (uint32_t i = 0; i < p->step_count; i++) write_arguments(p, &p->steps[i], recording->kernels[i], i, batch);
+    for (uint32_t i = 0; i < p->step_count; i++) write_arguments(p, i, recording->kernels[i], batch);
     *count = 0;
     for (uint32_t i = 0; i < recording->segment_count; i++) p->submit[(*count)++] = recording->segments[i];
     for (uint32_t i = 0; i < p->base.output_count; i++) {
         if (!outputs || !outputs[i].data) continue;
         vkb_status status = vkb_vk_copy_prepare(p, i, error);
         if (status) return status;
-        const vkb_vk_step *s = &p->copies[i].step;
-        write_arguments(p, s, vkb_vk_kernel_for(p, s, 1, 1), p->step_count + i, batch);
+        write_arguments(p, p->step_count + i, vkb_vk_kernel_for(p, p->step_count + i, 1, 1), batch);
         p->submit[(*count)++] = p->copies[i].commands;
     }
     return vkb_vk_buffer_flush(vkb_vk_device_of(&p->base), &p->upload, error);
