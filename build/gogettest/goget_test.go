@@ -28,8 +28,6 @@ const checkProgram = `package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"io/fs"
 	"log"
 	"os"
 
