@@ -126,7 +126,7 @@ func (f *benchFlags) texts(cmd *cobra.Command) (_ benchReport, err error) {
 	if err != nil {
 		return benchReport{}, err
 	}
-	defer t.close()
+	defer t.Close()
 	var chunks []chunk
 	count := 0
 	for c := range t.chunks(cmd.Context()) {

@@ -34,7 +34,7 @@ in the order of the input. A file gets its name when it is complete.`,
 		if err != nil {
 			return err
 		}
-		defer t.close()
+		defer t.Close()
 		out, err := openOutput(cmd, path)
 		if err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -229,7 +230,7 @@ func TestLineReader(t *testing.T) {
 		r.limit = limit
 		for {
 			line, err := r.next()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return lines, nil
 			}
 			if err != nil {

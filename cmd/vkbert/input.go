@@ -38,7 +38,14 @@ type texts struct {
 	size  int64                  // bytes of the file they are read from; 0 if that is not known
 	read  int64                  // bytes read so far
 	name  string                 // of the file
-	close func() error
+	file  io.Closer              // nil if it is not theirs to close
+}
+
+func (t *texts) Close() error {
+	if t.file == nil {
+		return nil
+	}
+	return t.file.Close()
 }
 
 // open opens what the flags say, or takes the arguments.
@@ -49,7 +56,7 @@ func (f *inputFlags) open(cmd *cobra.Command, args []string) (*texts, error) {
 		}
 		return textsOf(args), nil
 	}
-	in, t := cmd.InOrStdin(), &texts{count: -1, name: "standard input", close: func() error { return nil }}
+	in, t := cmd.InOrStdin(), &texts{count: -1, name: "standard input"}
 	if f.path != "" && f.path != "-" {
 		file, err := os.Open(f.path)
 		if err != nil {
@@ -66,7 +73,7 @@ func (f *inputFlags) open(cmd *cobra.Command, args []string) (*texts, error) {
 		if info.Mode().IsRegular() {
 			t.size = info.Size()
 		}
-		in, t.name, t.close = file, f.path, file.Close
+		in, t.name, t.file = file, f.path, file
 	} else if isTerminal(in) {
 		fmt.Fprintln(cmd.ErrOrStderr(), "vkbert: reading texts from the terminal, one a line, until the end of input (Ctrl-D)")
 	}
@@ -81,7 +88,7 @@ func (f *inputFlags) open(cmd *cobra.Command, args []string) (*texts, error) {
 // textsOf are texts in memory.
 func textsOf(list []string) *texts {
 	i := 0
-	return &texts{count: len(list), name: "arguments", close: func() error { return nil }, next: func() (string, error) {
+	return &texts{count: len(list), name: "arguments", next: func() (string, error) {
 		if i == len(list) {
 			return "", io.EOF
 		}
@@ -116,7 +123,7 @@ func (r *lineReader) next() (string, error) {
 		case err == nil:
 		case errors.Is(err, bufio.ErrBufferFull):
 			continue
-		case err != io.EOF:
+		case !errors.Is(err, io.EOF):
 			return "", fmt.Errorf("read %s: %w", r.file.name, err)
 		case len(line) == 0:
 			return "", io.EOF
@@ -208,7 +215,7 @@ func (t *texts) chunk() (c chunk, more bool) {
 	for bytes := 0; len(c.texts) < chunkTexts && bytes < chunkBytes; {
 		text, err := t.next()
 		if err != nil {
-			if err != io.EOF {
+			if !errors.Is(err, io.EOF) {
 				c = chunk{err: err}
 			}
 			c.read = t.read

@@ -102,7 +102,7 @@ func TestWrongUsage(t *testing.T) {
 	}{
 		{"unknown command", []string{"embd"}},
 		{"unknown command", []string{"serve"}},
-		{"unknown flag: --modle", []string{"embed", "--modle", mean}},
+		{"unknown flag: --nosuch", []string{"embed", "--nosuch", mean}},
 		{`"model" not set`, []string{"embed", "a"}},
 		{"jsonl, npy, csv", []string{"embed", "-m", mean, "--format", "xml", "a"}},
 		{"text, jsonl", []string{"embed", "-m", mean, "--input-format", "csv", "a"}},

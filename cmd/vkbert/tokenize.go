@@ -26,7 +26,7 @@ the model's limit. The texts are the arguments, or the lines of --input or of st
 		if err != nil {
 			return err
 		}
-		defer t.close()
+		defer t.Close()
 		model.device = "cpu" // nothing is computed
 		m, err := model.openTexts(cmd)
 		if err != nil {

@@ -64,7 +64,7 @@ type body struct {
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.Body.Read(p)
 	b.watchdog.Reset(b.stall)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		if cause := b.cause(); cause != nil {
 			err = cause
 		}
@@ -97,7 +97,7 @@ func (c *client) get(ctx context.Context, source *url.URL, offset int64) (*body,
 	if offset > 0 {
 		r.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
 	}
-	response, err := c.http.Do(r)
+	response, err := c.http.Do(r) //nolint:bodyclose // body.Close does
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
@@ -269,9 +269,9 @@ func (t *transfer) more(ctx context.Context) error {
 		t.have += int64(n)
 		t.progress(int64(n))
 		switch {
-		case err == io.EOF && t.have == t.file.size:
+		case errors.Is(err, io.EOF) && t.have == t.file.size:
 			return nil
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return transient{unreachable(b.host, fmt.Errorf("the file ends after %d of %d bytes", t.have, t.file.size))}
 		case err != nil:
 			return err
