@@ -1,8 +1,8 @@
 /*
  * The table of kernels: every way to do every op, and which is taken where. A row is a shader of shaders/ and its specialisation constants.
  *
- * Rows for GPUs use no subgroup operation, so that any Vulkan 1.2 device runs them; the last row of each kind needs no more than what every such
- * device has: 128 invocations and 16 KiB of shared memory. Rows for software devices take lanes as rows.
+ * Rows for GPUs use no subgroup operation, so that any Vulkan 1.2 device runs them; the last row of each kind needs no more than what every
+ * such device has: 128 invocations and 16 KiB of shared memory. Rows for software devices take lanes as rows.
  */
 #include <stdatomic.h>
 #include <string.h>
@@ -25,29 +25,30 @@
 #define OWN(...) .own = {__VA_ARGS__}, .own_count = sizeof(uint32_t[]){__VA_ARGS__} / sizeof(uint32_t)
 
 /* BM × BN outputs a workgroup, BK of K a step, TM × TN outputs an invocation. */
-#define LINEAR_TILE(bm, bn, bk, tm, tn, stages)                                                                                               \
-    .kind = VKB_OP_LINEAR, CODE(linear_tile), .local_size = 32 * (bm) / (4 * (tm)) * (bn) / (8 * (tn)), .tile_rows = bm, .tile_columns = bn,  \
-    OWN(bm, bn, bk, tm, tn, stages), .shared_bytes = 4 * (stages) * (bk) * ((bm) + (bn))
+#define LINEAR_TILE(bm, bn, bk, tm, tn, stages) \
+    .kind = VKB_OP_LINEAR, CODE(linear_tile), .local_size = 32 * (bm) / (4 * (tm)) * (bn) / (8 * (tn)), .tile_rows = bm, \
+    .tile_columns = bn, OWN(bm, bn, bk, tm, tn, stages), .shared_bytes = 4 * (stages) * (bk) * ((bm) + (bn))
 /* Sixteen rows; columns of an invocation; invocations that share a column. */
-#define LINEAR_SPLIT(local, columns, lanes)                                                                                                    \
-    .kind = VKB_OP_LINEAR, CODE(linear_split), .local_size = local, .tile_rows = 16, .tile_columns = (local) / (lanes) * (columns),            \
+#define LINEAR_SPLIT(local, columns, lanes) \
+    .kind = VKB_OP_LINEAR, CODE(linear_split), .local_size = local, .tile_rows = 16, .tile_columns = (local) / (lanes) * (columns), \
     OWN(16, columns, lanes), .shared_bytes = 4 * 16 * (columns) * (local)
 /* Rows and columns of an invocation, eight invocations. */
-#define LINEAR_LANES(rows, columns)                                                                                                            \
-    .kind = VKB_OP_LINEAR, CODE(linear_lanes), .local_size = 8, .tile_rows = 8 * (rows), .tile_columns = columns, OWN(rows, columns),          \
+#define LINEAR_LANES(rows, columns) \
+    .kind = VKB_OP_LINEAR, CODE(linear_lanes), .local_size = 8, .tile_rows = 8 * (rows), .tile_columns = columns, OWN(rows, columns), \
     .subgroup = SUBGROUP_BALLOT, .software = true
 /* BQ queries and BK keys at a time, heads up to D. */
-#define ATTENTION_TILE(bq, bk, d)                                                                                                              \
-    .kind = VKB_OP_ATTENTION, CODE(attention_tile), .local_size = 2 * (bq), .tile_rows = bq, OWN(bq, bk, d), .max_head = d,                    \
+#define ATTENTION_TILE(bq, bk, d) \
+    .kind = VKB_OP_ATTENTION, CODE(attention_tile), .local_size = 2 * (bq), .tile_rows = bq, OWN(bq, bk, d), .max_head = d, \
     .shared_bytes = 4 * ((bq) * (d) + (bk) * (d) + (bq) * (bk))
-#define ATTENTION_KEYS(local, d)                                                                                                               \
-    .kind = VKB_OP_ATTENTION, CODE(attention_keys), .local_size = local, .tile_rows = 4, OWN(d), .max_head = d, .shared_bytes = 16 * ((d) + (local))
+#define ATTENTION_KEYS(local, d) \
+    .kind = VKB_OP_ATTENTION, CODE(attention_keys), .local_size = local, .tile_rows = 4, OWN(d), .max_head = d, \
+    .shared_bytes = 16 * ((d) + (local))
 /* Invocations that share a row. */
-#define ROWS(op, shader, local, lanes)                                                                                                         \
+#define ROWS(op, shader, local, lanes) \
     .kind = op, CODE(shader), .local_size = local, .tile_rows = (local) / (lanes), OWN(lanes), .shared_bytes = 8 * (local)
 /* Invocations that share a column. */
-#define POOL_COLUMNS(local, lanes)                                                                                                             \
-    .kind = VKB_OP_POOL, CODE(pool_columns), .local_size = local, .tile_rows = 1, .tile_columns = (local) / (lanes), OWN(lanes),               \
+#define POOL_COLUMNS(local, lanes) \
+    .kind = VKB_OP_POOL, CODE(pool_columns), .local_size = local, .tile_rows = 1, .tile_columns = (local) / (lanes), OWN(lanes), \
     .shared_bytes = 4 * (local)
 
 const vkb_kernel vkb_kernels[] = {

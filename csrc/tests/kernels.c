@@ -1,0 +1,20 @@
+#include "kernels.h"
+
+#include "../vk_force.h"
+#include "../vk_internal.h"
+
+uint32_t with_each_kernel(vkb_device *device, uint32_t kind, uint32_t head_size,
+                          void (*test)(vkb_device *device, const char *kernel, void *user), void *user) {
+    test(device, "usual", user);
+    if (device->info.kind > VKB_DEVICE_SOFTWARE) return 0;
+    uint32_t operations = ((const vkb_vk_device *)device)->physical.subgroup_operations, rows = 0;
+    for (uint32_t i = 0; i < vkb_kernel_count; i++) {
+        const vkb_kernel *kernel = &vkb_kernels[i];
+        if (kernel->kind != kind || !vkb_kernel_fits(kernel, &device->info, operations, head_size)) continue;
+        vkb_kernel_force(kernel);
+        test(device, kernel->name, user);
+        vkb_kernel_force(NULL);
+        rows++;
+    }
+    return rows;
+}
