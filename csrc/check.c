@@ -24,7 +24,7 @@ typedef struct checker {
     const vkb_weights *weights;
     const vkb_program_desc *desc;
     uint8_t *written; /* [value_count] */
-    uint8_t *pooled;  /* [value_count]: POOL ops that wrote to it so far */
+    uint32_t *pooled; /* [value_count]: POOL ops that wrote to it so far; all of them make it written */
     uint32_t i;       /* the op at hand */
     const vkb_op *op;
     vkb_error *error;
@@ -78,7 +78,8 @@ static vkb_status check_tensor(const checker *c, uint32_t tensor, const char *na
 static vkb_status check_norm(const checker *c, uint32_t width, bool required) {
     const vkb_op *op = c->op;
     if (op->norm == VKB_NORM_NONE && !required) {
-        if (op->norm_weight != VKB_NONE || op->norm_bias != VKB_NONE || op->norm_eps != 0) return FAIL(c, "%s", "norm is none, but its fields are set");
+        if (op->norm_weight != VKB_NONE || op->norm_bias != VKB_NONE || op->norm_eps != 0)
+            return FAIL(c, "%s", "norm is none, but its fields are set");
         return VKB_OK;
     }
     if (op->norm != VKB_NORM_LAYER) return FAIL(c, "norm %u is unknown", op->norm);
@@ -133,7 +134,8 @@ static vkb_status check_pool(checker *c, const vkb_value *in, const vkb_value *o
     if (out->scope != VKB_PER_SEQUENCE) return FAIL(c, "output (value %u) is not per sequence", op->output);
     if (op->column > out->width || in->width > out->width - op->column || op->column % in->width || out->width % in->width)
         return FAIL(c, "columns %u … do not fit a width of %u", op->column, out->width);
-    if (op->column / in->width != c->pooled[op->output]) return FAIL(c, "column is %u, want %u, the next one", op->column, c->pooled[op->output] * in->width);
+    if (op->column / in->width != c->pooled[op->output])
+        return FAIL(c, "column is %u, want %u, the next one", op->column, c->pooled[op->output] * in->width);
     c->pooled[op->output]++;
     return VKB_OK;
 }
@@ -146,7 +148,8 @@ static vkb_status check_op(checker *c) {
     if (!status && op->residual != VKB_NONE) status = check_readable(c, op->residual, "residual");
     if (status) return status;
     if (op->output >= c->desc->value_count) return FAIL(c, "output is value %u, but there are %u", op->output, c->desc->value_count);
-    if (c->written[op->output]) return FAIL(c, "output is value %u, which is written already", op->output);
+    if (c->written[op->output] || (c->pooled[op->output] && op->kind != VKB_OP_POOL))
+        return FAIL(c, "output is value %u, which is written already", op->output);
 
     const vkb_value *out = &c->desc->values[op->output], *in = op->kind == VKB_OP_EMBED ? NULL : &c->desc->values[op->input];
     switch (op->kind) {
@@ -169,7 +172,8 @@ static vkb_status check_op(checker *c) {
 vkb_status vkb_check_program(const vkb_weights *weights, const vkb_program_desc *desc, vkb_error *error) {
     if (!weights || !desc) return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_program_create: null pointer");
     if (desc->struct_size != sizeof *desc)
-        return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_program_create: struct_size is %u, want %zu", desc->struct_size, sizeof *desc);
+        return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_program_create: struct_size is %u, want %zu", desc->struct_size,
+                        sizeof *desc);
     if (!weights->sealed) return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_program_create: the weights are not sealed");
     if (!desc->values || !desc->ops || !desc->outputs || !desc->value_count || !desc->op_count || !desc->output_count)
         return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_program_create: no values, no ops or no outputs");
@@ -178,12 +182,14 @@ vkb_status vkb_check_program(const vkb_weights *weights, const vkb_program_desc 
                         desc->max_sequences);
     for (uint32_t i = 0; i < desc->value_count; i++)
         if (desc->values[i].scope > VKB_PER_SEQUENCE || !desc->values[i].width || desc->values[i].width > INT32_MAX)
-            return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "value %u: scope %u, width %u", i, desc->values[i].scope, desc->values[i].width);
+            return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "value %u: scope %u, width %u", i, desc->values[i].scope,
+                            desc->values[i].width);
 
-    uint8_t *marks = calloc(desc->value_count, 2);
-    if (!marks) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_create: out of memory");
-    checker c = {.weights = weights, .desc = desc, .written = marks, .pooled = marks + desc->value_count, .error = error};
+    checker c = {.weights = weights, .desc = desc, .error = error};
+    c.written = calloc(desc->value_count, sizeof *c.written);
+    c.pooled = calloc(desc->value_count, sizeof *c.pooled);
     vkb_status status = VKB_OK;
+    if (!c.written || !c.pooled) status = vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_create: out of memory");
     for (c.i = 0; c.i < desc->op_count && !status; c.i++) {
         c.op = &desc->ops[c.i];
         status = check_op(&c);
@@ -191,14 +197,16 @@ vkb_status vkb_check_program(const vkb_weights *weights, const vkb_program_desc 
     for (uint32_t i = 0; i < desc->output_count && !status; i++)
         if (desc->outputs[i] >= desc->value_count || !c.written[desc->outputs[i]])
             status = vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "output %u is value %u, which no op writes", i, desc->outputs[i]);
-    free(marks);
+    free(c.written);
+    free(c.pooled);
     return status;
 }
 
 static vkb_status check_ids(const int32_t *ids, uint32_t tokens, uint32_t limit, const char *name, const char *table, vkb_error *error) {
     for (uint32_t i = 0; ids && i < tokens; i++)
         if (ids[i] < 0 || (uint32_t)ids[i] >= limit)
-            return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "batch: %s[%u] is %d, but the %s has %u rows", name, i, ids[i], table, limit);
+            return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "batch: %s[%u] is %d, but the %s has %u rows", name, i, ids[i], table,
+                            limit);
     return VKB_OK;
 }
 
@@ -211,11 +219,12 @@ vkb_status vkb_check_batch(const vkb_program *p, const vkb_batch *batch, vkb_err
                         batch->sequences, p->max_tokens, p->max_sequences);
     const uint32_t *cu = batch->cu_seqlens;
     if (cu[0] != 0 || cu[batch->sequences] != batch->tokens)
-        return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "batch: cu_seqlens goes from %u to %u, want 0 to %u", cu[0], cu[batch->sequences],
-                        batch->tokens);
+        return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "batch: cu_seqlens goes from %u to %u, want 0 to %u", cu[0],
+                        cu[batch->sequences], batch->tokens);
     for (uint32_t b = 0; b < batch->sequences; b++) {
         if (cu[b + 1] <= cu[b] || cu[b + 1] > batch->tokens)
-            return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "batch: cu_seqlens[%u] is %u after %u; want it to rise", b + 1, cu[b + 1], cu[b]);
+            return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "batch: cu_seqlens[%u] is %u after %u; want it to rise", b + 1, cu[b + 1],
+                            cu[b]);
         if (!batch->positions && cu[b + 1] - cu[b] > p->positions)
             return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "batch: sequence %u has %u tokens, but the position table has %u rows", b,
                             cu[b + 1] - cu[b], p->positions);
