@@ -35,6 +35,7 @@ func TestResidentMemory(t *testing.T) {
 			require.NoError(t, err, "%s", out)
 			found := regexp.MustCompile(`measured: grew ([0-9]+) weights ([0-9]+) tokenizer ([0-9]+)`).FindSubmatch(out)
 			require.NotNil(t, found, "%s", out)
+			t.Logf("%s", out)
 			grew, weights, tokenizer := number(t, found[1]), number(t, found[2]), number(t, found[3])
 			limit := weights + 100<<20
 			if strings.HasPrefix(device, "vulkan") {
@@ -70,12 +71,28 @@ func TestMeasureMemory(t *testing.T) {
 	debug.FreeOSMemory()
 	before := statusBytes(t, "VmRSS")
 	require.NoError(t, os.WriteFile("/proc/self/clear_refs", []byte("5"), 0), "reset of the peak")
+	report := func(stage string) {
+		fmt.Printf("%-12s RSS %4d MB = anonymous %4d + file %4d + shared %4d\n", stage, statusBytes(t, "VmRSS")>>20, statusBytes(t, "RssAnon")>>20,
+			statusBytes(t, "RssFile")>>20, statusBytes(t, "RssShmem")>>20)
+	}
+	report("before")
+	if strings.HasPrefix(device, "vulkan") {
+		_, err := vkbert.Devices() // loads the driver
+		require.NoError(t, err)
+		report("devices")
+	}
+	tiny, err := vkbert.Open(ctx, testmodel.Path("tiny", "mean"), vkbert.WithDevice(device))
+	require.NoError(t, err)
+	report("tiny model")
+	require.NoError(t, tiny.Close())
 	m, err := vkbert.Open(ctx, testmodel.MiniLM(t), vkbert.WithDevice(device))
 	require.NoError(t, err)
 	defer m.Close()
+	report("open")
 	golden := testmodel.Read(t, testmodel.Path("golden", "minilm.json"))
 	_, err = m.EmbedBatch(ctx, golden.Texts)
 	require.NoError(t, err)
+	report("used")
 	fmt.Printf("measured: grew %d weights %d tokenizer %d\n", statusBytes(t, "VmHWM")-before, m.Info().WeightBytes, tokenizerBytes(t))
 }
 
