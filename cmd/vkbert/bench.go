@@ -100,7 +100,7 @@ func (f *benchFlags) ids(cmd *cobra.Command) (_ benchReport, err error) {
 	if err != nil {
 		return benchReport{}, err
 	}
-	defer closeModel(m, &err)
+	defer closeModel(cmd.Context(), m, &err)
 	info := m.Info()
 	if f.tokens > info.MaxTokens {
 		return benchReport{}, fmt.Errorf("--tokens %d: the model takes at most %d", f.tokens, info.MaxTokens)
@@ -146,7 +146,7 @@ func (f *benchFlags) texts(cmd *cobra.Command) (_ benchReport, err error) {
 	if err != nil {
 		return benchReport{}, err
 	}
-	defer closeModel(m, &err)
+	defer closeModel(cmd.Context(), m, &err)
 	var tokens uint64 // of the last run
 	times, err := f.measure(cmd.Context(), func(ctx context.Context) error {
 		before := m.Stats().Tokens

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/vkbert/vkbert"
 )
 
 func embedCommand() *cobra.Command {
@@ -44,7 +47,7 @@ in the order of the input. A file gets its name when it is complete.`,
 		if err != nil {
 			return err
 		}
-		defer closeModel(m, &err)
+		defer closeModel(cmd.Context(), m, &err)
 		w, err := newVectorWriter(format.value, out, m.Dimensions(), t.count)
 		if err != nil {
 			return err
@@ -162,7 +165,20 @@ func embedAll(ctx context.Context, chunks <-chan chunk, embed embedFunc, write f
 	}
 }
 
-// closeModel closes a model; its error counts if there is none yet.
-func closeModel(m interface{ Close() error }, err *error) {
-	*err = errors.Join(*err, m.Close())
+// closeModel closes a model, and joins what goes wrong to the error. It waits for work under way, but not for long once the context has ended.
+func closeModel(ctx context.Context, m *vkbert.Model, err *error) {
+	closed := make(chan error, 1)
+	go func() { closed <- m.Close() }()
+	patience := (<-chan time.Time)(nil)
+	for cancelled := ctx.Done(); ; {
+		select {
+		case e := <-closed:
+			*err = errors.Join(*err, e)
+			return
+		case <-cancelled:
+			patience, cancelled = time.After(time.Second), nil
+		case <-patience:
+			return
+		}
+	}
 }

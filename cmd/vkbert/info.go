@@ -110,7 +110,7 @@ func infoCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		defer closeModel(m, &err)
+		defer closeModel(cmd.Context(), m, &err)
 		report := reportModel(m.Info())
 		if asJSON {
 			return printJSON(cmd.OutOrStdout(), report, true)

@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	maxLine    = 256 << 20 // bytes
-	chunkTexts = 4096      // texts that are embedded in one call
-	chunkBytes = 4 << 20   // or their bytes, if they get there first
+	maxLine    = 64 << 20  // bytes; the tokenizer takes some fifty times as much memory
+	chunkTexts = 1024      // texts that are embedded in one call
+	chunkBytes = 256 << 10 // or their bytes, if they get there first
 )
 
 // inputFlags say where texts come from if not from the arguments.

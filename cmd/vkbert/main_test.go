@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -207,13 +208,13 @@ func TestLateFailure(t *testing.T) {
 	path := write(t, "v.jsonl", "old")
 	for _, target := range []string{path, filepath.Join(filepath.Dir(path), "new.npy")} {
 		o := vkb(t, input, "embed", "-m", tiny("mean"), "--device", "cpu", "--input-format", "jsonl", "-o", target)
-		o.bad(t, exitFailed, "line 4097")
+		o.bad(t, exitFailed, fmt.Sprintf("line %d:", chunkTexts+1))
 	}
 	o := vkb(t, input, "tokenize", "-m", tiny("mean"), "--input-format", "jsonl")
-	o.bad(t, exitFailed, "line 4097")
+	o.bad(t, exitFailed, fmt.Sprintf("line %d:", chunkTexts+1))
 	assert.Equal(t, chunkTexts, strings.Count(o.out, "\n"))
 	long := strings.Repeat("cat\n", chunkTexts) + strings.Repeat("cat ", 50)
-	vkb(t, long, "embed", "-m", tiny("mean"), "--device", "cpu", "--no-truncate", "-o", path).bad(t, exitFailed, "counted from text 4096 on: text 0")
+	vkb(t, long, "embed", "-m", tiny("mean"), "--device", "cpu", "--no-truncate", "-o", path).bad(t, exitFailed, fmt.Sprintf("counted from text %d on: text 0", chunkTexts))
 
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)

@@ -56,7 +56,7 @@ euclidean and manhattan as negative distances). The model's prompts for queries 
 		if err != nil {
 			return err
 		}
-		defer closeModel(m, &err)
+		defer closeModel(cmd.Context(), m, &err)
 		name := m.Info().Similarity
 		score, ok := similarities[name]
 		if !ok {

@@ -32,7 +32,7 @@ the model's limit. The texts are the arguments, or the lines of --input or of st
 		if err != nil {
 			return err
 		}
-		defer closeModel(m, &err)
+		defer closeModel(cmd.Context(), m, &err)
 		tokenize, count := prompt.tokenize(m), 0
 		out := bufio.NewWriter(cmd.OutOrStdout())
 		chunks := t.chunks(cmd.Context())

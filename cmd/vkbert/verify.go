@@ -181,7 +181,7 @@ off by more than the tolerance (times the largest component of the vector, where
 		if err != nil {
 			return err
 		}
-		defer closeModel(m, &err)
+		defer closeModel(cmd.Context(), m, &err)
 		sets, err := readGolden(args[0], m)
 		if err != nil {
 			return err
