@@ -129,13 +129,13 @@ vkb_status vkb_vk_devices(vkb_device_info *infos, uint32_t capacity, uint32_t *c
         memcpy(infos[0].reason, why.message, sizeof infos[0].reason);
         return VKB_OK;
     }
-    for (uint32_t i = 0; i < *count && i < capacity; i++) {
+    for (uint32_t i = 0; i < *count && i < capacity && !status; i++) {
         vkb_vk_physical physical;
-        vkb_vk_examine(instance, handles[i], i, &physical);
+        if (!vkb_vk_examine(instance, handles[i], i, &physical)) status = vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "Vulkan: out of memory");
         infos[i] = physical.info;
     }
     free(handles);
-    return VKB_OK;
+    return status;
 }
 
 vkb_status vkb_vk_physical_at(uint32_t index, const vkb_vk_instance **instance, vkb_vk_physical *physical, vkb_error *error) {
@@ -145,8 +145,8 @@ vkb_status vkb_vk_physical_at(uint32_t index, const vkb_vk_instance **instance, 
     if (status) return status;
     if (index >= count)
         status = vkb_fail(error, VKB_ERROR_NO_DEVICE, "device vulkan:%u: there are %u Vulkan devices", index, count);
-    else
-        vkb_vk_examine(*instance, handles[index], index, physical);
+    else if (!vkb_vk_examine(*instance, handles[index], index, physical))
+        status = vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "Vulkan: out of memory");
     free(handles);
     return status;
 }

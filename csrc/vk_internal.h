@@ -42,8 +42,9 @@ typedef struct vkb_vk_physical {
     bool portability_subset;       /* which has to be enabled where there is one */
 } vkb_vk_physical;
 
-/* Everything about one device that can be known without opening it; info.usable and info.reason say whether it can be used. */
-void vkb_vk_examine(const vkb_vk_instance *instance, VkPhysicalDevice handle, uint32_t index, vkb_vk_physical *physical);
+/* Everything about one device that can be known without opening it; info.usable and info.reason say whether it can be used. False:
+   there was not enough host memory to find out. */
+bool vkb_vk_examine(const vkb_vk_instance *instance, VkPhysicalDevice handle, uint32_t index, vkb_vk_physical *physical);
 /* Of the heap, what this process may still take: UINT64_MAX where the driver does not tell. */
 uint64_t vkb_vk_heap_available(const vkb_vk_instance *instance, const vkb_vk_physical *physical, uint32_t heap);
 /* Memory types of these kinds need features that are not enabled, or are not ours to use. */

@@ -37,6 +37,7 @@ typedef struct examination {
     const vkb_vk_instance_table *vk;
     vkb_vk_physical *out;
     bool has[EXTENSION_COUNT];
+    bool starved; /* of host memory: says nothing about the device */
 } examination;
 
 /* The first reason stays. */
@@ -65,6 +66,7 @@ static bool find_extensions(examination *e) {
     if (e->out->info.api_version >= VK_API_VERSION_1_3) e->has[SUBGROUP_SIZE] = e->has[MAINTENANCE_4] = e->has[INTEGER_DOT] = true; /* core */
     e->out->memory_budget = e->has[MEMORY_BUDGET];
     e->out->portability_subset = e->has[PORTABILITY_SUBSET];
+    e->starved = result == VK_ERROR_OUT_OF_HOST_MEMORY;
     if (result) return refuse(e, "vkEnumerateDeviceExtensionProperties failed with %s", vkb_vk_result_name(result));
     return true;
 }
@@ -174,6 +176,7 @@ static bool find_queue(examination *e) {
     uint32_t count = 0;
     e->vk->GetPhysicalDeviceQueueFamilyProperties(e->out->handle, &count, NULL);
     VkQueueFamilyProperties *families = calloc(count ? count : 1, sizeof *families);
+    e->starved = !families;
     if (!families) return refuse(e, "out of memory");
     e->vk->GetPhysicalDeviceQueueFamilyProperties(e->out->handle, &count, families);
     uint32_t found = count;
@@ -234,7 +237,7 @@ static bool find_memory(examination *e, const vkb_vk_instance *instance) {
     return true;
 }
 
-void vkb_vk_examine(const vkb_vk_instance *instance, VkPhysicalDevice handle, uint32_t index, vkb_vk_physical *physical) {
+bool vkb_vk_examine(const vkb_vk_instance *instance, VkPhysicalDevice handle, uint32_t index, vkb_vk_physical *physical) {
     static const uint32_t kinds[] = {
         [VK_PHYSICAL_DEVICE_TYPE_OTHER] = VKB_DEVICE_VIRTUAL,
         [VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU] = VKB_DEVICE_INTEGRATED,
@@ -255,12 +258,13 @@ void vkb_vk_examine(const vkb_vk_instance *instance, VkPhysicalDevice handle, ui
     snprintf(info->name, sizeof info->name, "%s", basic.deviceName);
     if (basic.apiVersion < VK_API_VERSION_1_2) {
         refuse(&e, "it has Vulkan %u.%u, want 1.2", VK_API_VERSION_MAJOR(basic.apiVersion), VK_API_VERSION_MINOR(basic.apiVersion));
-        return;
+        return true;
     }
-    if (!find_extensions(&e)) return;
+    if (!find_extensions(&e)) return !e.starved;
     find_features(&e);
     bool usable = find_properties(&e);
     usable = find_memory(&e, instance) && usable;
     usable = find_queue(&e) && usable;
     info->usable = usable;
+    return !e.starved;
 }
