@@ -76,10 +76,12 @@ static vkb_status find_vulkan(const char *selector, const vkb_device_info *infos
         uint32_t vulkan = 0;
         for (uint32_t i = 0; i < count; i++) vulkan += is_vulkan(&infos[i]);
         if (!vulkan) return vkb_fail(error, VKB_ERROR_NO_DEVICE, "device %.40s: %s", selector, why);
-        return vkb_fail(error, VKB_ERROR_NO_DEVICE, "device %.40s: there is no such device; there are %u Vulkan devices, vulkan:0 to vulkan:%u",
-                        selector, vulkan, vulkan - 1);
+        return vkb_fail(error, VKB_ERROR_NO_DEVICE,
+                        "device %.40s: there is no such device; there are %u Vulkan devices, vulkan:0 to vulkan:%u", selector, vulkan,
+                        vulkan - 1);
     }
-    if (!(*found)->usable) return vkb_fail(error, VKB_ERROR_NO_DEVICE, "device %.40s (%.80s): %.120s", selector, (*found)->name, (*found)->reason);
+    if (!(*found)->usable)
+        return vkb_fail(error, VKB_ERROR_NO_DEVICE, "device %.40s (%.80s): %.120s", selector, (*found)->name, (*found)->reason);
     return VKB_OK;
 }
 
@@ -87,7 +89,8 @@ vkb_status vkb_device_open(const vkb_device_options *options, vkb_device **devic
     if (!device) return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_device_open: device is NULL");
     *device = NULL;
     if (options && options->struct_size != sizeof *options)
-        return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_device_open: struct_size is %u, want %zu", options->struct_size, sizeof *options);
+        return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_device_open: struct_size is %u, want %zu", options->struct_size,
+                        sizeof *options);
     vkb_device_options defaults = {.struct_size = sizeof defaults};
     if (!options) options = &defaults;
     const char *selector = options->selector && *options->selector ? options->selector : "auto";
@@ -96,8 +99,8 @@ vkb_status vkb_device_open(const vkb_device_options *options, vkb_device **devic
     if (strcmp(selector, "reference") == 0) return vkb_ref_open(options, device, error);
     bool any = strcmp(selector, "auto") == 0, vulkan = strcmp(selector, "vulkan") == 0 || strncmp(selector, "vulkan:", 7) == 0;
     if (!any && !vulkan)
-        return vkb_fail(error, VKB_ERROR_NO_DEVICE, "device \"%.60s\" is unknown: want auto, cpu, vulkan, vulkan:N, vulkan:NAME or reference",
-                        selector);
+        return vkb_fail(error, VKB_ERROR_NO_DEVICE,
+                        "device \"%.60s\" is unknown: want auto, cpu, vulkan, vulkan:N, vulkan:NAME or reference", selector);
 
     vkb_device_info *infos = calloc(MAX_DEVICES, sizeof *infos);
     if (!infos) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_device_open: out of memory");

@@ -110,8 +110,8 @@ struct vkb_program {
     uint32_t max_tokens, max_sequences;
     uint32_t vocabulary, positions, types; /* least row counts of the tables that EMBED reads; types = UINT32_MAX without a type table */
     uint64_t arena_bytes;
-    uint64_t host_bytes; /* set by backend->program_init */
-    vkb_mutex *mutex;    /* one run at a time */
+    uint64_t host_bytes;        /* set by backend->program_init */
+    vkb_mutex *mutex;           /* one run at a time */
     int32_t *positions_default; /* [max_tokens]: filled when a batch brings none */
     int32_t *zeros;             /* [max_tokens] */
 };
@@ -133,8 +133,10 @@ struct vkb_backend {
     vkb_status (*weights_seal)(vkb_weights *weights, vkb_error *error);
     void (*weights_free)(vkb_weights *weights);
     vkb_status (*program_init)(vkb_program *program, vkb_error *error);
-    /* batch: complete (type_ids, positions set; pool_start may be NULL) and checked. outputs: NULL for none. op_seconds: NULL unless profiling. */
-    vkb_status (*program_run)(vkb_program *program, const vkb_batch *batch, const vkb_output *outputs, double *op_seconds, vkb_error *error);
+    /* batch: complete (type_ids, positions set; pool_start may be NULL) and checked. outputs: NULL for none. op_seconds: NULL unless
+     * profiling. */
+    vkb_status (*program_run)(vkb_program *program, const vkb_batch *batch, const vkb_output *outputs, double *op_seconds,
+                              vkb_error *error);
     void (*program_free)(vkb_program *program);
 };
 
@@ -149,8 +151,8 @@ vkb_status vkb_ref_open(const vkb_device_options *options, vkb_device **device, 
 void vkb_cpu_info(vkb_device_info *info);
 vkb_status vkb_cpu_open(const vkb_device_options *options, vkb_device **device, vkb_error *error);
 
-/* vk_instance.c: the loader is opened at the first call and stays open. `infos` rows are zeroed but for struct_size. A machine without Vulkan
-   gives one row of kind VKB_DEVICE_NONE; this fails only for want of memory. */
+/* vk_instance.c: the loader is opened at the first call and stays open. `infos` rows are zeroed but for struct_size. A machine without
+   Vulkan gives one row of kind VKB_DEVICE_NONE; this fails only for want of memory. */
 vkb_status vkb_vk_devices(vkb_device_info *infos, uint32_t capacity, uint32_t *count, vkb_error *error);
 /* index: that of "vulkan:index" */
 vkb_status vkb_vk_open(uint32_t index, const vkb_device_options *options, vkb_device **device, vkb_error *error);

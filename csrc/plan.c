@@ -1,7 +1,7 @@
 /*
  * Where the values of a program lie in the activation arena. A value lives from the op that first writes it to the last op that reads it
- * (outputs: to the end); values whose lives do not overlap share room. First fit, largest values not sorted: programs have some hundred values and
- * transformer layers repeat, so that each layer finds the holes that the one before it left.
+ * (outputs: to the end); values whose lives do not overlap share room. First fit, largest values not sorted: programs have some hundred
+ * values and transformer layers repeat, so that each layer finds the holes that the one before it left.
  */
 #include <stdlib.h>
 
@@ -47,7 +47,8 @@ static void place(vkb_slot *slots, const life *lives, uint32_t v, uint64_t align
 vkb_status vkb_plan(vkb_program *program, vkb_error *error) {
     const vkb_backend *backend = program->weights->device->backend;
     life *lives = calloc(program->value_count, sizeof *lives);
-    if (!lives) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_create: out of memory for %u values", program->value_count);
+    if (!lives)
+        return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_create: out of memory for %u values", program->value_count);
     find_lives(program, lives);
     program->arena_bytes = 0;
     vkb_status status = VKB_OK;
@@ -57,8 +58,8 @@ vkb_status vkb_plan(vkb_program *program, vkb_error *error) {
         rows = vkb_align_up(rows, backend->row_tile);
         uint64_t stride = vkb_align_up(program->values[v].width, backend->column_align), end;
         if (!vkb_mul(rows, stride * 4, &slot->bytes) || rows > UINT32_MAX || stride > UINT32_MAX || slot->bytes > UINT64_MAX / 4) {
-            status = vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "value %u: %llu rows of %llu floats overflow", v, (unsigned long long)rows,
-                              (unsigned long long)stride);
+            status = vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "value %u: %llu rows of %llu floats overflow", v,
+                              (unsigned long long)rows, (unsigned long long)stride);
             break;
         }
         slot->rows = (uint32_t)rows;

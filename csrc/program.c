@@ -35,7 +35,8 @@ static void find_limits(vkb_program *p) {
             uint32_t tensor, *limit;
         } tables[] = {{op->weight, &p->vocabulary}, {op->position_table, &p->positions}, {op->type_table, &p->types}};
         for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
-            if (tables[t].tensor != VKB_NONE && tensors[tables[t].tensor].rows < *tables[t].limit) *tables[t].limit = tensors[tables[t].tensor].rows;
+            if (tables[t].tensor != VKB_NONE && tensors[tables[t].tensor].rows < *tables[t].limit)
+                *tables[t].limit = tensors[tables[t].tensor].rows;
     }
 }
 
@@ -115,14 +116,16 @@ static vkb_status check_finite(const vkb_program *p, const vkb_batch *batch, con
         uint64_t rows = output_rows(p, i, batch), width = p->values[p->outputs[i]].width;
         for (uint64_t j = 0; j < rows * width; j++)
             if (!vkb_is_finite(outputs[i].data[j]))
-                return vkb_fail(error, VKB_ERROR_NOT_FINITE, "output %u, row %llu: a value is NaN or infinite", i, (unsigned long long)(j / width));
+                return vkb_fail(error, VKB_ERROR_NOT_FINITE, "output %u, row %llu: a value is NaN or infinite", i,
+                                (unsigned long long)(j / width));
     }
     return VKB_OK;
 }
 
 static const int32_t *default_positions(vkb_program *p, const vkb_batch *batch) {
     for (uint32_t b = 0; b < batch->sequences; b++)
-        for (uint32_t i = batch->cu_seqlens[b]; i < batch->cu_seqlens[b + 1]; i++) p->positions_default[i] = (int32_t)(i - batch->cu_seqlens[b]);
+        for (uint32_t i = batch->cu_seqlens[b]; i < batch->cu_seqlens[b + 1]; i++)
+            p->positions_default[i] = (int32_t)(i - batch->cu_seqlens[b]);
     return p->positions_default;
 }
 

@@ -2,13 +2,14 @@
  * vk_kernel.h: what the host side of the Vulkan backend (vk_*.c) and the shaders (shaders/) agree on: bindings, push constants, the batch
  * buffer, and the table of kernels (vk_kernels.c). shaders/common.glsl says the same in GLSL; change both together.
  *
- * All kernels of a program share one descriptor set layout (set 0: VKB_BIND_COUNT storage buffers) and one push constant block. Push constants
- * are recorded into the command buffer, so they hold only what never changes from batch to batch; what does lies in the batch buffer.
+ * All kernels of a program share one descriptor set layout (set 0: VKB_BIND_COUNT storage buffers) and one push constant block. Push
+ * constants are recorded into the command buffer, so they hold only what never changes from batch to batch; what does lies in the batch
+ * buffer.
  *
  * A value lies row after row, `stride` floats apart (a multiple of VKB_COLUMN_ALIGN), in an arena whose row count is rounded up to
- * VKB_ROW_TILE: kernels may compute and write rows past the batch (whatever is in them never reaches a real row), and must write zeros to the
- * columns past a value's width. LINEAR weights lie as [outputs rounded up to VKB_OUTPUT_ALIGN, inputs rounded up to VKB_COLUMN_ALIGN], the
- * padding zero, so that the multiplication checks no bounds at all. TABLE rows lie [rows, cols rounded up to VKB_COLUMN_ALIGN]. f16
+ * VKB_ROW_TILE: kernels may compute and write rows past the batch (whatever is in them never reaches a real row), and must write zeros to
+ * the columns past a value's width. LINEAR weights lie as [outputs rounded up to VKB_OUTPUT_ALIGN, inputs rounded up to VKB_COLUMN_ALIGN],
+ * the padding zero, so that the multiplication checks no bounds at all. TABLE rows lie [rows, cols rounded up to VKB_COLUMN_ALIGN]. f16
  * weights are packed two to a 32-bit word.
  */
 #ifndef VKB_VK_KERNEL_H
@@ -47,22 +48,22 @@ typedef struct vkb_query_tile { /* one entry of the attention list: up to kernel
     uint32_t reserved;
 } vkb_query_tile;
 
-typedef struct vkb_push { /* 24 words = 96 bytes ≤ 128 */
+typedef struct vkb_push {                    /* 24 words = 96 bytes ≤ 128 */
     uint32_t ids_at, types_at, positions_at; /* words in the batch buffer: [T] each */
     uint32_t cu_at, pool_at, tiles_at;       /* [B + 1], [B], [query_tiles] vkb_query_tile (4 words each) */
     uint32_t per_sequence;                   /* rows are sequences, not tokens */
     uint32_t input_width, input_stride;      /* floats; LINEAR's K is input_stride (its padding is zero on both sides) */
     uint32_t output_width, output_stride;
-    uint32_t residual_stride;                 /* 0: no residual */
-    uint32_t bias_at;                         /* floats in VECTORS, or VKB_NONE; a bias vector is padded with zeros to VKB_OUTPUT_ALIGN */
-    uint32_t norm_weight_at, norm_bias_at;    /* floats in VECTORS, or VKB_NONE */
-    uint32_t norm;                            /* vkb_norm */
-    float norm_eps;                           /* */
-    float scale;                              /* EMBED, ATTENTION */
-    uint32_t heads, head_size;                /* ATTENTION */
-    uint32_t row_first, row_count;            /* EMBED: the table rows bound; a token with another id is left to another dispatch */
-    uint32_t column;                          /* POOL */
-    uint32_t has_tables;                      /* EMBED: bit 0 position, bit 1 type */
+    uint32_t residual_stride;              /* 0: no residual */
+    uint32_t bias_at;                      /* floats in VECTORS, or VKB_NONE; a bias vector is padded with zeros to VKB_OUTPUT_ALIGN */
+    uint32_t norm_weight_at, norm_bias_at; /* floats in VECTORS, or VKB_NONE */
+    uint32_t norm;                         /* vkb_norm */
+    float norm_eps;                        /* */
+    float scale;                           /* EMBED, ATTENTION */
+    uint32_t heads, head_size;             /* ATTENTION */
+    uint32_t row_first, row_count;         /* EMBED: the table rows bound; a token with another id is left to another dispatch */
+    uint32_t column;                       /* POOL */
+    uint32_t has_tables;                   /* EMBED: bit 0 position, bit 1 type */
 } vkb_push;
 
 /* Specialisation constants that every kernel declares (constant_id = place), beside its own from VKB_SPEC_OWN on. */
@@ -75,8 +76,8 @@ enum vkb_spec {
 };
 
 /*
- * One way to do one dispatch. Workgroups: x = ceil(columns / tile_columns), y = ceil(rows / tile_rows), where rows are the batch's tokens or
- * sequences (ATTENTION: x = heads, y = query_tiles) and columns the output's stride; tile_columns = 0 means x = 1.
+ * One way to do one dispatch. Workgroups: x = ceil(columns / tile_columns), y = ceil(rows / tile_rows), where rows are the batch's tokens
+ * or sequences (ATTENTION: x = heads, y = query_tiles) and columns the output's stride; tile_columns = 0 means x = 1.
  */
 typedef struct vkb_kernel {
     const char *name;     /* "linear_f32_tile 64x64" */
@@ -87,11 +88,11 @@ typedef struct vkb_kernel {
     uint32_t tile_rows, tile_columns;
     uint32_t own[VKB_SPEC_MAX - VKB_SPEC_OWN]; /* its tunables */
     uint32_t own_count;
-    uint32_t shared_bytes;   /* of workgroup memory at these tunables */
-    uint32_t min_rows;       /* chosen when the batch has at least so many rows */
-    uint32_t subgroup;       /* subgroup operations it needs (VkSubgroupFeatureFlags) beside basic; 0 = none */
-    bool software;           /* for software devices only (their memory is one cache, their lanes SIMD); false: for the others only, unless alone */
-    uint32_t max_head;       /* ATTENTION: greatest head size; 0 = any */
+    uint32_t shared_bytes; /* of workgroup memory at these tunables */
+    uint32_t min_rows;     /* chosen when the batch has at least so many rows */
+    uint32_t subgroup;     /* subgroup operations it needs (VkSubgroupFeatureFlags) beside basic; 0 = none */
+    bool software; /* for software devices only (their memory is one cache, their lanes SIMD); false: for the others only, unless alone */
+    uint32_t max_head; /* ATTENTION: greatest head size; 0 = any */
 } vkb_kernel;
 
 enum { VKB_KERNEL_COPY_OUT = 100 }; /* [rows, stride] of a value → [rows, width] of a host-visible output buffer (INPUT → OUTPUT) */

@@ -9,20 +9,24 @@ enum { CHUNK = 4096 }; /* elements converted at a time */
 static vkb_status check_tensors(const vkb_tensor *tensors, uint32_t count, vkb_error *error) {
     for (uint32_t i = 0; i < count; i++) {
         const vkb_tensor *t = &tensors[i];
-        if (!t->rows || !t->cols) return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "tensor %u: shape [%u, %u] has no elements", i, t->rows, t->cols);
+        if (!t->rows || !t->cols)
+            return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "tensor %u: shape [%u, %u] has no elements", i, t->rows, t->cols);
         if (t->rows > INT32_MAX || t->cols > INT32_MAX)
             return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "tensor %u: shape [%u, %u] is too large", i, t->rows, t->cols);
-        if (t->layout > VKB_LAYOUT_LINEAR) return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "tensor %u: layout %u is unknown", i, t->layout);
+        if (t->layout > VKB_LAYOUT_LINEAR)
+            return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "tensor %u: layout %u is unknown", i, t->layout);
         if (t->layout == VKB_LAYOUT_VECTOR && t->rows != 1)
             return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "tensor %u: a vector has 1 row, not %u", i, t->rows);
         if (t->dtype != VKB_F32 && !(t->dtype == VKB_F16 && t->layout != VKB_LAYOUT_VECTOR))
-            return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "tensor %u: dtype %u cannot be stored with layout %u", i, t->dtype, t->layout);
+            return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "tensor %u: dtype %u cannot be stored with layout %u", i, t->dtype,
+                            t->layout);
     }
     return VKB_OK;
 }
 
 vkb_status vkb_weights_create(vkb_device *device, const vkb_tensor *tensors, uint32_t count, vkb_weights **weights, vkb_error *error) {
-    if (!device || !tensors || !weights || !count) return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_weights_create: null pointer or no tensors");
+    if (!device || !tensors || !weights || !count)
+        return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_weights_create: null pointer or no tensors");
     *weights = NULL;
     vkb_status status = check_tensors(tensors, count, error);
     if (status) return status;
@@ -53,7 +57,8 @@ vkb_status vkb_weights_put(vkb_weights *weights, uint32_t tensor, vkb_dtype sour
                            vkb_error *error) {
     if (!weights || !data) return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_weights_put: null pointer");
     if (weights->sealed) return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_weights_put: the weights are sealed");
-    if (tensor >= weights->count) return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_weights_put: tensor %u of %u", tensor, weights->count);
+    if (tensor >= weights->count)
+        return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_weights_put: tensor %u of %u", tensor, weights->count);
     uint32_t size = vkb_dtype_size(source);
     if (!size) return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_weights_put: source dtype %d is unknown", (int)source);
     const vkb_tensor *t = &weights->tensors[tensor];
@@ -80,13 +85,15 @@ vkb_status vkb_weights_put(vkb_weights *weights, uint32_t tensor, vkb_dtype sour
 vkb_status vkb_weights_seal(vkb_weights *weights, vkb_weights_info *info, vkb_error *error) {
     if (!weights) return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_weights_seal: weights is NULL");
     if (info && info->struct_size != sizeof *info)
-        return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_weights_seal: struct_size is %u, want %zu", info->struct_size, sizeof *info);
+        return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_weights_seal: struct_size is %u, want %zu", info->struct_size,
+                        sizeof *info);
     if (!weights->sealed) {
         vkb_status status = weights->device->backend->weights_seal(weights, error);
         if (status) return status;
         weights->sealed = true;
         if (weights->non_finite)
-            vkb_log(weights->device, VKB_LOG_WARNING, "weights: %llu elements are NaN or infinite", (unsigned long long)weights->non_finite);
+            vkb_log(weights->device, VKB_LOG_WARNING, "weights: %llu elements are NaN or infinite",
+                    (unsigned long long)weights->non_finite);
     }
     if (info) {
         info->bytes = weights->bytes;

@@ -9,12 +9,12 @@
  * Errors.   Every call that can fail returns a vkb_status and, when `error` is not NULL, fills it; on VKB_OK it is left alone. A call that
  *           fails has no effect but that, and leaves every object usable, unless its comment says otherwise. Nothing here prints, exits or
  *           aborts.
- * Objects.  Opaque, made by _open/_create, released by _close/_destroy, for which NULL is legal. Weights hold a reference to their device and
- *           programs to both, so that objects may be released in any order.
- * Threads.  Any thread may call anything at any time, except that an object must not be released while another thread is using it and that
- *           one vkb_weights is filled by one thread at a time. Runs of one program are done one after another.
- * Structs.  A struct that starts with `struct_size` is filled in by the caller with sizeof of what it was compiled with.
- * Shapes.   Written [rows, columns], row-major. T is the number of tokens in a batch, B the number of sequences. Every value is f32.
+ * Objects.  Opaque, made by _open/_create, released by _close/_destroy, for which NULL is legal. Weights hold a reference to their device
+ * and programs to both, so that objects may be released in any order. Threads.  Any thread may call anything at any time, except that an
+ * object must not be released while another thread is using it and that one vkb_weights is filled by one thread at a time. Runs of one
+ * program are done one after another. Structs.  A struct that starts with `struct_size` is filled in by the caller with sizeof of what it
+ * was compiled with. Shapes.   Written [rows, columns], row-major. T is the number of tokens in a batch, B the number of sequences. Every
+ * value is f32.
  */
 #ifndef VKBERT_H
 #define VKBERT_H
@@ -93,30 +93,30 @@ enum { /* bits of vkb_device_info.features */
 
 typedef struct vkb_device_info {
     uint32_t struct_size;
-    uint32_t kind;     /* vkb_device_kind */
-    uint32_t usable;   /* 1: vkb_device_open takes it. 0: `reason` says why not */
-    uint32_t features; /* VKB_FEATURE_* */
-    uint32_t api_version;          /* of Vulkan, as VK_MAKE_API_VERSION packs it; 0 for the CPU */
-    uint32_t vendor_id, device_id; /* PCI */
-    uint32_t threads;              /* CPU backend: worker threads; else 0 */
+    uint32_t kind;                                      /* vkb_device_kind */
+    uint32_t usable;                                    /* 1: vkb_device_open takes it. 0: `reason` says why not */
+    uint32_t features;                                  /* VKB_FEATURE_* */
+    uint32_t api_version;                               /* of Vulkan, as VK_MAKE_API_VERSION packs it; 0 for the CPU */
+    uint32_t vendor_id, device_id;                      /* PCI */
+    uint32_t threads;                                   /* CPU backend: worker threads; else 0 */
     uint32_t subgroup_size, subgroup_min, subgroup_max; /* default, least, greatest; 0 for the CPU */
-    uint32_t workgroup_invocations; /* limit */
-    uint32_t shared_bytes;          /* limit of a workgroup's shared memory */
-    uint32_t processors;            /* GPU: compute units as far as the driver tells; 0 = not known */
-    uint64_t buffer_range;     /* limit of one storage buffer binding, bytes */
-    uint64_t memory_bytes;     /* of the device (the host's memory for the CPU) */
-    uint64_t memory_available; /* of those, free for this process as far as the driver tells; 0 = not known */
-    uint8_t uuid[16];          /* of device and driver; zeros for the CPU */
-    char selector[32];         /* what vkb_device_options.selector takes: "vulkan:0", "cpu", "reference" */
+    uint32_t workgroup_invocations;                     /* limit */
+    uint32_t shared_bytes;                              /* limit of a workgroup's shared memory */
+    uint32_t processors;                                /* GPU: compute units as far as the driver tells; 0 = not known */
+    uint64_t buffer_range;                              /* limit of one storage buffer binding, bytes */
+    uint64_t memory_bytes;                              /* of the device (the host's memory for the CPU) */
+    uint64_t memory_available;                          /* of those, free for this process as far as the driver tells; 0 = not known */
+    uint8_t uuid[16];                                   /* of device and driver; zeros for the CPU */
+    char selector[32];                                  /* what vkb_device_options.selector takes: "vulkan:0", "cpu", "reference" */
     char name[256];
     char driver[256]; /* driver name and version */
     char reason[256]; /* why it is not usable; empty where it is */
 } vkb_device_info;
 
 /*
- * Reports every device there is, the refused ones too: Vulkan's in the loader's order, then "cpu" and "reference". A machine without a Vulkan
- * loader has one row of kind VKB_DEVICE_NONE that says so. Writes up to `capacity` rows (struct_size of each is set by the call) and the number
- * that there are to *count; `infos` may be NULL if capacity is 0.
+ * Reports every device there is, the refused ones too: Vulkan's in the loader's order, then "cpu" and "reference". A machine without a
+ * Vulkan loader has one row of kind VKB_DEVICE_NONE that says so. Writes up to `capacity` rows (struct_size of each is set by the call) and
+ * the number that there are to *count; `infos` may be NULL if capacity is 0.
  */
 VKB_API vkb_status vkb_devices(vkb_device_info *infos, uint32_t capacity, uint32_t *count, vkb_error *error);
 
@@ -124,11 +124,12 @@ typedef struct vkb_device vkb_device;
 
 typedef struct vkb_device_options {
     uint32_t struct_size;
-    uint32_t threads;      /* CPU backend: worker threads, 0 = as many as this process may use */
-    const char *selector;  /* NULL or "auto": discrete, integrated or virtual GPU, else the CPU. "vulkan": the best Vulkan device that is not
-                              software. "vulkan:N" or "vulkan:part of a name" (software too), "cpu", "reference" */
-    const char *cache_dir; /* an existing folder for the pipeline cache; NULL = keep it in memory only. A damaged or foreign file is ignored */
-    vkb_log_fn log;        /* may be NULL; used until the last object on this device is released */
+    uint32_t threads;     /* CPU backend: worker threads, 0 = as many as this process may use */
+    const char *selector; /* NULL or "auto": discrete, integrated or virtual GPU, else the CPU. "vulkan": the best Vulkan device that is not
+                             software. "vulkan:N" or "vulkan:part of a name" (software too), "cpu", "reference" */
+    const char
+        *cache_dir; /* an existing folder for the pipeline cache; NULL = keep it in memory only. A damaged or foreign file is ignored */
+    vkb_log_fn log; /* may be NULL; used until the last object on this device is released */
     void *log_user;
 } vkb_device_options;
 
@@ -162,11 +163,12 @@ typedef struct vkb_weights_info {
 } vkb_weights_info;
 
 /* Allocates room for the tensors, which are from then on named by their place in the array. All elements are zero until put. */
-VKB_API vkb_status vkb_weights_create(vkb_device *device, const vkb_tensor *tensors, uint32_t count, vkb_weights **weights, vkb_error *error);
+VKB_API vkb_status vkb_weights_create(vkb_device *device, const vkb_tensor *tensors, uint32_t count, vkb_weights **weights,
+                                      vkb_error *error);
 /* Copies `count` elements of dtype `source` into a tensor, starting at element `first` of its [rows, cols]; converts and lays them out. The
    memory at `data` needs no alignment and is free for other use on return. Before vkb_weights_seal only. */
-VKB_API vkb_status vkb_weights_put(vkb_weights *weights, uint32_t tensor, vkb_dtype source, uint64_t first, const void *data, uint64_t count,
-                                   vkb_error *error);
+VKB_API vkb_status vkb_weights_put(vkb_weights *weights, uint32_t tensor, vkb_dtype source, uint64_t first, const void *data,
+                                   uint64_t count, vkb_error *error);
 /* Ends the filling: waits for copies under way. `info` may be NULL; else the caller sets its struct_size. */
 VKB_API vkb_status vkb_weights_seal(vkb_weights *weights, vkb_weights_info *info, vkb_error *error);
 VKB_API void vkb_weights_destroy(vkb_weights *weights);
@@ -204,13 +206,13 @@ typedef enum vkb_norm {
     VKB_NORM_LAYER = 1 /* LayerNorm: (x − mean)/√(variance + eps)·weight + bias */
 } vkb_norm;
 
-typedef enum vkb_pool { /* over rows i of a sequence, from its pool_start to its end; no rows give zeros */
-    VKB_POOL_CLS = 0,           /* the first of them */
-    VKB_POOL_MAX = 1,
-    VKB_POOL_MEAN = 2,
-    VKB_POOL_MEAN_SQRT_LEN = 3, /* sum / √rows */
-    VKB_POOL_WEIGHTED_MEAN = 4, /* row i of the sequence weighs i + 1 */
-    VKB_POOL_LAST = 5           /* the last of them */
+typedef enum vkb_pool {                   /* over rows i of a sequence, from its pool_start to its end; no rows give zeros */
+                        VKB_POOL_CLS = 0, /* the first of them */
+                        VKB_POOL_MAX = 1,
+                        VKB_POOL_MEAN = 2,
+                        VKB_POOL_MEAN_SQRT_LEN = 3, /* sum / √rows */
+                        VKB_POOL_WEIGHTED_MEAN = 4, /* row i of the sequence weighs i + 1 */
+                        VKB_POOL_LAST = 5           /* the last of them */
 } vkb_pool;
 
 /* One step of a program. Fields that a kind does not use must be 0 (tensors and values: VKB_NONE). */
@@ -262,12 +264,12 @@ VKB_API void vkb_program_get_info(const vkb_program *program, vkb_program_info *
 
 typedef struct vkb_batch { /* sequences packed end to end, no padding */
     uint32_t struct_size;
-    uint32_t tokens;            /* T, 1 … max_tokens */
-    uint32_t sequences;         /* B, 1 … max_sequences */
+    uint32_t tokens;    /* T, 1 … max_tokens */
+    uint32_t sequences; /* B, 1 … max_sequences */
     uint32_t reserved;
-    const int32_t *ids;         /* [T], each < the word table's rows */
-    const int32_t *type_ids;    /* [T] or NULL: zeros */
-    const int32_t *positions;   /* [T] or NULL: 0, 1, 2, … within each sequence */
+    const int32_t *ids;       /* [T], each < the word table's rows */
+    const int32_t *type_ids;  /* [T] or NULL: zeros */
+    const int32_t *positions; /* [T] or NULL: 0, 1, 2, … within each sequence */
     const uint32_t *cu_seqlens; /* [B + 1]: 0 = first < second < … < last = T; sequence b is rows cu_seqlens[b] … cu_seqlens[b + 1] − 1 */
     const uint32_t *pool_start; /* [B] or NULL: rows of a sequence that POOL leaves out at its start */
 } vkb_batch;
