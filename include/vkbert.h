@@ -25,7 +25,6 @@
 #define VKB_VERSION_MAJOR 0
 #define VKB_VERSION_MINOR 1
 #define VKB_VERSION_PATCH 0
-
 #if defined(VKB_STATIC)
 #define VKB_API
 #elif defined(_WIN32)
@@ -43,7 +42,6 @@ extern "C" {
 #endif
 
 #define VKB_NONE UINT32_MAX /* "no tensor", "no value" */
-
 typedef enum vkb_status {
     VKB_OK = 0,
     VKB_ERROR_INVALID_ARGUMENT = 1,     /* the call is wrong: a shape, an index, a null pointer, an id out of range */
@@ -290,7 +288,6 @@ VKB_API vkb_status vkb_program_profile(vkb_program *program, const vkb_batch *ba
 /* A number made of the sizes of all structs above, as the library was compiled; differs from VKB_ABI where the two do not fit together. */
 VKB_API uint64_t vkb_abi(void);
 VKB_API const char *vkb_version(void); /* "0.1.0" */
-
 #define VKB_ABI_STEP(h, type) (((h) ^ (uint64_t)sizeof(type)) * UINT64_C(1099511628211)) /* FNV-1a */
 #define VKB_ABI_1 VKB_ABI_STEP(VKB_ABI_STEP(UINT64_C(14695981039346656037), vkb_error), vkb_device_info)
 #define VKB_ABI_2 VKB_ABI_STEP(VKB_ABI_STEP(VKB_ABI_STEP(VKB_ABI_1, vkb_device_options), vkb_tensor), vkb_weights_info)
