@@ -2,6 +2,8 @@
 
 #include "fixture.h"
 
+int test_failures, test_checks;
+
 const vkb_op empty_op = {.input = VKB_NONE,
                          .output = VKB_NONE,
                          .residual = VKB_NONE,
