@@ -94,6 +94,19 @@ uint32_t fixture_op(fixture *f, vkb_op op, uint32_t scope, uint32_t width) {
     return op.output;
 }
 
+void fixture_small(fixture *f, uint32_t width) {
+    vkb_op op = empty_op;
+    op.kind = VKB_OP_POOL;
+    op.input = fixture_input(f, width, 1);
+    op.pool = VKB_POOL_MEAN;
+    op.output = fixture_value(f, VKB_PER_SEQUENCE, width);
+    f->ops[f->op_count++] = op;
+    op.kind = VKB_OP_NORMALIZE;
+    op.input = op.output;
+    op.pool = 0;
+    fixture_op(f, op, VKB_PER_SEQUENCE, width);
+}
+
 vkb_batch fixture_batch(const fixture *f) {
     return (vkb_batch){.struct_size = sizeof(vkb_batch),
                        .tokens = f->tokens,

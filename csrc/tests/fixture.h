@@ -43,6 +43,8 @@ uint32_t fixture_input(fixture *f, uint32_t width, float scale);
 /* Adds the op with a new value of this width as its output, and asks for that value. */
 uint32_t fixture_op(fixture *f, vkb_op op, uint32_t scope, uint32_t width);
 void fixture_output(fixture *f, uint32_t value);
+/* EMBED, POOL and NORMALIZE, of this width: what compiles fastest, for tests that open many devices. Output 0: [B, width]. */
+void fixture_small(fixture *f, uint32_t width);
 
 typedef struct results { /* [output]: [rows, width] */
     float *data[FIXTURE_MAX];

@@ -340,6 +340,10 @@ static void not_finite(void) {
 /* ---- lifetimes ---- */
 
 static void any_order(const char *selector) {
+    static const uint32_t lengths[] = {5, 2};
+    fixture g;
+    fixture_begin(&g, lengths, COUNT(lengths), 1);
+    fixture_small(&g, 33);
     for (uint32_t order = 0; order < 6; order++) {
         static const uint8_t orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
         vkb_device *d = open_device(selector);
@@ -347,20 +351,21 @@ static void any_order(const char *selector) {
         vkb_program *p = NULL, *other = NULL;
         vkb_error e = {0};
         results r;
-        REQUIRE(fixture_weights(&f, d, &w, &e) == VKB_OK && fixture_program(&f, w, &p, &e) == VKB_OK &&
-                    fixture_program(&f, w, &other, &e) == VKB_OK,
+        REQUIRE(fixture_weights(&g, d, &w, &e) == VKB_OK && fixture_program(&g, w, &p, &e) == VKB_OK &&
+                    fixture_program(&g, w, &other, &e) == VKB_OK,
                 "%s", e.message);
         vkb_program_destroy(other);
         for (uint32_t i = 0; i < 3; i++) {
             if (orders[order][i] == 0) vkb_device_close(d);
             if (orders[order][i] == 1) vkb_weights_destroy(w);
             if (orders[order][i] == 2) {
-                CHECK(fixture_execute(&f, p, &r, &e) == VKB_OK, "order %u: %s", order, e.message); /* whatever was released before */
+                CHECK(fixture_execute(&g, p, &r, &e) == VKB_OK, "order %u: %s", order, e.message); /* whatever was released before */
                 results_free(&r);
                 vkb_program_destroy(p);
             }
         }
     }
+    fixture_end(&g);
 }
 
 static void version(void) {

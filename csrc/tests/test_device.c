@@ -5,7 +5,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "encoder.h"
+#include "fixture.h"
+
+enum { WIDTH = 33 };
 
 static char folder[] = "/tmp/vkbert-test-XXXXXX";
 
@@ -26,7 +28,8 @@ static void log_line(void *user, vkb_log_level level, const char *message) {
 static bool run_with(const char *selector, const char *cache, lines *l, float *vectors) {
     static const uint32_t lengths[] = {5, 9};
     fixture f;
-    encoder_begin(&f, lengths, 2, VKB_F32);
+    fixture_begin(&f, lengths, 2, 1);
+    fixture_small(&f, WIDTH);
     *l = (lines){0};
     vkb_device_options options = {.struct_size = sizeof options, .selector = selector, .cache_dir = cache, .log = log_line, .log_user = l};
     vkb_error error = {0};
@@ -35,7 +38,7 @@ static bool run_with(const char *selector, const char *cache, lines *l, float *v
     CHECK(ok, "%s", error.message);
     results r = {{0}};
     ok = ok && fixture_run(&f, device, &r, "with a cache");
-    if (ok) memcpy(vectors, r.data[0], 2 * ENCODER_HIDDEN * sizeof *vectors);
+    if (ok) memcpy(vectors, r.data[0], 2 * WIDTH * sizeof *vectors);
     results_free(&r);
     vkb_device_close(device);
     fixture_end(&f);
@@ -79,7 +82,7 @@ typedef struct damage {
 } damage;
 
 static void cache(const char *selector) {
-    float want[2 * ENCODER_HIDDEN], got[2 * ENCODER_HIDDEN];
+    float want[2 * WIDTH], got[2 * WIDTH];
     lines l;
     char path[600];
     long bytes;
