@@ -26,7 +26,10 @@ shell_syntax() {
 }
 
 clang_format() {
-	files '*.c' '*.h' | grep -v '^\(\./\)\?csrc/spirv/' | xargs clang-format-14 --dry-run -Werror
+	unformatted=$(files '*.c' '*.h' | grep -v '^\(\./\)\?csrc/spirv/' | while read -r file; do
+		clang-format-14 --dry-run -Werror "$file" 2>/dev/null || echo "$file"
+	done)
+	[ -z "$unformatted" ] || { printf 'not formatted, make fmt does it: %s\n' "$unformatted" >&2 && return 1; }
 }
 
 link_env

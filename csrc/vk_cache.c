@@ -125,7 +125,8 @@ static bool write_file(const char *path, cache_header header, const void *data, 
     return ok;
 }
 
-void vkb_vk_cache_save(vkb_vk_device *device) {
+/* The caller holds the mutex. */
+static void save(vkb_vk_device *device) {
     if (!device->cache_path || !device->cache_changed || atomic_load(&device->lost)) return;
     device->cache_changed = false;
     size_t bytes = 0;
@@ -139,4 +140,10 @@ void vkb_vk_cache_save(vkb_vk_device *device) {
         device->cache_path = NULL;
     }
     free(data);
+}
+
+void vkb_vk_cache_save(vkb_vk_device *device) {
+    vkb_mutex_lock(device->pipeline_mutex);
+    save(device);
+    vkb_mutex_unlock(device->pipeline_mutex);
 }

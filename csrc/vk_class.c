@@ -1,7 +1,7 @@
 /*
  * Size classes. Which kernel does a step best depends on how many rows the batch has; the table of kernels says from how many on. Its distinct
- * thresholds divide batches into classes, by tokens and by sequences, and the commands are recorded once for each class that occurs (classes with
- * the same kernels share them).
+ * thresholds divide batches into classes, by tokens and by sequences, and the commands are recorded once for each class that occurs (classes of
+ * sequences with the same kernels share them).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -86,24 +86,29 @@ const vkb_kernel *vkb_vk_kernel_for(const vkb_vk_program *p, uint32_t number, ui
     return p->kernels[class * number_count(p) + number];
 }
 
-/* The recording with these kernels, made if there is none. *number counts from 0. */
-static vkb_status find_or_record(vkb_vk_program *p, const vkb_kernel *const *kernels, uint32_t *number, vkb_error *error) {
-    for (*number = 0; *number < p->recording_count; ++*number)
-        if (memcmp(p->recordings[*number]->kernels, kernels, p->step_count * sizeof *kernels) == 0) return VKB_OK;
-    vkb_status status = vkb_vk_record(p, kernels, VK_NULL_HANDLE, &p->recordings[*number], error);
-    if (!status) p->recording_count++;
-    return status;
+/* The recording with these kernels for batches of up to `tokens`, made if there is none. *number counts from 0. */
+static vkb_status find_or_record(vkb_vk_program *p, const vkb_kernel *const *kernels, uint32_t tokens, uint32_t *number, vkb_error *error) {
+    for (*number = 0; *number < p->recording_count; ++*number) {
+        const vkb_vk_recording *r = p->recordings[*number];
+        if (r->tokens == tokens && memcmp(r->kernels, kernels, p->step_count * sizeof *kernels) == 0) return VKB_OK;
+    }
+    vkb_status status = vkb_vk_record(p, kernels, tokens, VK_NULL_HANDLE, &p->recordings[*number], error);
+    if (status) return status;
+    p->recording_count++;
+    vkb_vk_cache_save(vkb_vk_device_of(&p->base));
+    return VKB_OK;
 }
 
 vkb_status vkb_vk_recording_for(vkb_vk_program *p, uint32_t tokens, uint32_t sequences, vkb_vk_recording **recording, vkb_error *error) {
-    uint8_t *known = &p->recording_of[class_of(p, tokens)][class_of(p, sequences)];
+    uint32_t class = class_of(p, tokens), most = class + 1 < p->class_count ? p->thresholds[class + 1] - 1 : p->base.max_tokens;
+    uint8_t *known = &p->recording_of[class][class_of(p, sequences)];
     vkb_status status = VKB_OK;
     if (!*known) {
         const vkb_kernel **kernels = malloc(p->step_count * sizeof *kernels);
         if (!kernels) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_run: out of memory");
         for (uint32_t i = 0; i < p->step_count; i++) kernels[i] = vkb_vk_kernel_for(p, i, tokens, sequences);
         uint32_t number;
-        status = find_or_record(p, kernels, &number, error);
+        status = find_or_record(p, kernels, most, &number, error);
         free(kernels);
         if (status) return status;
         *known = (uint8_t)(number + 1);

@@ -92,8 +92,9 @@ vkb_status vkb_vk_alive(vkb_vk_device *device, vkb_error *error);
 
 /* ---- vk_queue.c ---- */
 
-/* Resets `fence` and submits `count` command buffers, in one go or one by one; the fence is signalled after the last. On failure none of them is on the device. */
-vkb_status vkb_vk_submit(vkb_vk_device *device, const VkCommandBuffer *commands, uint32_t count, bool one_by_one, VkFence fence, vkb_error *error);
+/* Resets `fence` and submits `count` command buffers: the first `alone` of them one by one, what is left in one go. The fence is signalled after the
+   last. On failure none of them is on the device. */
+vkb_status vkb_vk_submit(vkb_vk_device *device, const VkCommandBuffer *commands, uint32_t count, uint32_t alone, VkFence fence, vkb_error *error);
 /* Waits for the fence, however long it takes. On failure nothing is on the device any more. */
 vkb_status vkb_vk_wait(vkb_vk_device *device, VkFence fence, vkb_error *error);
 
@@ -183,7 +184,7 @@ void vkb_vk_pipelines_destroy(vkb_vk_device *device);
 /* ---- vk_cache.c: the pipeline cache and its file ---- */
 
 vkb_status vkb_vk_cache_open(vkb_vk_device *device, const char *folder, vkb_error *error);
-void vkb_vk_cache_save(vkb_vk_device *device); /* if pipelines were made since; the caller holds pipeline_mutex or is alone */
+void vkb_vk_cache_save(vkb_vk_device *device); /* if pipelines were made since. Any thread */
 
 /* ---- vk_step.c: a program's ops as dispatches ---- */
 
@@ -223,9 +224,10 @@ typedef struct vkb_vk_copy { /* one output's way to the host; made when it is fi
 } vkb_vk_copy;
 
 typedef struct vkb_vk_recording { /* the program's commands with one choice of kernels */
+    uint32_t tokens;              /* the most that a batch of its size class has */
     VkCommandPool pool;
     const vkb_kernel **kernels; /* [step_count] */
-    VkCommandBuffer *segments;  /* [segment_count], at most op_count; to be submitted in this order */
+    VkCommandBuffer *segments;  /* [segment_count], at most op_count: to be submitted in this order, each by itself */
     uint32_t segment_count;
 } vkb_vk_recording;
 
@@ -271,9 +273,9 @@ const vkb_kernel *vkb_vk_kernel_for(const vkb_vk_program *program, uint32_t numb
 
 /* ---- vk_record.c ---- */
 
-/* kernels: [step_count]. With `queries`, a timestamp before the first op and after each. */
-vkb_status vkb_vk_record(vkb_vk_program *program, const vkb_kernel *const *kernels, VkQueryPool queries, vkb_vk_recording **recording,
-                         vkb_error *error);
+/* kernels: [step_count]. tokens: the most of a batch. With `queries`, a timestamp before the first op and after each. */
+vkb_status vkb_vk_record(vkb_vk_program *program, const vkb_kernel *const *kernels, uint32_t tokens, VkQueryPool queries,
+                         vkb_vk_recording **recording, vkb_error *error);
 void vkb_vk_recording_destroy(vkb_vk_program *program, vkb_vk_recording *recording);
 /* An output's buffer on the host and the commands that fill it. */
 vkb_status vkb_vk_copy_prepare(vkb_vk_program *program, uint32_t output, vkb_error *error);

@@ -96,17 +96,13 @@ static vkb_status create_objects(vkb_vk_program *p, vkb_error *error) {
     return vkb_vk_check(device, device->vk.CreateCommandPool(device->handle, &pool, NULL, &p->copy_pool), "vkCreateCommandPool", error);
 }
 
-/* The largest class and the outputs that are small are made ready now, so that what can fail fails here; the others at their first use. */
+/* The outputs that are small and the largest class are made ready now, so that what can fail fails here; the others at their first use. */
 static vkb_status record_first(vkb_vk_program *p, vkb_error *error) {
-    vkb_vk_device *device = vkb_vk_device_of(&p->base);
     vkb_vk_recording *recording;
-    vkb_status status = vkb_vk_recording_for(p, p->base.max_tokens, p->base.max_sequences, &recording, error);
+    vkb_status status = VKB_OK;
     for (uint32_t i = 0; i < p->base.output_count && !status; i++)
         if (p->copies[i].step.scope == VKB_PER_SEQUENCE) status = vkb_vk_copy_prepare(p, i, error);
-    vkb_mutex_lock(device->pipeline_mutex);
-    vkb_vk_cache_save(device);
-    vkb_mutex_unlock(device->pipeline_mutex);
-    return status;
+    return status ? status : vkb_vk_recording_for(p, p->base.max_tokens, p->base.max_sequences, &recording, error);
 }
 
 vkb_status vkb_vk_program_init(vkb_program *program, vkb_error *error) {

@@ -14,16 +14,17 @@ static void drain(vkb_vk_device *device) {
     if (result) atomic_store(&device->lost, true);
 }
 
-vkb_status vkb_vk_submit(vkb_vk_device *device, const VkCommandBuffer *commands, uint32_t count, bool one_by_one, VkFence fence,
+vkb_status vkb_vk_submit(vkb_vk_device *device, const VkCommandBuffer *commands, uint32_t count, uint32_t alone, VkFence fence,
                          vkb_error *error) {
     vkb_status status = vkb_vk_alive(device, error);
     if (status) return status;
     status = vkb_vk_check(device, device->vk.ResetFences(device->handle, 1, &fence), "vkResetFences", error);
     if (status) return status;
-    uint32_t at_once = one_by_one ? 1 : count, done = 0;
+    uint32_t done = 0;
     VkResult result = VK_SUCCESS;
     vkb_mutex_lock(device->queue_mutex);
     while (done < count && result == VK_SUCCESS) {
+        uint32_t at_once = done < alone ? 1 : count - done;
         VkSubmitInfo info = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = at_once, .pCommandBuffers = commands + done};
         result = device->vk.QueueSubmit(device->queue, 1, &info, done + at_once == count ? fence : VK_NULL_HANDLE);
         done += at_once;

@@ -1,16 +1,24 @@
 /*
  * Recording: a program's steps as command buffers that are submitted again for every batch. Nothing in them changes: dispatches read their sizes
- * from memory that the host writes. They come in segments, so that a slow device gets work in portions that no watchdog minds.
+ * from memory that the host writes. They come in segments, each submitted by itself, so that no submit runs for long: Windows resets a GPU after two
+ * seconds. On a fast one all but the largest batches are one segment, because each costs some 3 µs (of 320 for 16 tokens, MiniLM, on an H200).
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "vk_internal.h"
 
-enum { SEGMENT_OPS = 6, MAX_SPANS = 32 }; /* ops a segment: about a transformer layer */
+enum { MAX_SPANS = 32 };
 
-/* Of products; what a device of 100 GFLOP/s, about the slowest that is of use, does in half a second (Windows resets one after two). */
-static const double segment_work = 5e10;
+typedef struct portion { /* the most that a segment holds, if it has more than one op */
+    uint32_t ops;
+    double products; /* multiplications and additions */
+} portion;
+
+static portion portion_for(const vkb_device_info *info) {
+    if (info->kind == VKB_DEVICE_DISCRETE) return (portion){UINT32_MAX, 5e11}; /* a quarter of a second at 2 TFLOP/s */
+    return (portion){6, 2.5e10};                                              /* at 100 GFLOP/s; six ops are about a transformer layer */
+}
 
 /* ---- hazards: which bytes of the arena have been read and written since the last barrier ---- */
 
@@ -95,21 +103,24 @@ static vkb_status dispatch(vkb_vk_program *p, uint32_t number, const vkb_kernel 
     return VKB_OK;
 }
 
-static double work(const vkb_vk_program *p, uint32_t op) {
+/* An op's products for a batch of so many tokens, in sequences as long as there may be; all else is small. */
+static double products(const vkb_vk_program *p, uint32_t op, uint32_t tokens) {
     const vkb_op *o = &p->base.ops[op];
-    if (o->kind != VKB_OP_LINEAR) return 0;
-    return 2.0 * p->base.slots[o->output].rows * p->base.values[o->input].width * p->base.values[o->output].width;
+    const vkb_value *out = &p->base.values[o->output];
+    double rows = out->scope == VKB_PER_SEQUENCE && p->base.max_sequences < tokens ? p->base.max_sequences : tokens;
+    if (o->kind == VKB_OP_LINEAR) return 2 * rows * p->base.values[o->input].width * out->width;
+    if (o->kind == VKB_OP_ATTENTION) return 4 * rows * (tokens < p->base.positions ? tokens : p->base.positions) * out->width;
+    return 0;
 }
 
 /* Number of ops that the segment beginning with op `first` takes. */
-static uint32_t segment_length(const vkb_vk_program *p, uint32_t first) {
-    bool fast = p->base.weights->device->info.kind == VKB_DEVICE_DISCRETE;
+static uint32_t segment_length(const vkb_vk_program *p, uint32_t first, uint32_t tokens) {
+    portion most = portion_for(&p->base.weights->device->info);
     double sum = 0;
     uint32_t n = 0;
-    while (n < SEGMENT_OPS && first + n < p->base.op_count) {
-        sum += work(p, first + n);
-        if (n && !fast && sum > segment_work) break;
-        n++;
+    for (; first + n < p->base.op_count && n < most.ops; n++) {
+        sum += products(p, first + n, tokens);
+        if (n && sum > most.products) break;
     }
     return n;
 }
@@ -135,11 +146,13 @@ static vkb_status record_segment(vkb_vk_program *p, const vkb_vk_recording *r, V
     return VKB_OK;
 }
 
-vkb_status vkb_vk_record(vkb_vk_program *p, const vkb_kernel *const *kernels, VkQueryPool queries, vkb_vk_recording **recording, vkb_error *error) {
+vkb_status vkb_vk_record(vkb_vk_program *p, const vkb_kernel *const *kernels, uint32_t tokens, VkQueryPool queries, vkb_vk_recording **recording,
+                         vkb_error *error) {
     vkb_vk_device *device = vkb_vk_device_of(&p->base);
     vkb_vk_recording *r = calloc(1, sizeof *r);
     *recording = NULL;
     if (!r) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_run: out of memory");
+    r->tokens = tokens;
     vkb_status status = VKB_OK;
     r->kernels = malloc(p->step_count * sizeof *r->kernels);
     r->segments = calloc(p->base.op_count, sizeof *r->segments);
@@ -154,7 +167,7 @@ vkb_status vkb_vk_record(vkb_vk_program *p, const vkb_kernel *const *kernels, Vk
     hazards h = {.count = 0}; /* over all segments: they run one behind the other without a wait between them */
     for (uint32_t op = 0, step = 0; op < p->base.op_count;) {
         VkCommandBuffer *commands = &r->segments[r->segment_count];
-        op += segment_length(p, op);
+        op += segment_length(p, op, tokens);
         status = begin(device, r->pool, commands, error);
         if (!status) status = record_segment(p, r, *commands, op, &step, &h, queries, error);
         if (!status) status = end(device, *commands, error);

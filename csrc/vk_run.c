@@ -65,10 +65,10 @@ static vkb_status prepare(vkb_vk_program *p, const vkb_vk_recording *recording, 
     return vkb_vk_buffer_flush(vkb_vk_device_of(&p->base), &p->upload, error);
 }
 
-static vkb_status submit_and_wait(vkb_vk_program *p, uint32_t count, vkb_error *error) {
+/* The copies go with the last segment. */
+static vkb_status submit_and_wait(vkb_vk_program *p, const vkb_vk_recording *recording, uint32_t count, vkb_error *error) {
     vkb_vk_device *device = vkb_vk_device_of(&p->base);
-    bool one_by_one = device->base.info.kind != VKB_DEVICE_DISCRETE;
-    vkb_status status = vkb_vk_submit(device, p->submit, count, one_by_one, p->fence, error);
+    vkb_status status = vkb_vk_submit(device, p->submit, count, recording->segment_count - 1, p->fence, error);
     return status ? status : vkb_vk_wait(device, p->fence, error);
 }
 
@@ -77,7 +77,7 @@ static vkb_status run(vkb_vk_program *p, const vkb_batch *batch, const vkb_outpu
     uint32_t count;
     vkb_status status = vkb_vk_recording_for(p, batch->tokens, batch->sequences, &recording, error);
     if (!status) status = prepare(p, recording, batch, outputs, &count, error);
-    if (!status) status = submit_and_wait(p, count, error);
+    if (!status) status = submit_and_wait(p, recording, count, error);
     for (uint32_t i = 0; i < p->base.output_count && !status; i++) {
         if (!outputs || !outputs[i].data) continue;
         const vkb_vk_copy *c = &p->copies[i];
@@ -117,9 +117,9 @@ static vkb_status profile(vkb_vk_program *p, const vkb_batch *batch, double *op_
     vkb_vk_recording *usual, *timed = NULL;
     uint32_t count;
     status = vkb_vk_recording_for(p, batch->tokens, batch->sequences, &usual, error);
-    if (!status) status = vkb_vk_record(p, usual->kernels, queries, &timed, error);
+    if (!status) status = vkb_vk_record(p, usual->kernels, usual->tokens, queries, &timed, error);
     if (!status) status = prepare(p, timed, batch, NULL, &count, error);
-    if (!status) status = submit_and_wait(p, count, error);
+    if (!status) status = submit_and_wait(p, timed, count, error);
     if (!status) status = read_times(p, queries, op_seconds, error);
     vkb_vk_recording_destroy(p, timed);
     device->vk.DestroyQueryPool(device->handle, queries, NULL);

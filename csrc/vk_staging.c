@@ -90,7 +90,7 @@ static vkb_status end_and_submit(vkb_vk_staging *s, half *h, vkb_error *error) {
                            0, NULL);
     vkb_status status = vkb_vk_check(s->device, vk->EndCommandBuffer(h->commands), "vkEndCommandBuffer", error);
     if (status) return status;
-    status = vkb_vk_submit(s->device, &h->commands, 1, false, h->fence, error);
+    status = vkb_vk_submit(s->device, &h->commands, 1, 0, h->fence, error);
     h->pending = status == VKB_OK;
     return status;
 }

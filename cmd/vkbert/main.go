@@ -41,7 +41,7 @@ func execute(ctx context.Context, args []string, in io.Reader, out, messages io.
 	cmd, err := root.ExecuteContextC(ctx)
 	status, line := verdict(ctx, cmd, err)
 	if line != "" {
-		fmt.Fprintln(messages, "vkbert: "+line)
+		fmt.Fprintln(messages, "vkbert: "+strings.TrimPrefix(line, "vkbert: "))
 	}
 	return status
 }
