@@ -11,7 +11,10 @@
 
 #if defined(__has_include)
 #if !__has_include(<vulkan/vulkan.h>)
+/* clang-format off */
 #error "vkbert needs the Vulkan headers (no loader, no driver): install libvulkan-dev (Debian, Ubuntu), vulkan-headers (Fedora, Arch, Homebrew) or the Vulkan SDK"
+/* clang-format on */
+#include <vulkan/vulkan_core.h> /* ends the compilation here: after __has_include, GCC would go on without vulkan.h */
 #endif
 #endif
 
@@ -60,69 +63,69 @@ typedef struct VkPhysicalDeviceCooperativeMatrix2FeaturesNV {
 #define VKB_VK_GLOBAL_FUNCTIONS(X) X(EnumerateInstanceVersion) X(EnumerateInstanceExtensionProperties) X(CreateInstance)
 
 #define VKB_VK_INSTANCE_FUNCTIONS(X) \
-    X(DestroyInstance)                        \
-    X(EnumeratePhysicalDevices)               \
-    X(EnumerateDeviceExtensionProperties)     \
-    X(GetPhysicalDeviceProperties)            \
-    X(GetPhysicalDeviceProperties2)           \
-    X(GetPhysicalDeviceFeatures2)             \
-    X(GetPhysicalDeviceMemoryProperties2)     \
+    X(DestroyInstance) \
+    X(EnumeratePhysicalDevices) \
+    X(EnumerateDeviceExtensionProperties) \
+    X(GetPhysicalDeviceProperties) \
+    X(GetPhysicalDeviceProperties2) \
+    X(GetPhysicalDeviceFeatures2) \
+    X(GetPhysicalDeviceMemoryProperties2) \
     X(GetPhysicalDeviceQueueFamilyProperties) \
-    X(CreateDevice)                           \
+    X(CreateDevice) \
     X(GetDeviceProcAddr)
 
 #define VKB_VK_DEVICE_FUNCTIONS(X) \
-    X(DestroyDevice)                \
-    X(DeviceWaitIdle)               \
-    X(GetDeviceQueue)               \
-    X(QueueSubmit)                  \
-    X(CreateFence)                  \
-    X(DestroyFence)                 \
-    X(ResetFences)                  \
-    X(GetFenceStatus)               \
-    X(WaitForFences)                \
-    X(CreateBuffer)                 \
-    X(DestroyBuffer)                \
-    X(GetBufferMemoryRequirements)  \
-    X(AllocateMemory)               \
-    X(FreeMemory)                   \
-    X(BindBufferMemory)             \
-    X(MapMemory)                    \
-    X(UnmapMemory)                  \
-    X(FlushMappedMemoryRanges)      \
+    X(DestroyDevice) \
+    X(DeviceWaitIdle) \
+    X(GetDeviceQueue) \
+    X(QueueSubmit) \
+    X(CreateFence) \
+    X(DestroyFence) \
+    X(ResetFences) \
+    X(GetFenceStatus) \
+    X(WaitForFences) \
+    X(CreateBuffer) \
+    X(DestroyBuffer) \
+    X(GetBufferMemoryRequirements) \
+    X(AllocateMemory) \
+    X(FreeMemory) \
+    X(BindBufferMemory) \
+    X(MapMemory) \
+    X(UnmapMemory) \
+    X(FlushMappedMemoryRanges) \
     X(InvalidateMappedMemoryRanges) \
-    X(CreateDescriptorSetLayout)    \
-    X(DestroyDescriptorSetLayout)   \
-    X(CreatePipelineLayout)         \
-    X(DestroyPipelineLayout)        \
-    X(CreateDescriptorPool)         \
-    X(DestroyDescriptorPool)        \
-    X(AllocateDescriptorSets)       \
-    X(UpdateDescriptorSets)         \
-    X(CreateShaderModule)           \
-    X(DestroyShaderModule)          \
-    X(CreatePipelineCache)          \
-    X(DestroyPipelineCache)         \
-    X(GetPipelineCacheData)         \
-    X(CreateComputePipelines)       \
-    X(DestroyPipeline)              \
-    X(CreateQueryPool)              \
-    X(DestroyQueryPool)             \
-    X(GetQueryPoolResults)          \
-    X(CreateCommandPool)            \
-    X(DestroyCommandPool)           \
-    X(AllocateCommandBuffers)       \
-    X(FreeCommandBuffers)           \
-    X(BeginCommandBuffer)           \
-    X(EndCommandBuffer)             \
-    X(CmdBindPipeline)              \
-    X(CmdBindDescriptorSets)        \
-    X(CmdPushConstants)             \
-    X(CmdDispatchIndirect)          \
-    X(CmdPipelineBarrier)           \
-    X(CmdFillBuffer)                \
-    X(CmdCopyBuffer)                \
-    X(CmdResetQueryPool)            \
+    X(CreateDescriptorSetLayout) \
+    X(DestroyDescriptorSetLayout) \
+    X(CreatePipelineLayout) \
+    X(DestroyPipelineLayout) \
+    X(CreateDescriptorPool) \
+    X(DestroyDescriptorPool) \
+    X(AllocateDescriptorSets) \
+    X(UpdateDescriptorSets) \
+    X(CreateShaderModule) \
+    X(DestroyShaderModule) \
+    X(CreatePipelineCache) \
+    X(DestroyPipelineCache) \
+    X(GetPipelineCacheData) \
+    X(CreateComputePipelines) \
+    X(DestroyPipeline) \
+    X(CreateQueryPool) \
+    X(DestroyQueryPool) \
+    X(GetQueryPoolResults) \
+    X(CreateCommandPool) \
+    X(DestroyCommandPool) \
+    X(AllocateCommandBuffers) \
+    X(FreeCommandBuffers) \
+    X(BeginCommandBuffer) \
+    X(EndCommandBuffer) \
+    X(CmdBindPipeline) \
+    X(CmdBindDescriptorSets) \
+    X(CmdPushConstants) \
+    X(CmdDispatchIndirect) \
+    X(CmdPipelineBarrier) \
+    X(CmdFillBuffer) \
+    X(CmdCopyBuffer) \
+    X(CmdResetQueryPool) \
     X(CmdWriteTimestamp)
 
 #define VKB_VK_MEMBER(name) PFN_vk##name name;
@@ -138,7 +141,8 @@ typedef struct vkb_vk_device_table {
 
 /* vk_loader.c */
 
-/* Every pointer of the tables passes through this once, if it is set: tests replace functions by ones that fail. Set it before the first use. */
+/* Every pointer of the tables passes through this once, if it is set: tests replace functions by ones that fail. Set it before the first
+ * use. */
 extern PFN_vkVoidFunction (*vkb_vk_intercept)(const char *name, PFN_vkVoidFunction function);
 
 /* Opens libvulkan, once a process (the caller holds a lock); NULL: `reason` says why. It is never closed. */

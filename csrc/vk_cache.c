@@ -1,7 +1,7 @@
 /*
- * The pipeline cache and its file, so that a second start compiles nothing. A file is used only if it was made by this device, driver and set of
- * kernels, and is whole: drivers have been seen to crash on data that is not theirs. It is replaced by renaming, so that readers never see half of
- * one. That it can't be read or written costs time and nothing else: one line in the log.
+ * The pipeline cache and its file, so that a second start compiles nothing. A file is used only if it was made by this device, driver and
+ * set of kernels, and is whole: drivers have been seen to crash on data that is not theirs. It is replaced by renaming, so that readers
+ * never see half of one. That it can't be read or written costs time and nothing else: one line in the log.
  */
 #include <stdatomic.h>
 #include <stdio.h>
@@ -78,7 +78,8 @@ done:
 static char *file_path(const char *folder, const cache_header *header) {
     size_t size = strlen(folder) + 64;
     char *path = malloc(size);
-    if (path) snprintf(path, size, "%s/pipelines-%016llx.bin", folder, (unsigned long long)fnv(fnv_start, header, offsetof(cache_header, bytes)));
+    if (path)
+        snprintf(path, size, "%s/pipelines-%016llx.bin", folder, (unsigned long long)fnv(fnv_start, header, offsetof(cache_header, bytes)));
     return path;
 }
 
@@ -92,7 +93,8 @@ vkb_status vkb_vk_cache_open(vkb_vk_device *device, const char *folder, vkb_erro
         const char *why = read_file(device->cache_path, &want, &data, &bytes);
         if (why) vkb_log(&device->base, VKB_LOG_WARNING, "pipeline cache %s is ignored: %s", device->cache_path, why);
     }
-    VkPipelineCacheCreateInfo info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO, .initialDataSize = bytes, .pInitialData = data};
+    VkPipelineCacheCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO, .initialDataSize = bytes, .pInitialData = data};
     VkResult result = device->vk.CreatePipelineCache(device->handle, &info, NULL, &device->cache);
     free(data);
     if (result && bytes) {

@@ -1,7 +1,7 @@
 /*
- * Size classes. Which kernel does a step best depends on how many rows the batch has; the table of kernels says from how many on. Its distinct
- * thresholds divide batches into classes, by tokens and by sequences, and the commands are recorded once for each class that occurs (classes of
- * sequences with the same kernels share them).
+ * Size classes. Which kernel does a step best depends on how many rows the batch has; the table of kernels says from how many on. Its
+ * distinct thresholds divide batches into classes, by tokens and by sequences, and the commands are recorded once for each class that
+ * occurs (classes of sequences with the same kernels share them).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -56,14 +56,15 @@ static vkb_status choose(vkb_vk_program *p, uint32_t number, uint32_t class, vkb
     const vkb_kernel *kernel =
         vkb_kernel_choose(&device->base.info, device->physical.subgroup_operations, s->kind, s->head_size, p->thresholds[class]);
     if (!kernel)
-        return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: op %u (%s): there is no kernel for %u rows that this device can run", device->base.info.name,
-                        s->op, name, p->thresholds[class]);
+        return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: op %u (%s): there is no kernel for %u rows that this device can run",
+                        device->base.info.name, s->op, name, p->thresholds[class]);
     p->kernels[class * number_count(p) + number] = kernel;
     uint64_t rows = s->scope == VKB_PER_TOKEN ? p->base.max_tokens : p->base.max_sequences;
     uint64_t y = groups(rows, kernel->tile_rows) + (s->kind == VKB_OP_ATTENTION ? p->base.max_sequences : 0);
     uint64_t x = s->kind == VKB_OP_ATTENTION ? s->columns : kernel->tile_columns ? groups(s->columns, kernel->tile_columns) : 1;
     if (x > device->physical.group_limit[0] || y > device->physical.group_limit[1])
-        return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: op %u (%s): %llu × %llu workgroups for %llu rows, of at most %u × %u: lower max_tokens",
+        return vkb_fail(error, VKB_ERROR_UNSUPPORTED,
+                        "%s: op %u (%s): %llu × %llu workgroups for %llu rows, of at most %u × %u: lower max_tokens",
                         device->base.info.name, s->op, name, (unsigned long long)x, (unsigned long long)y, (unsigned long long)rows,
                         device->physical.group_limit[0], device->physical.group_limit[1]);
     return s->kind == VKB_OP_ATTENTION ? add_list(p, kernel->tile_rows, error) : VKB_OK;

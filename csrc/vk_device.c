@@ -19,7 +19,8 @@ static vkb_status create_device(vkb_vk_device *device, vkb_error *error) {
                                .enabledExtensionCount = physical->portability_subset,
                                .ppEnabledExtensionNames = &extension};
     VkDevice handle;
-    vkb_status status = vkb_vk_check(device, device->instance->vk.CreateDevice(physical->handle, &info, NULL, &handle), "vkCreateDevice", error);
+    vkb_status status =
+        vkb_vk_check(device, device->instance->vk.CreateDevice(physical->handle, &info, NULL, &handle), "vkCreateDevice", error);
     if (status) return status;
     const char *missing = vkb_vk_load_device(&device->vk, device->instance->vk.GetDeviceProcAddr, handle);
     if (missing && !device->vk.DestroyDevice) /* it can't even be released */
@@ -67,7 +68,8 @@ vkb_status vkb_vk_open(uint32_t index, const vkb_device_options *options, vkb_de
     if (status) goto fail;
     device->base.info = device->physical.info;
     if (!device->base.info.usable) {
-        status = vkb_fail(error, VKB_ERROR_NO_DEVICE, "device vulkan:%u (%.80s): %.120s", index, device->base.info.name, device->base.info.reason);
+        status = vkb_fail(error, VKB_ERROR_NO_DEVICE, "device vulkan:%u (%.80s): %.120s", index, device->base.info.name,
+                          device->base.info.reason);
         goto fail;
     }
     device->queue_mutex = vkb_mutex_create();

@@ -2,7 +2,8 @@
 #include "vk_internal.h"
 
 const char *vkb_vk_result_name(VkResult result) {
-#define NAME(name) {name, #name}
+#define NAME(name) \
+    { name, #name }
     static const struct {
         VkResult result;
         const char *name;
@@ -44,7 +45,8 @@ vkb_status vkb_vk_check(vkb_vk_device *device, VkResult result, const char *call
         break;
     default: break;
     }
-    return vkb_fail_vk(error, status, result, "%s: %s failed with %s (%d)", device->base.info.name, call, vkb_vk_result_name(result), (int)result);
+    return vkb_fail_vk(error, status, result, "%s: %s failed with %s (%d)", device->base.info.name, call, vkb_vk_result_name(result),
+                       (int)result);
 }
 
 vkb_status vkb_vk_alive(vkb_vk_device *device, vkb_error *error) {

@@ -52,7 +52,8 @@ static vkb_status create_instance(vkb_vk_instance *instance, vkb_error *error) {
     if (result) return failed(result, "vkEnumerateInstanceExtensionProperties", "", error);
     const char *extension = VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME;
     /* 1.3 is the version that we know of; a device of 1.2 is enough. */
-    VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .pEngineName = "vkbert", .apiVersion = VK_API_VERSION_1_3};
+    VkApplicationInfo application = {
+        .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .pEngineName = "vkbert", .apiVersion = VK_API_VERSION_1_3};
     VkInstanceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
         .flags = portability ? VK_INSTANCE_CREATE_ENUMERATE_PORTABILITY_BIT_KHR : 0,
@@ -131,7 +132,8 @@ vkb_status vkb_vk_devices(vkb_device_info *infos, uint32_t capacity, uint32_t *c
     }
     for (uint32_t i = 0; i < *count && i < capacity && !status; i++) {
         vkb_vk_physical physical;
-        if (!vkb_vk_examine(instance, handles[i], i, &physical)) status = vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "Vulkan: out of memory");
+        if (!vkb_vk_examine(instance, handles[i], i, &physical))
+            status = vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "Vulkan: out of memory");
         infos[i] = physical.info;
     }
     free(handles);

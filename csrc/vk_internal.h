@@ -2,8 +2,8 @@
  * vk_internal.h: what the files of the Vulkan backend share.
  *
  * One VkInstance a process, one VkDevice and queue a vkb_device. Weights and programs own their memory and their command pools, so the only
- * things that threads meet at are the queue and the table of pipelines, each behind its mutex. A run is waited for before it returns: whenever
- * no call is under way, nothing of ours is on the device, and everything may be freed.
+ * things that threads meet at are the queue and the table of pipelines, each behind its mutex. A run is waited for before it returns:
+ * whenever no call is under way, nothing of ours is on the device, and everything may be freed.
  */
 #ifndef VKB_VK_INTERNAL_H
 #define VKB_VK_INTERNAL_H
@@ -30,16 +30,16 @@ typedef struct vkb_vk_physical {
     VkPhysicalDevice handle;
     vkb_device_info info;
     VkPhysicalDeviceMemoryProperties memory;
-    uint32_t main_heap;            /* the largest device-local heap */
+    uint32_t main_heap; /* the largest device-local heap */
     uint32_t queue_family;
-    uint32_t timestamp_bits;       /* 0: none */
-    double timestamp_seconds;      /* a tick */
-    uint32_t subgroup_operations;  /* VkSubgroupFeatureFlags that compute shaders may use */
-    uint64_t buffer_limit;         /* greatest buffer and allocation, bytes */
-    uint32_t group_limit[2];       /* greatest dispatch, x and y */
+    uint32_t timestamp_bits;      /* 0: none */
+    double timestamp_seconds;     /* a tick */
+    uint32_t subgroup_operations; /* VkSubgroupFeatureFlags that compute shaders may use */
+    uint64_t buffer_limit;        /* greatest buffer and allocation, bytes */
+    uint32_t group_limit[2];      /* greatest dispatch, x and y */
     uint32_t driver_version;
-    bool memory_budget;            /* VK_EXT_memory_budget */
-    bool portability_subset;       /* which has to be enabled where there is one */
+    bool memory_budget;      /* VK_EXT_memory_budget */
+    bool portability_subset; /* which has to be enabled where there is one */
 } vkb_vk_physical;
 
 /* Everything about one device that can be known without opening it; info.usable and info.reason say whether it can be used. False:
@@ -92,9 +92,10 @@ vkb_status vkb_vk_alive(vkb_vk_device *device, vkb_error *error);
 
 /* ---- vk_queue.c ---- */
 
-/* Resets `fence` and submits `count` command buffers: the first `alone` of them one by one, what is left in one go. The fence is signalled after the
-   last. On failure none of them is on the device. */
-vkb_status vkb_vk_submit(vkb_vk_device *device, const VkCommandBuffer *commands, uint32_t count, uint32_t alone, VkFence fence, vkb_error *error);
+/* Resets `fence` and submits `count` command buffers: the first `alone` of them one by one, what is left in one go. The fence is signalled
+   after the last. On failure none of them is on the device. */
+vkb_status vkb_vk_submit(vkb_vk_device *device, const VkCommandBuffer *commands, uint32_t count, uint32_t alone, VkFence fence,
+                         vkb_error *error);
 /* Waits for the fence, however long it takes. On failure nothing is on the device any more. */
 vkb_status vkb_vk_wait(vkb_vk_device *device, VkFence fence, vkb_error *error);
 
@@ -117,7 +118,8 @@ typedef struct vkb_vk_buffer {
 } vkb_vk_buffer;
 
 /* `what` names it in messages. A buffer that is all zeros may be destroyed too. */
-vkb_status vkb_vk_buffer_create(vkb_vk_device *device, uint64_t bytes, vkb_vk_use use, const char *what, vkb_vk_buffer *buffer, vkb_error *error);
+vkb_status vkb_vk_buffer_create(vkb_vk_device *device, uint64_t bytes, vkb_vk_use use, const char *what, vkb_vk_buffer *buffer,
+                                vkb_error *error);
 void vkb_vk_buffer_destroy(vkb_vk_device *device, vkb_vk_buffer *buffer);
 /* Make the host's writes visible to submits that follow; the device's finished writes to the host. */
 vkb_status vkb_vk_buffer_flush(vkb_vk_device *device, const vkb_vk_buffer *buffer, vkb_error *error);
@@ -127,8 +129,8 @@ vkb_status vkb_vk_buffer_invalidate(vkb_vk_device *device, const vkb_vk_buffer *
 
 typedef struct vkb_vk_staging vkb_vk_staging;
 
-/* Fills and copies buffers. `bytes`: of its own memory, of which there are two halves, one being filled while the other is copied; 0 if it is
-   for filling alone. */
+/* Fills and copies buffers. `bytes`: of its own memory, of which there are two halves, one being filled while the other is copied; 0 if it
+   is for filling alone. */
 vkb_status vkb_vk_staging_create(vkb_vk_device *device, uint64_t bytes, vkb_vk_staging **staging, vkb_error *error);
 void vkb_vk_staging_destroy(vkb_vk_staging *staging); /* waits for copies under way */
 /* Sets whole buffers to zero and waits. */
@@ -163,7 +165,7 @@ typedef struct vkb_vk_weights {
     vkb_vk_piece *pieces;
     vkb_vk_buffer *blocks; /* the weight arena, in as many buffers as their limit asks for */
     uint32_t piece_count, piece_capacity, block_count;
-    vkb_vk_piece vectors; /* all VECTOR tensors */
+    vkb_vk_piece vectors;    /* all VECTOR tensors */
     vkb_vk_staging *staging; /* until sealed; NULL where the blocks are mapped */
 } vkb_vk_weights;
 
@@ -188,15 +190,15 @@ void vkb_vk_cache_save(vkb_vk_device *device); /* if pipelines were made since. 
 
 /* ---- vk_step.c: a program's ops as dispatches ---- */
 
-typedef struct vkb_vk_step { /* one dispatch, by whatever kernel a batch's size asks for */
-    uint32_t op;             /* it belongs to */
-    uint32_t kind;           /* what vkb_kernel_choose takes */
-    uint32_t head_size;      /* ATTENTION, else 0 */
-    uint32_t scope;          /* vkb_scope of its rows */
-    uint32_t columns;        /* ATTENTION: heads */
-    uint32_t mode;           /* VKB_SPEC_MODE */
-    bool weight_f16;         /* VKB_SPEC_WEIGHT_F16 */
-    uint32_t input, residual, output; /* values or VKB_NONE */
+typedef struct vkb_vk_step {             /* one dispatch, by whatever kernel a batch's size asks for */
+    uint32_t op;                         /* it belongs to */
+    uint32_t kind;                       /* what vkb_kernel_choose takes */
+    uint32_t head_size;                  /* ATTENTION, else 0 */
+    uint32_t scope;                      /* vkb_scope of its rows */
+    uint32_t columns;                    /* ATTENTION: heads */
+    uint32_t mode;                       /* VKB_SPEC_MODE */
+    bool weight_f16;                     /* VKB_SPEC_WEIGHT_F16 */
+    uint32_t input, residual, output;    /* values or VKB_NONE */
     vkb_vk_range ranges[VKB_BIND_COUNT]; /* what is bound; no buffer: the batch */
     vkb_push push;
     VkDescriptorSet set;
@@ -234,10 +236,10 @@ typedef struct vkb_vk_recording { /* the program's commands with one choice of k
 struct vkb_vk_program {
     vkb_program base;
     vkb_vk_buffer arena;
-    vkb_vk_buffer upload;    /* the batch, and behind it the arguments of all dispatches */
-    uint64_t batch_bytes;    /* of upload, what the kernels see */
-    uint64_t arguments_at;   /* bytes in upload: [step_count + output_count] VkDispatchIndirectCommand */
-    vkb_push places;         /* the *_at fields, the same for all steps but tiles_at */
+    vkb_vk_buffer upload;  /* the batch, and behind it the arguments of all dispatches */
+    uint64_t batch_bytes;  /* of upload, what the kernels see */
+    uint64_t arguments_at; /* bytes in upload: [step_count + output_count] VkDispatchIndirectCommand */
+    vkb_push places;       /* the *_at fields, the same for all steps but tiles_at */
     vkb_vk_list lists[VKB_VK_MAX_LISTS];
     uint32_t list_count;
     vkb_vk_step *steps;
@@ -246,7 +248,7 @@ struct vkb_vk_program {
     VkDescriptorPool descriptors;
     VkCommandPool copy_pool;
     VkFence fence;
-    VkCommandBuffer *submit; /* [op_count + output_count]: room for a run's list */
+    VkCommandBuffer *submit;                 /* [op_count + output_count]: room for a run's list */
     uint32_t thresholds[VKB_VK_MAX_CLASSES]; /* least rows of each size class, rising, the first 1 */
     uint32_t class_count;
     const vkb_kernel **kernels; /* [class_count, step_count + output_count] */
@@ -266,7 +268,8 @@ void vkb_vk_program_free(vkb_program *program);
 /* Fills thresholds, kernels and lists; an op that no kernel can do, or a dispatch over the device's limit, is an error. */
 vkb_status vkb_vk_classes_init(vkb_vk_program *program, vkb_error *error);
 /* The recorded commands for a batch of this size, made at first use. */
-vkb_status vkb_vk_recording_for(vkb_vk_program *program, uint32_t tokens, uint32_t sequences, vkb_vk_recording **recording, vkb_error *error);
+vkb_status vkb_vk_recording_for(vkb_vk_program *program, uint32_t tokens, uint32_t sequences, vkb_vk_recording **recording,
+                                vkb_error *error);
 /* Numbers count a program's dispatches: its steps, then the copies of its outputs. */
 const vkb_vk_step *vkb_vk_step_at(const vkb_vk_program *program, uint32_t number);
 const vkb_kernel *vkb_vk_kernel_for(const vkb_vk_program *program, uint32_t number, uint32_t tokens, uint32_t sequences);
@@ -282,6 +285,7 @@ vkb_status vkb_vk_copy_prepare(vkb_vk_program *program, uint32_t output, vkb_err
 
 /* ---- vk_run.c ---- */
 
-vkb_status vkb_vk_program_run(vkb_program *program, const vkb_batch *batch, const vkb_output *outputs, double *op_seconds, vkb_error *error);
+vkb_status vkb_vk_program_run(vkb_program *program, const vkb_batch *batch, const vkb_output *outputs, double *op_seconds,
+                              vkb_error *error);
 
 #endif /* VKB_VK_INTERNAL_H */

@@ -42,7 +42,8 @@ static symbol find_entry(const char *library, char *reason, size_t size) {
 
 PFN_vkGetInstanceProcAddr vkb_vk_loader_open(char *reason, size_t size) {
     static PFN_vkGetInstanceProcAddr found;
-    for (size_t i = 0; i < sizeof libraries / sizeof *libraries && !found; i++) found = find_entry(libraries[i], reason, i ? 0 : size).function;
+    for (size_t i = 0; i < sizeof libraries / sizeof *libraries && !found; i++)
+        found = find_entry(libraries[i], reason, i ? 0 : size).function;
     return found;
 }
 
@@ -50,7 +51,7 @@ static PFN_vkVoidFunction pass(const char *name, PFN_vkVoidFunction function) {
     return vkb_vk_intercept && function ? vkb_vk_intercept(name, function) : function;
 }
 
-#define LOAD(name)                                                         \
+#define LOAD(name) \
     table->name = (PFN_vk##name)pass("vk" #name, get(handle, "vk" #name)); \
     if (!table->name) return "vk" #name;
 

@@ -1,4 +1,5 @@
-/* Buffers and the memory behind them: one allocation each, of which there are a handful a device; what they hold is placed by the callers. */
+/* Buffers and the memory behind them: one allocation each, of which there are a handful a device; what they hold is placed by the callers.
+ */
 #include "vk_internal.h"
 
 enum {
@@ -19,10 +20,14 @@ typedef struct memory_use {
 static const memory_use uses[] = {
     [VKB_VK_ARENA] = {VK_BUFFER_USAGE_STORAGE_BUFFER_BIT, false, true, {LOCAL}},
     [VKB_VK_WEIGHTS] = {VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT, true, true, {LOCAL | VISIBLE, LOCAL}},
-    [VKB_VK_UPLOAD] = {VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT, true, false,
+    [VKB_VK_UPLOAD] = {VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT,
+                       true,
+                       false,
                        {LOCAL | VISIBLE | COHERENT, VISIBLE | COHERENT, VISIBLE}},
     [VKB_VK_STAGING] = {VK_BUFFER_USAGE_TRANSFER_SRC_BIT, true, false, {VISIBLE | COHERENT, VISIBLE}},
-    [VKB_VK_READ_BACK] = {VK_BUFFER_USAGE_STORAGE_BUFFER_BIT, true, false,
+    [VKB_VK_READ_BACK] = {VK_BUFFER_USAGE_STORAGE_BUFFER_BIT,
+                          true,
+                          false,
                           {VISIBLE | CACHED | COHERENT, VISIBLE | CACHED, VISIBLE | COHERENT, VISIBLE}},
 };
 
@@ -32,16 +37,17 @@ static vkb_status out_of_memory(vkb_vk_device *device, uint64_t bytes, const cha
     const vkb_vk_physical *physical = &device->physical;
     uint64_t available = vkb_vk_heap_available(device->instance, physical, physical->main_heap);
     if (available == UINT64_MAX)
-        return vkb_fail_vk(error, VKB_ERROR_OUT_OF_DEVICE_MEMORY, VK_ERROR_OUT_OF_DEVICE_MEMORY, "%s: no room for %s of %.1f MiB; it has %.1f MiB in all",
-                           device->base.info.name, what, mib(bytes), mib(device->base.info.memory_bytes));
+        return vkb_fail_vk(error, VKB_ERROR_OUT_OF_DEVICE_MEMORY, VK_ERROR_OUT_OF_DEVICE_MEMORY,
+                           "%s: no room for %s of %.1f MiB; it has %.1f MiB in all", device->base.info.name, what, mib(bytes),
+                           mib(device->base.info.memory_bytes));
     return vkb_fail_vk(error, VKB_ERROR_OUT_OF_DEVICE_MEMORY, VK_ERROR_OUT_OF_DEVICE_MEMORY,
-                       "%s: no room for %s of %.1f MiB; %.1f of %.1f MiB are free for this process", device->base.info.name, what, mib(bytes),
-                       mib(available), mib(device->base.info.memory_bytes));
+                       "%s: no room for %s of %.1f MiB; %.1f of %.1f MiB are free for this process", device->base.info.name, what,
+                       mib(bytes), mib(available), mib(device->base.info.memory_bytes));
 }
 
 /* Takes memory of the first type, in the order of the wishes, that has room. *flags: of that type. */
-static vkb_status allocate(vkb_vk_device *device, const VkMemoryRequirements *needs, const memory_use *use, const char *what, VkDeviceMemory *memory,
-                           VkMemoryPropertyFlags *flags, vkb_error *error) {
+static vkb_status allocate(vkb_vk_device *device, const VkMemoryRequirements *needs, const memory_use *use, const char *what,
+                           VkDeviceMemory *memory, VkMemoryPropertyFlags *flags, vkb_error *error) {
     const vkb_vk_physical *physical = &device->physical;
     bool avoid = use->no_window && !(device->base.info.features & VKB_FEATURE_HOST_VISIBLE);
     uint32_t tried = 0;
@@ -53,7 +59,8 @@ static vkb_status allocate(vkb_vk_device *device, const VkMemoryRequirements *ne
             if (avoid && type->propertyFlags & VISIBLE) continue;
             tried |= UINT32_C(1) << t;
             if (vkb_vk_heap_available(device->instance, physical, type->heapIndex) < needs->size) continue;
-            VkMemoryAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, .allocationSize = needs->size, .memoryTypeIndex = t};
+            VkMemoryAllocateInfo info = {
+                .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, .allocationSize = needs->size, .memoryTypeIndex = t};
             VkResult result = device->vk.AllocateMemory(device->handle, &info, NULL, memory);
             *flags = type->propertyFlags;
             if (result != VK_ERROR_OUT_OF_DEVICE_MEMORY) return vkb_vk_check(device, result, "vkAllocateMemory", error);
@@ -62,7 +69,8 @@ static vkb_status allocate(vkb_vk_device *device, const VkMemoryRequirements *ne
     return out_of_memory(device, needs->size, what, error);
 }
 
-vkb_status vkb_vk_buffer_create(vkb_vk_device *device, uint64_t bytes, vkb_vk_use kind, const char *what, vkb_vk_buffer *buffer, vkb_error *error) {
+vkb_status vkb_vk_buffer_create(vkb_vk_device *device, uint64_t bytes, vkb_vk_use kind, const char *what, vkb_vk_buffer *buffer,
+                                vkb_error *error) {
     const memory_use *use = &uses[kind];
     *buffer = (vkb_vk_buffer){.bytes = vkb_align_up(bytes, VKB_VK_ALIGN)};
     vkb_status status = vkb_vk_alive(device, error);
@@ -81,11 +89,13 @@ vkb_status vkb_vk_buffer_create(vkb_vk_device *device, uint64_t bytes, vkb_vk_us
     VkMemoryPropertyFlags flags = 0;
     status = allocate(device, &needs, use, what, &buffer->memory, &flags, error);
     if (status) goto fail;
-    status = vkb_vk_check(device, device->vk.BindBufferMemory(device->handle, buffer->handle, buffer->memory, 0), "vkBindBufferMemory", error);
+    status =
+        vkb_vk_check(device, device->vk.BindBufferMemory(device->handle, buffer->handle, buffer->memory, 0), "vkBindBufferMemory", error);
     if (status) goto fail;
     if (use->mapped && flags & VISIBLE) {
         void *mapped = NULL;
-        status = vkb_vk_check(device, device->vk.MapMemory(device->handle, buffer->memory, 0, VK_WHOLE_SIZE, 0, &mapped), "vkMapMemory", error);
+        status =
+            vkb_vk_check(device, device->vk.MapMemory(device->handle, buffer->memory, 0, VK_WHOLE_SIZE, 0, &mapped), "vkMapMemory", error);
         if (status) goto fail;
         buffer->mapped = mapped;
     }
@@ -116,5 +126,6 @@ vkb_status vkb_vk_buffer_flush(vkb_vk_device *device, const vkb_vk_buffer *buffe
 vkb_status vkb_vk_buffer_invalidate(vkb_vk_device *device, const vkb_vk_buffer *buffer, vkb_error *error) {
     if (!buffer->mapped || buffer->coherent) return VKB_OK;
     VkMappedMemoryRange range = whole(buffer);
-    return vkb_vk_check(device, device->vk.InvalidateMappedMemoryRanges(device->handle, 1, &range), "vkInvalidateMappedMemoryRanges", error);
+    return vkb_vk_check(device, device->vk.InvalidateMappedMemoryRanges(device->handle, 1, &range), "vkInvalidateMappedMemoryRanges",
+                        error);
 }

@@ -63,7 +63,8 @@ static bool find_extensions(examination *e) {
         for (int x = 0; x < EXTENSION_COUNT; x++)
             if (strcmp(list[i].extensionName, extension_names[x]) == 0) e->has[x] = true;
     free(list);
-    if (e->out->info.api_version >= VK_API_VERSION_1_3) e->has[SUBGROUP_SIZE] = e->has[MAINTENANCE_4] = e->has[INTEGER_DOT] = true; /* core */
+    if (e->out->info.api_version >= VK_API_VERSION_1_3)
+        e->has[SUBGROUP_SIZE] = e->has[MAINTENANCE_4] = e->has[INTEGER_DOT] = true; /* core */
     e->out->memory_budget = e->has[MEMORY_BUDGET];
     e->out->portability_subset = e->has[PORTABILITY_SUBSET];
     e->starved = result == VK_ERROR_OUT_OF_HOST_MEMORY;
@@ -123,10 +124,11 @@ static bool check_limits(examination *e, const VkPhysicalDeviceLimits *limits) {
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (rows[i].got < rows[i].want)
-            return refuse(e, "%s is %llu, want at least %llu", rows[i].name, (unsigned long long)rows[i].got, (unsigned long long)rows[i].want);
+            return refuse(e, "%s is %llu, want at least %llu", rows[i].name, (unsigned long long)rows[i].got,
+                          (unsigned long long)rows[i].want);
     if (limits->minStorageBufferOffsetAlignment > VKB_VK_ALIGN)
-        return refuse(e, "minStorageBufferOffsetAlignment is %llu, want at most %u", (unsigned long long)limits->minStorageBufferOffsetAlignment,
-                      VKB_VK_ALIGN);
+        return refuse(e, "minStorageBufferOffsetAlignment is %llu, want at most %u",
+                      (unsigned long long)limits->minStorageBufferOffsetAlignment, VKB_VK_ALIGN);
     return true;
 }
 
@@ -159,7 +161,9 @@ static bool find_properties(examination *e) {
     info->subgroup_max = sizes.maxSubgroupSize ? sizes.maxSubgroupSize : v11.subgroupSize;
     info->workgroup_invocations = basic->limits.maxComputeWorkGroupInvocations;
     info->shared_bytes = basic->limits.maxComputeSharedMemorySize;
-    info->processors = nvidia.shaderSMCount ? nvidia.shaderSMCount : amd.activeComputeUnitCount ? amd.activeComputeUnitCount : arm.shaderCoreCount;
+    info->processors = nvidia.shaderSMCount         ? nvidia.shaderSMCount
+                       : amd.activeComputeUnitCount ? amd.activeComputeUnitCount
+                                                    : arm.shaderCoreCount;
     info->buffer_range = basic->limits.maxStorageBufferRange;
     out->subgroup_operations = v11.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT ? v11.subgroupSupportedOperations : 0;
     out->buffer_limit = v11.maxMemoryAllocationSize;
@@ -171,7 +175,8 @@ static bool find_properties(examination *e) {
     return check_limits(e, &basic->limits);
 }
 
-/* A family for compute alone has less submit latency than the graphics one (11 against 24 to 42 µs on an H100) and does not compete with a desktop. */
+/* A family for compute alone has less submit latency than the graphics one (11 against 24 to 42 µs on an H100) and does not compete with a
+ * desktop. */
 static bool find_queue(examination *e) {
     uint32_t count = 0;
     e->vk->GetPhysicalDeviceQueueFamilyProperties(e->out->handle, &count, NULL);
@@ -197,8 +202,8 @@ static bool find_queue(examination *e) {
 }
 
 bool vkb_vk_memory_type_ok(VkMemoryPropertyFlags flags) {
-    return !(flags & (VK_MEMORY_PROPERTY_LAZILY_ALLOCATED_BIT | VK_MEMORY_PROPERTY_PROTECTED_BIT | VK_MEMORY_PROPERTY_DEVICE_COHERENT_BIT_AMD |
-                      VK_MEMORY_PROPERTY_DEVICE_UNCACHED_BIT_AMD));
+    return !(flags & (VK_MEMORY_PROPERTY_LAZILY_ALLOCATED_BIT | VK_MEMORY_PROPERTY_PROTECTED_BIT |
+                      VK_MEMORY_PROPERTY_DEVICE_COHERENT_BIT_AMD | VK_MEMORY_PROPERTY_DEVICE_UNCACHED_BIT_AMD));
 }
 
 uint64_t vkb_vk_heap_available(const vkb_vk_instance *instance, const vkb_vk_physical *physical, uint32_t heap) {
@@ -239,10 +244,8 @@ static bool find_memory(examination *e, const vkb_vk_instance *instance) {
 
 bool vkb_vk_examine(const vkb_vk_instance *instance, VkPhysicalDevice handle, uint32_t index, vkb_vk_physical *physical) {
     static const uint32_t kinds[] = {
-        [VK_PHYSICAL_DEVICE_TYPE_OTHER] = VKB_DEVICE_VIRTUAL,
-        [VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU] = VKB_DEVICE_INTEGRATED,
-        [VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU] = VKB_DEVICE_DISCRETE,
-        [VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU] = VKB_DEVICE_VIRTUAL,
+        [VK_PHYSICAL_DEVICE_TYPE_OTHER] = VKB_DEVICE_VIRTUAL,         [VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU] = VKB_DEVICE_INTEGRATED,
+        [VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU] = VKB_DEVICE_DISCRETE, [VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU] = VKB_DEVICE_VIRTUAL,
         [VK_PHYSICAL_DEVICE_TYPE_CPU] = VKB_DEVICE_SOFTWARE,
     };
     *physical = (vkb_vk_physical){.handle = handle, .info = {.struct_size = sizeof physical->info}};

@@ -22,8 +22,8 @@ vkb_status vkb_vk_layouts_create(vkb_vk_device *device, vkb_error *error) {
                                          .pSetLayouts = &device->set_layout,
                                          .pushConstantRangeCount = 1,
                                          .pPushConstantRanges = &push};
-    return vkb_vk_check(device, device->vk.CreatePipelineLayout(device->handle, &layout, NULL, &device->pipeline_layout), "vkCreatePipelineLayout",
-                        error);
+    return vkb_vk_check(device, device->vk.CreatePipelineLayout(device->handle, &layout, NULL, &device->pipeline_layout),
+                        "vkCreatePipelineLayout", error);
 }
 
 static vkb_status create_pipeline(vkb_vk_device *device, const vkb_vk_pipeline *key, VkPipeline *pipeline, vkb_error *error) {

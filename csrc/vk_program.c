@@ -32,8 +32,8 @@ static vkb_status place_lists(vkb_vk_program *p, uint64_t at, vkb_error *error) 
     p->batch_bytes = vkb_align_up(at * sizeof(uint32_t), VKB_VK_ALIGN);
     const vkb_device_info *info = &p->base.weights->device->info;
     if (p->batch_bytes > info->buffer_range || at > UINT32_MAX)
-        return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: a batch of %u tokens takes %.1f MiB; a kernel can bind %.1f: lower max_tokens", info->name,
-                        p->base.max_tokens, mib(p->batch_bytes), mib(info->buffer_range));
+        return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: a batch of %u tokens takes %.1f MiB; a kernel can bind %.1f: lower max_tokens",
+                        info->name, p->base.max_tokens, mib(p->batch_bytes), mib(info->buffer_range));
     p->arguments_at = p->batch_bytes;
     return VKB_OK;
 }
@@ -43,8 +43,9 @@ static vkb_status check_slots(const vkb_vk_program *p, vkb_error *error) {
     for (uint32_t i = 0; i < p->base.value_count; i++) {
         const vkb_slot *slot = &p->base.slots[i];
         if (slot->bytes > info->buffer_range)
-            return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: value %u of [%u, %u] takes %.1f MiB; a kernel can bind %.1f: lower max_tokens", info->name,
-                            i, slot->rows, p->base.values[i].width, mib(slot->bytes), mib(info->buffer_range));
+            return vkb_fail(error, VKB_ERROR_UNSUPPORTED,
+                            "%s: value %u of [%u, %u] takes %.1f MiB; a kernel can bind %.1f: lower max_tokens", info->name, i, slot->rows,
+                            p->base.values[i].width, mib(slot->bytes), mib(info->buffer_range));
     }
     return VKB_OK;
 }
@@ -71,8 +72,8 @@ static vkb_status create_sets(vkb_vk_program *p, vkb_error *error) {
     VkDescriptorPoolSize size = {.type = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, .descriptorCount = count * VKB_BIND_COUNT};
     VkDescriptorPoolCreateInfo pool = {
         .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = count, .poolSizeCount = 1, .pPoolSizes = &size};
-    vkb_status status =
-        vkb_vk_check(device, device->vk.CreateDescriptorPool(device->handle, &pool, NULL, &p->descriptors), "vkCreateDescriptorPool", error);
+    vkb_status status = vkb_vk_check(device, device->vk.CreateDescriptorPool(device->handle, &pool, NULL, &p->descriptors),
+                                     "vkCreateDescriptorPool", error);
     for (uint32_t i = 0; i < count && !status; i++) {
         vkb_vk_step *s = i < p->step_count ? &p->steps[i] : &p->copies[i - p->step_count].step;
         VkDescriptorSetAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
@@ -124,7 +125,8 @@ vkb_status vkb_vk_program_init(vkb_program *program, vkb_error *error) {
     if (status) return status;
     program->host_bytes = p->upload.bytes;
     for (uint32_t i = 0; i < program->output_count; i++) /* all, though those per token are taken when first asked for */
-        program->host_bytes += (uint64_t)program->slots[program->outputs[i]].rows * program->values[program->outputs[i]].width * sizeof(float);
+        program->host_bytes +=
+            (uint64_t)program->slots[program->outputs[i]].rows * program->values[program->outputs[i]].width * sizeof(float);
     return VKB_OK;
 }
 

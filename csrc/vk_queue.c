@@ -1,12 +1,13 @@
 /* The queue: submitting and waiting. */
 #include "vk_internal.h"
 
-/* vkWaitForFences costs some 25 µs over polling (measured on an H100), which a short batch would notice: poll first for about as long as one takes. */
+/* vkWaitForFences costs some 25 µs over polling (measured on an H100), which a short batch would notice: poll first for about as long as
+ * one takes. */
 static const double spin_seconds = 100e-6;
 static const uint64_t slice_nanoseconds = 200 * 1000 * 1000;
 
-/* After a failure: nothing that was submitted may still run, for the caller is about to free or reuse what it works on. Where even that fails,
-   the device can't be used any more. */
+/* After a failure: nothing that was submitted may still run, for the caller is about to free or reuse what it works on. Where even that
+   fails, the device can't be used any more. */
 static void drain(vkb_vk_device *device) {
     vkb_mutex_lock(device->queue_mutex);
     VkResult result = device->vk.DeviceWaitIdle(device->handle);
@@ -39,13 +40,11 @@ static VkResult wait_for(vkb_vk_device *device, VkFence fence) {
     VkResult result = VK_NOT_READY;
     if (device->base.info.kind != VKB_DEVICE_SOFTWARE) { /* which computes on the CPU that would spin */
         double until = vkb_seconds() + spin_seconds;
-        do
-            result = device->vk.GetFenceStatus(device->handle, fence);
+        do result = device->vk.GetFenceStatus(device->handle, fence);
         while (result == VK_NOT_READY && vkb_seconds() < until);
     }
     if (result != VK_NOT_READY) return result;
-    do
-        result = device->vk.WaitForFences(device->handle, 1, &fence, VK_TRUE, slice_nanoseconds);
+    do result = device->vk.WaitForFences(device->handle, 1, &fence, VK_TRUE, slice_nanoseconds);
     while (result == VK_TIMEOUT && !atomic_load(&device->lost));
     return result == VK_TIMEOUT ? VK_ERROR_DEVICE_LOST : result;
 }

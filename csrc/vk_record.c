@@ -1,7 +1,8 @@
 /*
- * Recording: a program's steps as command buffers that are submitted again for every batch. Nothing in them changes: dispatches read their sizes
- * from memory that the host writes. They come in segments, each submitted by itself, so that no submit runs for long: Windows resets a GPU after two
- * seconds. On a fast one all but the largest batches are one segment, because each costs some 3 µs (of 320 for 16 tokens, MiniLM, on an H200).
+ * Recording: a program's steps as command buffers that are submitted again for every batch. Nothing in them changes: dispatches read their
+ * sizes from memory that the host writes. They come in segments, each submitted by itself, so that no submit runs for long: Windows resets
+ * a GPU after two seconds. On a fast one all but the largest batches are one segment, because each costs some 3 µs (of 320 for 16 tokens,
+ * MiniLM, on an H200).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,7 @@ typedef struct portion { /* the most that a segment holds, if it has more than o
 
 static portion portion_for(const vkb_device_info *info) {
     if (info->kind == VKB_DEVICE_DISCRETE) return (portion){UINT32_MAX, 5e11}; /* a quarter of a second at 2 TFLOP/s */
-    return (portion){6, 2.5e10};                                              /* at 100 GFLOP/s; six ops are about a transformer layer */
+    return (portion){6, 2.5e10};                                               /* at 100 GFLOP/s; six ops are about a transformer layer */
 }
 
 /* ---- hazards: which bytes of the arena have been read and written since the last barrier ---- */
@@ -56,7 +57,8 @@ static bool needs_barrier(hazards *h, const access *a) {
     bool needed = h->count + a->count > MAX_SPANS;
     for (uint32_t i = 0; i < h->count && !needed; i++)
         for (uint32_t j = 0; j < a->count && !needed; j++)
-            needed = h->spans[i].first < a->spans[j].end && a->spans[j].first < h->spans[i].end && (h->spans[i].written || a->spans[j].written);
+            needed =
+                h->spans[i].first < a->spans[j].end && a->spans[j].first < h->spans[i].end && (h->spans[i].written || a->spans[j].written);
     if (needed) h->count = 0;
     for (uint32_t j = 0; j < a->count; j++) h->spans[h->count++] = a->spans[j];
     return needed;
@@ -65,7 +67,8 @@ static bool needs_barrier(hazards *h, const access *a) {
 /* ---- commands ---- */
 
 static void barrier(const vkb_vk_device_table *vk, VkCommandBuffer commands, VkPipelineStageFlags to, VkAccessFlags access_to) {
-    VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER, .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT, .dstAccessMask = access_to};
+    VkMemoryBarrier memory = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER, .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT, .dstAccessMask = access_to};
     vk->CmdPipelineBarrier(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, to, 0, 1, &memory, 0, NULL, 0, NULL);
 }
 
@@ -74,7 +77,8 @@ static void compute_barrier(const vkb_vk_device_table *vk, VkCommandBuffer comma
 }
 
 static vkb_status begin(vkb_vk_device *device, VkCommandPool pool, VkCommandBuffer *commands, vkb_error *error) {
-    VkCommandBufferAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = pool, .commandBufferCount = 1};
+    VkCommandBufferAllocateInfo allocate = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = pool, .commandBufferCount = 1};
     vkb_status status =
         vkb_vk_check(device, device->vk.AllocateCommandBuffers(device->handle, &allocate, commands), "vkAllocateCommandBuffers", error);
     if (status) return status;
@@ -126,8 +130,8 @@ static uint32_t segment_length(const vkb_vk_program *p, uint32_t first, uint32_t
 }
 
 /* The steps of ops first … end − 1, of which step *next is the first. */
-static vkb_status record_segment(vkb_vk_program *p, const vkb_vk_recording *r, VkCommandBuffer commands, uint32_t ops_end, uint32_t *next, hazards *h,
-                                 VkQueryPool queries, vkb_error *error) {
+static vkb_status record_segment(vkb_vk_program *p, const vkb_vk_recording *r, VkCommandBuffer commands, uint32_t ops_end, uint32_t *next,
+                                 hazards *h, VkQueryPool queries, vkb_error *error) {
     const vkb_vk_device_table *vk = &vkb_vk_device_of(&p->base)->vk;
     if (queries && *next == 0) {
         vk->CmdResetQueryPool(commands, queries, 0, p->base.op_count + 1);
@@ -146,8 +150,8 @@ static vkb_status record_segment(vkb_vk_program *p, const vkb_vk_recording *r, V
     return VKB_OK;
 }
 
-vkb_status vkb_vk_record(vkb_vk_program *p, const vkb_kernel *const *kernels, uint32_t tokens, VkQueryPool queries, vkb_vk_recording **recording,
-                         vkb_error *error) {
+vkb_status vkb_vk_record(vkb_vk_program *p, const vkb_kernel *const *kernels, uint32_t tokens, VkQueryPool queries,
+                         vkb_vk_recording **recording, vkb_error *error) {
     vkb_vk_device *device = vkb_vk_device_of(&p->base);
     vkb_vk_recording *r = calloc(1, sizeof *r);
     *recording = NULL;

@@ -28,7 +28,8 @@ static void write_batch(vkb_vk_program *p, const vkb_batch *batch) {
     else
         memset(words + at->pool_at, 0, per_sequence);
     for (uint32_t i = 0; i < p->list_count; i++) write_list(&p->lists[i], words, batch);
-    vkb_batch_header header = {.tokens = batch->tokens, .sequences = batch->sequences, .query_tiles = p->list_count ? p->lists[0].count : 0};
+    vkb_batch_header header = {
+        .tokens = batch->tokens, .sequences = batch->sequences, .query_tiles = p->list_count ? p->lists[0].count : 0};
     memcpy(words, &header, sizeof header);
 }
 
@@ -49,8 +50,8 @@ static void write_arguments(vkb_vk_program *p, uint32_t number, const vkb_kernel
 }
 
 /* Makes `recording`'s commands and those of the wanted outputs ready to be submitted. *count: how many there are in p->submit. */
-static vkb_status prepare(vkb_vk_program *p, const vkb_vk_recording *recording, const vkb_batch *batch, const vkb_output *outputs, uint32_t *count,
-                          vkb_error *error) {
+static vkb_status prepare(vkb_vk_program *p, const vkb_vk_recording *recording, const vkb_batch *batch, const vkb_output *outputs,
+                          uint32_t *count, vkb_error *error) {
     write_batch(p, batch);
     for (uint32_t i = 0; i < p->step_count; i++) write_arguments(p, i, recording->kernels[i], batch);
     *count = 0;
@@ -94,8 +95,8 @@ static vkb_status read_times(vkb_vk_program *p, VkQueryPool queries, double *op_
     uint64_t *ticks = calloc(count, sizeof *ticks);
     if (!ticks) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_profile: out of memory");
     vkb_status status = vkb_vk_check(device,
-                                     device->vk.GetQueryPoolResults(device->handle, queries, 0, count, count * sizeof *ticks, ticks, sizeof *ticks,
-                                                                    VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT),
+                                     device->vk.GetQueryPoolResults(device->handle, queries, 0, count, count * sizeof *ticks, ticks,
+                                                                    sizeof *ticks, VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT),
                                      "vkGetQueryPoolResults", error);
     uint64_t mask = bits >= 64 ? UINT64_MAX : (UINT64_C(1) << bits) - 1; /* the counter wraps around */
     for (uint32_t i = 0; i < p->base.op_count && !status; i++)
@@ -126,7 +127,8 @@ static vkb_status profile(vkb_vk_program *p, const vkb_batch *batch, double *op_
     return status;
 }
 
-vkb_status vkb_vk_program_run(vkb_program *program, const vkb_batch *batch, const vkb_output *outputs, double *op_seconds, vkb_error *error) {
+vkb_status vkb_vk_program_run(vkb_program *program, const vkb_batch *batch, const vkb_output *outputs, double *op_seconds,
+                              vkb_error *error) {
     vkb_vk_program *p = (vkb_vk_program *)program;
     vkb_status status = vkb_vk_alive(vkb_vk_device_of(program), error);
     if (status) return status;

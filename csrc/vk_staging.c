@@ -1,6 +1,6 @@
 /*
- * Filling and copying buffers. Where the host does not reach the device's memory, data goes through two halves of a small buffer: the host fills
- * one while the device copies the other.
+ * Filling and copying buffers. Where the host does not reach the device's memory, data goes through two halves of a small buffer: the host
+ * fills one while the device copies the other.
  */
 #include <stdlib.h>
 
@@ -42,8 +42,10 @@ vkb_status vkb_vk_staging_create(vkb_vk_device *device, uint64_t bytes, vkb_vk_s
     status = vkb_vk_check(device, vk->CreateCommandPool(device->handle, &pool, NULL, &s->pool), "vkCreateCommandPool", error);
     if (status) goto fail;
     for (int i = 0; i < 2; i++) {
-        VkCommandBufferAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = s->pool, .commandBufferCount = 1};
-        status = vkb_vk_check(device, vk->AllocateCommandBuffers(device->handle, &info, &s->halves[i].commands), "vkAllocateCommandBuffers", error);
+        VkCommandBufferAllocateInfo info = {
+            .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = s->pool, .commandBufferCount = 1};
+        status = vkb_vk_check(device, vk->AllocateCommandBuffers(device->handle, &info, &s->halves[i].commands), "vkAllocateCommandBuffers",
+                              error);
         if (status) goto fail;
         VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
         status = vkb_vk_check(device, vk->CreateFence(device->handle, &fence, NULL, &s->halves[i].fence), "vkCreateFence", error);
@@ -75,7 +77,8 @@ void vkb_vk_staging_destroy(vkb_vk_staging *s) {
 }
 
 static vkb_status begin(vkb_vk_staging *s, VkCommandBuffer commands, vkb_error *error) {
-    VkCommandBufferBeginInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT};
+    VkCommandBufferBeginInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
+                                     .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT};
     return vkb_vk_check(s->device, s->device->vk.BeginCommandBuffer(commands, &info), "vkBeginCommandBuffer", error);
 }
 
@@ -86,8 +89,8 @@ static vkb_status end_and_submit(vkb_vk_staging *s, half *h, vkb_error *error) {
                                .srcAccessMask = VK_ACCESS_TRANSFER_WRITE_BIT,
                                .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT | VK_ACCESS_HOST_WRITE_BIT};
     vk->CmdPipelineBarrier(h->commands, VK_PIPELINE_STAGE_TRANSFER_BIT,
-                           VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT | VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &barrier, 0, NULL,
-                           0, NULL);
+                           VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT | VK_PIPELINE_STAGE_HOST_BIT, 0, 1,
+                           &barrier, 0, NULL, 0, NULL);
     vkb_status status = vkb_vk_check(s->device, vk->EndCommandBuffer(h->commands), "vkEndCommandBuffer", error);
     if (status) return status;
     status = vkb_vk_submit(s->device, &h->commands, 1, 0, h->fence, error);

@@ -1,6 +1,6 @@
 /*
- * A program's ops as steps, one a dispatch: EMBED one for each block of rows of its word table, LINEAR with a norm a second one that normalises its
- * output in place, all others one. What a step binds and pushes never changes but for tiles_at, which depends on the kernel.
+ * A program's ops as steps, one a dispatch: EMBED one for each block of rows of its word table, LINEAR with a norm a second one that
+ * normalises its output in place, all others one. What a step binds and pushes never changes but for tiles_at, which depends on the kernel.
  */
 #include <stdlib.h>
 
@@ -24,8 +24,14 @@ static vkb_vk_step begin_step(const vkb_vk_program *p, uint32_t op, uint32_t kin
     const vkb_vk_weights *w = weights_of(p);
     const vkb_value *values = p->base.values;
     const vkb_slot *slots = p->base.slots;
-    vkb_vk_step s = {.op = op, .kind = kind, .scope = values[output].scope, .columns = slots[output].stride, .input = input,
-                     .residual = residual, .output = output, .push = p->places};
+    vkb_vk_step s = {.op = op,
+                     .kind = kind,
+                     .scope = values[output].scope,
+                     .columns = slots[output].stride,
+                     .input = input,
+                     .residual = residual,
+                     .output = output,
+                     .push = p->places};
     s.push.per_sequence = s.scope == VKB_PER_SEQUENCE;
     s.push.bias_at = s.push.norm_weight_at = s.push.norm_bias_at = VKB_NONE;
     if (w->vectors.bytes) s.ranges[VKB_BIND_VECTORS] = vkb_vk_piece_range(w, &w->vectors);
@@ -53,17 +59,19 @@ static void set_norm(const vkb_vk_program *p, vkb_vk_step *s, const vkb_op *op) 
 
 static void add(vkb_vk_program *p, vkb_vk_step step) { p->steps[p->step_count++] = step; }
 
-static vkb_status bind_table(const vkb_vk_program *p, vkb_vk_step *s, uint32_t tensor, uint32_t binding, const char *name, vkb_error *error) {
+static vkb_status bind_table(const vkb_vk_program *p, vkb_vk_step *s, uint32_t tensor, uint32_t binding, const char *name,
+                             vkb_error *error) {
     if (tensor == VKB_NONE) return VKB_OK;
     const vkb_vk_weights *w = weights_of(p);
     const vkb_tensor *t = &w->base.tensors[tensor];
     const char *device = w->base.device->info.name;
     if (w->tensors[tensor].piece_count != 1)
-        return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: op %u (EMBED): the %s table (tensor %u) of [%u, %u] is more than a kernel can bind: %llu bytes",
-                        device, s->op, name, tensor, t->rows, t->cols, (unsigned long long)w->base.device->info.buffer_range);
+        return vkb_fail(error, VKB_ERROR_UNSUPPORTED,
+                        "%s: op %u (EMBED): the %s table (tensor %u) of [%u, %u] is more than a kernel can bind: %llu bytes", device, s->op,
+                        name, tensor, t->rows, t->cols, (unsigned long long)w->base.device->info.buffer_range);
     if ((t->dtype == VKB_F16) != s->weight_f16)
-        return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: op %u (EMBED): the %s table (tensor %u) has another dtype than the word table", device, s->op,
-                        name, tensor);
+        return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: op %u (EMBED): the %s table (tensor %u) has another dtype than the word table",
+                        device, s->op, name, tensor);
     s->ranges[binding] = vkb_vk_piece_range(w, &w->pieces[w->tensors[tensor].piece]);
     return VKB_OK;
 }

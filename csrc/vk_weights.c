@@ -1,6 +1,6 @@
 /*
- * Weights: the layouts of vk_kernel.h, in an arena of as few buffers as their size limit allows. A tensor is one piece of one buffer; a table that
- * is larger than a kernel can bind is several, in blocks of rows. Elements that were never put, padding too, are zero.
+ * Weights: the layouts of vk_kernel.h, in an arena of as few buffers as their size limit allows. A tensor is one piece of one buffer; a
+ * table that is larger than a kernel can bind is several, in blocks of rows. Elements that were never put, padding too, are zero.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +12,9 @@ enum {
     PUT_ELEMENTS = 1 << 18 /* converted at a time: well within half of the staging memory */
 };
 
-static uint64_t padded_rows(const vkb_tensor *t) { return t->layout == VKB_LAYOUT_LINEAR ? vkb_align_up(t->rows, VKB_OUTPUT_ALIGN) : t->rows; }
+static uint64_t padded_rows(const vkb_tensor *t) {
+    return t->layout == VKB_LAYOUT_LINEAR ? vkb_align_up(t->rows, VKB_OUTPUT_ALIGN) : t->rows;
+}
 
 static uint64_t padded_row_bytes(const vkb_tensor *t) {
     if (t->layout == VKB_LAYOUT_VECTOR) return vkb_align_up(t->cols, VKB_OUTPUT_ALIGN) * sizeof(float);
@@ -74,8 +76,8 @@ static vkb_status place_matrix(vkb_vk_weights *w, arena *a, uint32_t tensor, uin
                         w->base.device->info.name, tensor, t->rows, t->cols, mib(bytes), mib(range));
     if (bytes > range) block_rows -= block_rows % (VKB_VK_ALIGN / 64); /* rows are multiples of 64 bytes, so that each block is aligned */
     if (!block_rows)
-        return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: tensor %u: a row takes %.1f MiB; a kernel can bind %.1f", w->base.device->info.name, tensor,
-                        mib(row_bytes), mib(range));
+        return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: tensor %u: a row takes %.1f MiB; a kernel can bind %.1f",
+                        w->base.device->info.name, tensor, mib(row_bytes), mib(range));
     for (uint64_t row = 0; row < rows; row += block_rows) {
         uint64_t n = rows - row < block_rows ? rows - row : block_rows;
         vkb_status status = add_piece(w, a, (vkb_vk_piece){.row_first = (uint32_t)row, .rows = (uint32_t)n, .bytes = n * row_bytes}, error);
@@ -114,8 +116,8 @@ static vkb_status check_total(const vkb_vk_weights *w, vkb_error *error) {
     for (uint32_t i = 0; i < w->base.count; i++)
         if (!vkb_mul(padded_rows(&w->base.tensors[i]), w->tensors[i].row_bytes, &bytes) || !vkb_add(total, bytes, &total) ||
             total > info->memory_bytes)
-            return vkb_fail(error, VKB_ERROR_OUT_OF_DEVICE_MEMORY, "%s: the weights up to tensor %u take more than its memory of %.1f MiB", info->name,
-                            i, mib(info->memory_bytes));
+            return vkb_fail(error, VKB_ERROR_OUT_OF_DEVICE_MEMORY, "%s: the weights up to tensor %u take more than its memory of %.1f MiB",
+                            info->name, i, mib(info->memory_bytes));
     return VKB_OK;
 }
 
@@ -138,7 +140,8 @@ static vkb_status create_blocks(vkb_vk_weights *w, const arena *a, vkb_error *er
     if (!w->blocks) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_weights_create: out of memory");
     bool mapped = true;
     for (; w->block_count < a->count; w->block_count++) {
-        vkb_status status = vkb_vk_buffer_create(device, a->sizes[w->block_count], VKB_VK_WEIGHTS, "weights", &w->blocks[w->block_count], error);
+        vkb_status status =
+            vkb_vk_buffer_create(device, a->sizes[w->block_count], VKB_VK_WEIGHTS, "weights", &w->blocks[w->block_count], error);
         if (status) return status;
         mapped = mapped && w->blocks[w->block_count].mapped;
     }
@@ -150,7 +153,8 @@ static vkb_status create_blocks(vkb_vk_weights *w, const arena *a, vkb_error *er
 vkb_status vkb_vk_weights_init(vkb_weights *weights, vkb_error *error) {
     vkb_vk_weights *w = (vkb_vk_weights *)weights;
     w->tensors = calloc(weights->count, sizeof *w->tensors);
-    if (!w->tensors) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_weights_create: out of memory for %u tensors", weights->count);
+    if (!w->tensors)
+        return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_weights_create: out of memory for %u tensors", weights->count);
     arena a = {.limit = ((vkb_vk_device *)weights->device)->physical.buffer_limit};
     vkb_status status = place_all(w, &a, error);
     if (!status) status = create_blocks(w, &a, error);

@@ -2,10 +2,11 @@ package main
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/vkbert/vkbert"
 )
 
 func tokenizeCommand() *cobra.Command {
@@ -33,48 +34,51 @@ the model's limit. The texts are the arguments, or the lines of --input or of st
 			return err
 		}
 		defer closeModel(cmd.Context(), m, &err)
-		tokenize, count := prompt.tokenize(m), 0
-		out := bufio.NewWriter(cmd.OutOrStdout())
-		chunks := t.chunks(cmd.Context())
-		for {
-			var c chunk
-			ok := false
-			select {
-			case c, ok = <-chunks:
-			case <-cmd.Context().Done():
-				return cmd.Context().Err()
-			}
-			if !ok {
-				break
-			}
-			if c.err != nil {
-				return errors.Join(out.Flush(), c.err)
-			}
-			for _, text := range c.texts {
-				if err := cmd.Context().Err(); err != nil {
-					return err
-				}
-				tokens, err := tokenize(text)
-				if err != nil {
-					return errors.Join(out.Flush(), fmt.Errorf("text %d: %w", count, err))
-				}
-				if err := printJSON(out, tokens, false); err != nil {
-					return err
-				}
-				count++
-			}
-			if err := out.Flush(); err != nil {
-				return err
-			}
-		}
-		if count == 0 {
-			return fmt.Errorf("no texts in %s", t.name)
-		}
-		return nil
+		return tokenizeTo(cmd, t, prompt.tokenize(m))
 	})
 	model.addModel(cmd)
 	model.addTruncation(cmd)
 	prompt.add(cmd)
 	input.add(cmd)
 	return cmd
+}
+
+// tokenizeTo prints the tokens of each text.
+func tokenizeTo(cmd *cobra.Command, t *texts, tokenize func(string) (vkbert.Tokens, error)) error {
+	ctx, count := cmd.Context(), 0
+	out := bufio.NewWriter(cmd.OutOrStdout())
+	each := func(text string) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		tokens, err := tokenize(text)
+		if err != nil {
+			return fmt.Errorf("text %d: %w", count, err)
+		}
+		count++
+		return printJSON(out, tokens, false)
+	}
+	for chunks := t.chunks(ctx); ; {
+		select {
+		case c, ok := <-chunks:
+			if !ok && count == 0 && ctx.Err() == nil {
+				return fmt.Errorf("no texts in %s", t.name)
+			}
+			if !ok {
+				return ctx.Err()
+			}
+			err := c.err
+			for i := 0; i < len(c.texts) && err == nil; i++ {
+				err = each(c.texts[i])
+			}
+			if e := out.Flush(); err == nil {
+				err = e
+			}
+			if err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
