@@ -24,7 +24,7 @@ type architecture struct {
 // An encoder is what an architecture built.
 type encoder struct {
 	output value // [T, hidden]
-	limit  int   // tokens of a sequence at most, by its position table; 0 for no limit
+	limit  int   // tokens of a sequence at most, by its position table
 	vocab  int   // rows of the word table
 	layers int
 	heads  int
@@ -36,7 +36,7 @@ var architectures = []architecture{
 	bertArchitecture, robertaArchitecture, xlmRobertaArchitecture, camembertArchitecture, distilbertArchitecture, mpnetArchitecture, albertArchitecture,
 	electraArchitecture, nomicArchitecture, nomicCodeArchitecture, gteArchitecture, newArchitecture, jinaArchitecture, jinaCodeArchitecture, modernbertArchitecture,
 	qwen2Architecture, qwen3Architecture, eurobertArchitecture, eurobertCodeArchitecture, gemma3Architecture,
-	t5Architecture, debertaArchitecture,
+	t5Architecture, debertaArchitecture, jina3Architecture,
 }
 
 // findArchitecture decides by model_type and by the class that auto_map names: released models say "bert" there and are not. Code that comes with a model

@@ -104,8 +104,7 @@ func buildQwen(b *builder, c *loader.Config) (encoder, error) {
 	if err != nil {
 		return encoder{}, err
 	}
-	limit := r.positions(s.positions)
-	table := b.ropeTable(r, limit)
+	table := b.ropeTable(r, s.positions)
 	x := b.scaledEmbed(b.table("embed_tokens.weight", s.vocab, s.hidden), 1)
 	for i := range s.layers {
 		at := fmt.Sprintf("layers.%d.", i)
@@ -120,7 +119,7 @@ func buildQwen(b *builder, c *loader.Config) (encoder, error) {
 		}
 		x = l.build(b, s, x)
 	}
-	return s.encoder(b.applyNorm(x, b.rmsNorm("norm", s.hidden, s.eps, 0)), limit), nil
+	return s.encoder(b.applyNorm(x, b.rmsNorm("norm", s.hidden, s.eps, 0)), s.positions), nil
 }
 
 func buildEuroBERT(b *builder, c *loader.Config) (encoder, error) {
@@ -139,8 +138,7 @@ func buildEuroBERT(b *builder, c *loader.Config) (encoder, error) {
 	if err != nil {
 		return encoder{}, err
 	}
-	limit := r.positions(s.positions)
-	rotate := rotateOp{heads: s.heads, table: b.ropeTable(r, limit)}
+	rotate := rotateOp{heads: s.heads, table: b.ropeTable(r, s.positions)}
 	x := b.scaledEmbed(b.table("embed_tokens.weight", s.vocab, s.hidden), 1)
 	for i := range s.layers {
 		at := fmt.Sprintf("layers.%d.", i)
@@ -148,7 +146,7 @@ func buildEuroBERT(b *builder, c *loader.Config) (encoder, error) {
 			before: b.rmsNorm(at+"input_layernorm", s.hidden, s.eps, 0), middle: b.rmsNorm(at+"post_attention_layernorm", s.hidden, s.eps, 0)}
 		x = l.build(b, s, x)
 	}
-	return s.encoder(b.applyNorm(x, b.rmsNorm("norm", s.hidden, s.eps, 0)), limit), nil
+	return s.encoder(b.applyNorm(x, b.rmsNorm("norm", s.hidden, s.eps, 0)), s.positions), nil
 }
 
 func buildGemma(b *builder, c *loader.Config) (encoder, error) {
@@ -182,8 +180,7 @@ func buildGemma(b *builder, c *loader.Config) (encoder, error) {
 	if err != nil {
 		return encoder{}, err
 	}
-	limit := local.positions(global.positions(s.positions))
-	tables := map[bool]uint32{true: b.ropeTable(global, limit), false: b.ropeTable(local, limit)}
+	tables := map[bool]uint32{true: b.ropeTable(global, s.positions), false: b.ropeTable(local, s.positions)}
 	norm := func(name string) norm { return b.rmsNorm(name, s.hidden, s.eps, 1) }
 	x := b.scaledEmbed(b.table("embed_tokens.weight", s.vocab, s.hidden), float32(math.Sqrt(float64(s.hidden))))
 	for i := range s.layers {
@@ -202,5 +199,5 @@ func buildGemma(b *builder, c *loader.Config) (encoder, error) {
 		}
 		x = l.build(b, s, x)
 	}
-	return s.encoder(b.applyNorm(x, norm("norm")), limit), nil
+	return s.encoder(b.applyNorm(x, norm("norm")), s.positions), nil
 }

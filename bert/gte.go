@@ -40,8 +40,7 @@ func buildGTE(b *builder, c *loader.Config) (encoder, error) {
 		kind = b.table("embeddings.token_type_embeddings.weight", types, s.hidden)
 	}
 	x := b.embed(b.table("embeddings.word_embeddings.weight", s.vocab, s.hidden), none, kind, b.layerNorm("embeddings.LayerNorm", s.hidden, s.eps))
-	limit := r.positions(s.positions)
-	rotate := rotateOp{heads: s.allHeads(), table: b.ropeTable(r, limit)}
+	rotate := rotateOp{heads: s.allHeads(), table: b.ropeTable(r, s.positions)}
 	attention := plainAttention(s.allHeads(), invSqrt(s.hidden/s.heads))
 	for i := range s.layers {
 		at := fmt.Sprintf("encoder.layer.%d.", i)
@@ -54,5 +53,5 @@ func buildGTE(b *builder, c *loader.Config) (encoder, error) {
 		h := b.gate(b.linear(x, b.swapped(2*s.inner, s.hidden, at+"mlp.up_gate_proj")), act)
 		x = b.linear(h, b.linears(s.hidden, s.inner, true, at+"mlp.down_proj").plus(x).normed(b.layerNorm(at+"mlp_ln", s.hidden, s.eps)))
 	}
-	return s.encoder(x, limit), nil
+	return s.encoder(x, s.positions), nil
 }

@@ -26,7 +26,7 @@ func buildModernBERT(b *builder, c *loader.Config) (encoder, error) {
 	normBias, attentionBias, mlpBias := f.BoolOr("norm_bias", false), f.BoolOr("attention_bias", false), f.BoolOr("mlp_bias", false)
 	window := uint32(f.IntOr("local_attention", 128, 0, 1<<22) / 2)
 	every := f.IntOr("global_attn_every_n_layers", 3, 1, 1<<10)
-	f.Ignore("position_embedding_type", "layer_norm_eps", "repad_logits_with_grad", "global_rope_theta", "local_rope_theta", "layer_types")
+	f.Ignore("position_embedding_type", "layer_norm_eps", "repad_logits_with_grad", "global_rope_theta", "local_rope_theta", "rope_scaling", "rope_parameters", "layer_types")
 	if err := s.finish(c, f); err != nil {
 		return encoder{}, err
 	}
@@ -43,8 +43,7 @@ func buildModernBERT(b *builder, c *loader.Config) (encoder, error) {
 	if err != nil {
 		return encoder{}, err
 	}
-	limit := local.positions(global.positions(s.positions))
-	tables := map[bool]uint32{true: b.ropeTable(global, limit), false: b.ropeTable(local, limit)}
+	tables := map[bool]uint32{true: b.ropeTable(global, s.positions), false: b.ropeTable(local, s.positions)}
 	norm := func(name string) norm {
 		if normBias {
 			return b.layerNorm(name, s.hidden, s.eps)
@@ -68,7 +67,7 @@ func buildModernBERT(b *builder, c *loader.Config) (encoder, error) {
 		h := b.gate(b.linear(b.applyNorm(x, norm(at+"mlp_norm")), b.linears(2*s.inner, s.hidden, mlpBias, at+"mlp.Wi")), act)
 		x = b.linear(h, b.linears(s.hidden, s.inner, mlpBias, at+"mlp.Wo").plus(x))
 	}
-	return s.encoder(b.applyNorm(x, norm("final_norm")), limit), nil
+	return s.encoder(b.applyNorm(x, norm("final_norm")), s.positions), nil
 }
 
 // layerTypes says which layers see all tokens, by layer_types or, where there is none, by a rule.

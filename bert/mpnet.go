@@ -29,6 +29,7 @@ func buildMPNet(b *builder, c *loader.Config) (encoder, error) {
 	s := readShape(f, usualNames, 1e-12)
 	buckets := f.IntOr("relative_attention_num_buckets", 32, 32, 1<<10)
 	act := choice(c, f, "hidden_act", "gelu", activations)
+	only(c, f, "position_embedding_type", "absolute")
 	if err := s.finish(c, f); err != nil {
 		return encoder{}, err
 	}

@@ -11,7 +11,6 @@ import (
 type rope struct {
 	frequencies []float32
 	factor      float32
-	limit       int // positions for which the frequencies hold; 0 for all (dynamic scaling changes them with the length of a text)
 }
 
 // table holds the cosines and sines of every position: [positions, 2·pairs]. The angles are f32, as in the reference: at position 8,000 the rounding of an
@@ -30,14 +29,6 @@ func (b *builder) ropeTable(r rope, positions uint32) uint32 {
 		}
 		return out
 	})
-}
-
-// limit is the longest sequence that the rope's frequencies hold for, at most `positions`.
-func (r rope) positions(positions uint32) uint32 {
-	if r.limit > 0 {
-		return min(positions, uint32(r.limit))
-	}
-	return positions
 }
 
 // ropeSource says where a configuration keeps its rope: the part of rope_parameters for a kind of layer ("" for the whole), and the older keys.
@@ -122,11 +113,11 @@ func frequencies(base float64, size uint32) []float32 {
 	return out
 }
 
-// ropeTypes are the scalings of transformers/modeling_rope_utils.py, and "ntk" of Alibaba-NLP/new-impl.
+// ropeTypes are the scalings of transformers/modeling_rope_utils.py, and "ntk" of Alibaba-NLP/new-impl. "dynamic" is not one of them: its base changes
+// with the length of each text.
 var ropeTypes = map[string]func(*ropeInput) rope{
 	"default": func(p *ropeInput) rope { return rope{frequencies: frequencies(p.base, p.size), factor: 1} },
 	"linear":  linearRope,
-	"dynamic": dynamicRope,
 	"ntk":     ntkRope,
 	"yarn":    yarnRope,
 	"llama3":  llama3Rope,
@@ -139,12 +130,6 @@ func linearRope(p *ropeInput) rope {
 		r.frequencies[j] /= factor
 	}
 	return r
-}
-
-// dynamicRope changes its base with the length of a text, once that is over the length that the model was trained with; up to there it is the plain one.
-func dynamicRope(p *ropeInput) rope {
-	p.Float("factor", 1e-3, 1e6)
-	return rope{frequencies: frequencies(p.base, p.size), factor: 1, limit: int(p.positions)}
 }
 
 func ntkRope(p *ropeInput) rope {

@@ -49,13 +49,18 @@ func Path(parts ...string) string {
 	return filepath.Join(append([]string{root(), "testdata"}, parts...)...)
 }
 
-// Tiny lists the directories of testdata/tiny.
-func Tiny(t testing.TB) []string {
-	entries, err := os.ReadDir(Path("tiny"))
+// Tiny lists the BERT directories of testdata/tiny; Arch those of the other architectures, testdata/arch.
+func Tiny(t testing.TB) []string { return directories(t, "tiny") }
+
+// Arch lists the directories of testdata/arch.
+func Arch(t testing.TB) []string { return directories(t, "arch") }
+
+func directories(t testing.TB, folder string) []string {
+	entries, err := os.ReadDir(Path(folder))
 	require.NoError(t, err)
 	var dirs []string
 	for _, e := range entries {
-		if _, err := os.Stat(Path("tiny", e.Name(), "golden.json")); err == nil {
+		if _, err := os.Stat(Path(folder, e.Name(), "golden.json")); err == nil {
 			dirs = append(dirs, e.Name())
 		}
 	}
