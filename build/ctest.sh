@@ -10,12 +10,11 @@ jobs=$(getconf _NPROCESSORS_ONLN)
 strict= # warnings are errors in CI, not for a compiler that nobody has seen yet
 [ "${CI:-}" != true ] || strict='-DCMAKE_COMPILE_WARNING_AS_ERROR=ON'
 
-# configure_and_build DIR OPTION…
-configure_and_build() {
+# configure DIR OPTION…
+configure() {
 	dir=$1
 	shift
 	cmake -S . -B "$dir" --log-level=WARNING -DVKBERT_BENCH=ON $strict "$@"
-	cmake --build "$dir" --parallel "$jobs"
 }
 
 # on_lavapipe makes Vulkan show Mesa's software driver only, unless VK_DRIVER_FILES says otherwise.
@@ -33,13 +32,15 @@ check_canary() {
 
 case ${1:-} in
 bench)
-	configure_and_build $out/cmake -DCMAKE_BUILD_TYPE=Release
+	configure $out/cmake -DCMAKE_BUILD_TYPE=Release
+	cmake --build $out/cmake --parallel "$jobs" --target vkbert-bench
 	cp "$(find $out/cmake -name vkbert-bench -type f)" $out/
 	;;
 test)
 	build/setup.sh build test
 	on_lavapipe
-	configure_and_build $out/cmake -DCMAKE_BUILD_TYPE=Release -DVKBERT_TESTS=ON
+	configure $out/cmake -DCMAKE_BUILD_TYPE=Release -DVKBERT_TESTS=ON
+	cmake --build $out/cmake --parallel "$jobs"
 	export VK_INSTANCE_LAYERS=VK_LAYER_KHRONOS_validation VK_LAYER_SETTINGS_PATH="$root/build/validation/vk_layer_settings.txt"
 	${CC:-cc} -std=c11 -o $out/canary build/validation/canary.c -lvulkan
 	check_canary none 0
@@ -50,7 +51,8 @@ test)
 asan)
 	build/setup.sh build test
 	on_lavapipe
-	configure_and_build $out/cmake-asan -DCMAKE_BUILD_TYPE=Debug -DVKBERT_TESTS=ON -DVKBERT_SANITIZE=address,undefined
+	configure $out/cmake-asan -DCMAKE_BUILD_TYPE=Debug -DVKBERT_TESTS=ON -DVKBERT_SANITIZE=address,undefined
+	cmake --build $out/cmake-asan --parallel "$jobs"
 	export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1:"${ASAN_OPTIONS:-}"
 	export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1:"${UBSAN_OPTIONS:-}"
 	ctest --test-dir $out/cmake-asan --output-on-failure --no-tests=error -j "$jobs"

@@ -4,7 +4,8 @@
 build/setup.sh test
 test_env
 for package in $(go list ./...); do
-	for target in $(go test -list '^Fuzz' "$package" | grep '^Fuzz' || true); do
+	listed=$(go test -list '^Fuzz' "$package")
+	for target in $(echo "$listed" | grep '^Fuzz'); do
 		say "$package $target"
 		go test -run '^$' -fuzz "^$target\$" -fuzztime "$1" "$package"
 	done

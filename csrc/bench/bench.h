@@ -1,4 +1,5 @@
-/* bench.h: the harness. It uses the public API alone, and measures what users run: the programs of programs.h are made by package bert. */
+/* bench.h: the harness. It uses the public API alone (but for kernels.c), and measures what users run: the programs of programs.h are made
+ * by package bert. */
 #ifndef VKB_BENCH_H
 #define VKB_BENCH_H
 
@@ -53,5 +54,9 @@ int bench_model(const bench_options *o);     /* model NAME */
 int bench_ops(const bench_options *o);       /* ops NAME */
 int bench_gemm(const bench_options *o);      /* gemm M N K */
 int bench_attention(const bench_options *o); /* attention */
+int bench_kernels(const bench_options *o);   /* kernels */
+
+/* From now on this row of the table of Vulkan kernels is taken for all that it can do. */
+int bench_force(const char *kernel);
 
 #endif /* VKB_BENCH_H */

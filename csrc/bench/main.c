@@ -10,6 +10,7 @@ static const char usage[] = "usage: vkbert-bench COMMAND [options]\n"
                             "  ops   minilm-l6|base|large   the time of each of its ops, TFLOP/s, GB/s, share\n"
                             "  gemm  M N K                  one linear layer: [M, K] times [N, K] transposed, plus bias\n"
                             "  attention                    one attention op (--batch, --tokens, --heads, --head-size)\n"
+                            "  kernels                      the table of Vulkan kernels\n"
                             "\n"
                             "  --batch N        sequences (32)\n"
                             "  --tokens N       tokens of each (128)\n"
@@ -17,6 +18,7 @@ static const char usage[] = "usage: vkbert-bench COMMAND [options]\n"
                             "  --dtype T        f32 or f16: how weights are stored (f32)\n"
                             "  --device D       auto, cpu, reference, vulkan, vulkan:N, vulkan:NAME (auto)\n"
                             "  --cache-dir DIR  an existing folder for compiled kernels (none)\n"
+                            "  --kernel NAME    take this Vulkan kernel for all that it can do (see kernels)\n"
                             "  --seconds S      measure for about so long (2)\n"
                             "  --json           one JSON object instead of text\n";
 
@@ -69,6 +71,7 @@ int bench_parse(int argc, char **argv, bench_options *o) {
         if (strcmp(arg, "--seconds") == 0) failed = number(arg, next, 0, 3600, &o->seconds);
         if (strcmp(arg, "--device") == 0 && next) failed = (o->device = next, 0);
         if (strcmp(arg, "--cache-dir") == 0 && next) failed = (o->cache_dir = next, 0);
+        if (strcmp(arg, "--kernel") == 0 && next) failed = bench_force(next);
         if (failed < 0) fprintf(stderr, "vkbert-bench: %s is unknown or has no value\n", arg);
         if (failed) return 1;
         i++;
@@ -81,7 +84,11 @@ int main(int argc, char **argv) {
         const char *name;
         int words;
         int (*run)(const bench_options *);
-    } commands[] = {{"model", 2, bench_model}, {"ops", 2, bench_ops}, {"gemm", 4, bench_gemm}, {"attention", 1, bench_attention}};
+    } commands[] = {{"model", 2, bench_model},
+                    {"ops", 2, bench_ops},
+                    {"gemm", 4, bench_gemm},
+                    {"attention", 1, bench_attention},
+                    {"kernels", 1, bench_kernels}};
     if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)) return fputs(usage, stdout) < 0;
     bench_options o;
     if (bench_parse(argc, argv, &o)) return 2;

@@ -2,6 +2,8 @@
 
 #include "fixture.h"
 
+int test_failures, test_checks;
+
 const vkb_op empty_op = {.input = VKB_NONE,
                          .output = VKB_NONE,
                          .residual = VKB_NONE,
@@ -11,6 +13,12 @@ const vkb_op empty_op = {.input = VKB_NONE,
                          .type_table = VKB_NONE,
                          .norm_weight = VKB_NONE,
                          .norm_bias = VKB_NONE};
+
+/* What the sanitizers ask for: an allocation that can't be given fails, as it does without them. */
+const char *__asan_default_options(void);
+const char *__tsan_default_options(void);
+const char *__asan_default_options(void) { return "allocator_may_return_null=1"; }
+const char *__tsan_default_options(void) { return "allocator_may_return_null=1"; }
 
 static void *take(size_t count, size_t size) {
     void *p = calloc(count ? count : 1, size);

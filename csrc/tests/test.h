@@ -8,7 +8,7 @@
 
 #include "../internal.h"
 
-static int test_failures, test_checks;
+extern int test_failures, test_checks; /* of the whole program: fixture.c */
 
 /* False is a failure; the rest is a message with its arguments. */
 #define CHECK(condition, ...) \

@@ -214,6 +214,25 @@ static void normalize(vkb_device *device, const char *kernel, void *user) {
     fixture_end(&f);
 }
 
+/* What a kernel writes past a value's width must not reach the next one: sigmoid(0) is not 0, and NORMALIZE sums over whole rows. */
+static void padding(vkb_device *device, const char *kernel, void *user) {
+    (void)user;
+    fixture f;
+    fixture_begin(&f, mixed, COUNT(mixed), 6);
+    vkb_op op = empty_op;
+    op.kind = VKB_OP_LINEAR;
+    op.input = fixture_input(&f, 17, 1);
+    op.weight = fixture_tensor(&f, 33, 17, VKB_LAYOUT_LINEAR, 0.3f);
+    op.activation = VKB_ACT_SIGMOID;
+    uint32_t value = fixture_op(&f, op, VKB_PER_TOKEN, 33);
+    op = empty_op;
+    op.kind = VKB_OP_NORMALIZE;
+    op.input = value;
+    fixture_op(&f, op, VKB_PER_TOKEN, 33);
+    compare(&f, device, kernel, (float[]){1e-6f, 1e-6f});
+    fixture_end(&f);
+}
+
 int main(int argc, char **argv) {
     vkb_device *device = open_device(argc > 1 ? argv[1] : "cpu");
     reference = open_device("reference");
@@ -224,6 +243,7 @@ int main(int argc, char **argv) {
     CHECK(with_each_kernel(device, VKB_OP_POOL, 0, pool, NULL) || !vulkan, "no kernel for POOL");
     CHECK(with_each_kernel(device, VKB_OP_NORMALIZE, 0, normalize, NULL) || !vulkan, "no kernel for NORMALIZE");
     with_each_kernel(device, VKB_OP_NORM, 0, norm_edges, NULL);
+    with_each_kernel(device, VKB_OP_LINEAR, 0, padding, NULL);
     with_each_kernel(device, VKB_OP_POOL, 0, pool_nothing, NULL);
     vkb_device_close(device);
     vkb_device_close(reference);

@@ -1,0 +1,126 @@
+#include "intercept.h"
+
+#include <string.h>
+
+static uint32_t calls, fail_number;
+static VkResult fail_result;
+static const char *failed;
+static int alive;
+
+void intercept_arm(uint32_t fail_at, VkResult result) {
+    calls = 0;
+    fail_number = fail_at;
+    fail_result = result;
+    failed = NULL;
+}
+
+uint32_t intercept_calls(void) { return calls; }
+const char *intercept_failed(void) { return failed; }
+int intercept_alive(void) { return alive; }
+
+/* How often a wait asks is a matter of time: only the first question after a submit counts. */
+static bool counts(const char *name) {
+    static bool asked;
+    if (!strcmp(name, "vkQueueSubmit")) asked = false;
+    if (strcmp(name, "vkGetFenceStatus") && strcmp(name, "vkWaitForFences")) return true;
+    bool first = !asked;
+    asked = true;
+    return first;
+}
+
+static bool fails(const char *name) {
+    if (!counts(name)) return false;
+    if (++calls != fail_number) return false;
+    failed = name;
+    return true;
+}
+
+/* Calls that can fail: name, parameters, arguments, objects that a success makes. */
+#define FALLIBLE(X) \
+    X(EnumeratePhysicalDevices, (VkInstance a, uint32_t * b, VkPhysicalDevice * c), (a, b, c), 0) \
+    X(CreateDevice, (VkPhysicalDevice a, const VkDeviceCreateInfo *b, const VkAllocationCallbacks *c, VkDevice *d), (a, b, c, d), 1) \
+    X(QueueSubmit, (VkQueue a, uint32_t b, const VkSubmitInfo *c, VkFence d), (a, b, c, d), 0) \
+    X(CreateFence, (VkDevice a, const VkFenceCreateInfo *b, const VkAllocationCallbacks *c, VkFence *d), (a, b, c, d), 1) \
+    X(ResetFences, (VkDevice a, uint32_t b, const VkFence *c), (a, b, c), 0) \
+    X(GetFenceStatus, (VkDevice a, VkFence b), (a, b), 0) \
+    X(WaitForFences, (VkDevice a, uint32_t b, const VkFence *c, VkBool32 d, uint64_t e), (a, b, c, d, e), 0) \
+    X(CreateBuffer, (VkDevice a, const VkBufferCreateInfo *b, const VkAllocationCallbacks *c, VkBuffer *d), (a, b, c, d), 1) \
+    X(AllocateMemory, (VkDevice a, const VkMemoryAllocateInfo *b, const VkAllocationCallbacks *c, VkDeviceMemory *d), (a, b, c, d), 1) \
+    X(BindBufferMemory, (VkDevice a, VkBuffer b, VkDeviceMemory c, VkDeviceSize d), (a, b, c, d), 0) \
+    X(MapMemory, (VkDevice a, VkDeviceMemory b, VkDeviceSize c, VkDeviceSize d, VkMemoryMapFlags e, void **f), (a, b, c, d, e, f), 0) \
+    X(CreateDescriptorSetLayout, \
+      (VkDevice a, const VkDescriptorSetLayoutCreateInfo *b, const VkAllocationCallbacks *c, VkDescriptorSetLayout *d), (a, b, c, d), 1) \
+    X(CreatePipelineLayout, (VkDevice a, const VkPipelineLayoutCreateInfo *b, const VkAllocationCallbacks *c, VkPipelineLayout *d), \
+      (a, b, c, d), 1) \
+    X(CreateDescriptorPool, (VkDevice a, const VkDescriptorPoolCreateInfo *b, const VkAllocationCallbacks *c, VkDescriptorPool *d), \
+      (a, b, c, d), 1) \
+    X(AllocateDescriptorSets, (VkDevice a, const VkDescriptorSetAllocateInfo *b, VkDescriptorSet *c), (a, b, c), 0) \
+    X(CreateShaderModule, (VkDevice a, const VkShaderModuleCreateInfo *b, const VkAllocationCallbacks *c, VkShaderModule *d), \
+      (a, b, c, d), 1) \
+    X(CreatePipelineCache, (VkDevice a, const VkPipelineCacheCreateInfo *b, const VkAllocationCallbacks *c, VkPipelineCache *d), \
+      (a, b, c, d), 1) \
+    X(CreateComputePipelines, \
+      (VkDevice a, VkPipelineCache b, uint32_t c, const VkComputePipelineCreateInfo *d, const VkAllocationCallbacks *e, VkPipeline *f), \
+      (a, b, c, d, e, f), 1) \
+    X(CreateQueryPool, (VkDevice a, const VkQueryPoolCreateInfo *b, const VkAllocationCallbacks *c, VkQueryPool *d), (a, b, c, d), 1) \
+    X(GetQueryPoolResults, (VkDevice a, VkQueryPool b, uint32_t c, uint32_t d, size_t e, void *f, VkDeviceSize g, VkQueryResultFlags h), \
+      (a, b, c, d, e, f, g, h), 0) \
+    X(CreateCommandPool, (VkDevice a, const VkCommandPoolCreateInfo *b, const VkAllocationCallbacks *c, VkCommandPool *d), (a, b, c, d), \
+      1) \
+    X(AllocateCommandBuffers, (VkDevice a, const VkCommandBufferAllocateInfo *b, VkCommandBuffer *c), (a, b, c), 0) \
+    X(BeginCommandBuffer, (VkCommandBuffer a, const VkCommandBufferBeginInfo *b), (a, b), 0) \
+    X(EndCommandBuffer, (VkCommandBuffer a), (a), 0)
+
+/* Calls that release one object. */
+#define RELEASES(X) \
+    X(DestroyFence, VkFence) \
+    X(DestroyBuffer, VkBuffer) \
+    X(FreeMemory, VkDeviceMemory) \
+    X(DestroyDescriptorSetLayout, VkDescriptorSetLayout) \
+    X(DestroyPipelineLayout, VkPipelineLayout) \
+    X(DestroyDescriptorPool, VkDescriptorPool) \
+    X(DestroyShaderModule, VkShaderModule) \
+    X(DestroyPipelineCache, VkPipelineCache) \
+    X(DestroyPipeline, VkPipeline) \
+    X(DestroyQueryPool, VkQueryPool) \
+    X(DestroyCommandPool, VkCommandPool)
+
+#define DEFINE_FALLIBLE(name, parameters, arguments, makes) \
+    static PFN_vk##name real_##name; \
+    static VKAPI_ATTR VkResult VKAPI_CALL fake_##name parameters { \
+        if (fails("vk" #name)) return fail_result; \
+        VkResult result = real_##name arguments; \
+        if (result == VK_SUCCESS) alive += makes; \
+        return result; \
+    }
+FALLIBLE(DEFINE_FALLIBLE)
+
+#define DEFINE_RELEASE(name, type) \
+    static PFN_vk##name real_##name; \
+    static VKAPI_ATTR void VKAPI_CALL fake_##name(VkDevice device, type object, const VkAllocationCallbacks *a) { \
+        alive -= object != VK_NULL_HANDLE; \
+        real_##name(device, object, a); \
+    }
+RELEASES(DEFINE_RELEASE)
+
+static PFN_vkDestroyDevice real_DestroyDevice;
+static VKAPI_ATTR void VKAPI_CALL fake_DestroyDevice(VkDevice device, const VkAllocationCallbacks *a) {
+    alive -= device != NULL;
+    real_DestroyDevice(device, a);
+}
+
+static PFN_vkVoidFunction intercept(const char *name, PFN_vkVoidFunction function) {
+#define INTERCEPT(call) \
+    if (!strcmp(name, "vk" #call)) { \
+        real_##call = (PFN_vk##call)function; \
+        return (PFN_vkVoidFunction)fake_##call; \
+    }
+#define INTERCEPT_FALLIBLE(call, parameters, arguments, makes) INTERCEPT(call)
+#define INTERCEPT_RELEASE(call, type) INTERCEPT(call)
+    FALLIBLE(INTERCEPT_FALLIBLE)
+    RELEASES(INTERCEPT_RELEASE)
+    INTERCEPT(DestroyDevice)
+    return function;
+}
+
+void intercept_install(void) { vkb_vk_intercept = intercept; }

@@ -1,0 +1,15 @@
+/* intercept.h: Vulkan calls that fail on demand, and a count of the objects that are alive. */
+#ifndef VKB_TEST_INTERCEPT_H
+#define VKB_TEST_INTERCEPT_H
+
+#include "../vk_api.h"
+
+/* Goes between the library and Vulkan; before the library's first call. */
+void intercept_install(void);
+/* From now on the calls that can fail are counted, and number `fail_at` (from 1) gives `result`; 0: none. */
+void intercept_arm(uint32_t fail_at, VkResult result);
+uint32_t intercept_calls(void);     /* since then */
+const char *intercept_failed(void); /* the call that was made to fail, or NULL */
+int intercept_alive(void);          /* objects created and not destroyed, instances apart */
+
+#endif /* VKB_TEST_INTERCEPT_H */
