@@ -23,7 +23,8 @@ typedef struct attention {
     bool lined; /* there is a line */
 } attention;
 
-/* Where a worker's scratch holds what, in floats from its start; n = keys of a chunk, rounded up to 16, d = head size, p = places + 16. */
+/* Where a worker's scratch holds what, in floats from its start; n = keys of a chunk, rounded up to 16, d = head size, p = all
+ * places, with room. */
 typedef struct layout {
     uint64_t values;    /* [n, d rounded up to 16], only where d is not a multiple of 16: else they are read where they lie */
     uint64_t scores;    /* [tile_rows, n] */
@@ -39,22 +40,23 @@ typedef struct task { /* rows count from the chunk's first key */
     const float *q, *k; /* of that row and this head */
     uint32_t row;       /* that row, in the batch */
     uint32_t head, keys, begin, count;
-    uint64_t places; /* n + count, rounded up to 16: as many as are laid out */
+    uint64_t places; /* as many as are laid out: keys + count − 1, and what kernels that work on 16 at a time read beyond */
     layout at;
     float *scratch;
 } task;
 
 static uint64_t padded(uint64_t n) { return vkb_align_up(n, VKB_CPU_PANEL); }
 
+static bool has_line(const vkb_op *op) { return op->weight != VKB_NONE || op->bias != VKB_NONE || op->window || op->flags; }
+
 /* False: overflow. */
 static bool lay_out(const vkb_op *op, uint32_t tile_rows, uint32_t d, uint64_t n, layout *at) {
     uint64_t places = padded(n + VKB_CPU_QUERIES) + VKB_CPU_PANEL; /* d < 2⁹ and n ≤ 2³¹, so that no single piece overflows */
-    bool lined = op->weight != VKB_NONE || op->bias != VKB_NONE || op->window || op->flags;
     bool positions = op->position_table != VKB_NONE, types = op->type_table != VKB_NONE;
     at->values = n * d;
     at->scores = at->values + (d % VKB_CPU_PANEL ? n * padded(d) : 0);
     at->line = at->scores + n * tile_rows;
-    at->table = at->line + (lined ? places : 0);
+    at->table = at->line + (has_line(op) ? places : 0);
     at->positions = at->table + (positions || types ? places * d : 0);
     at->types = at->positions + (positions ? places * tile_rows : 0);
     at->end = at->types + (types ? n * VKB_CPU_QUERIES : 0);
@@ -258,6 +260,6 @@ void vkb_cpu_attention(const vkb_cpu_program *p, const vkb_op *op) {
                    .out = vkb_cpu_value(p, op->output),
                    .out_stride = p->base.slots[op->output].stride,
                    .heads = vkb_cpu_heads_of(&p->base, op),
-                   .lined = op->weight != VKB_NONE || op->bias != VKB_NONE || op->window || op->flags};
+                   .lined = has_line(op)};
     vkb_cpu_pool_run(p->pool, p->chunk_count * op->heads, attention_task, &a);
 }
