@@ -87,6 +87,15 @@ func Read(t testing.TB, path string) Golden {
 	return g
 }
 
+// OneVectorEach says whether a golden file is of a model that makes one vector of a text: not of scores, sparse vectors or vectors a token.
+func OneVectorEach(t testing.TB, path string) bool {
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	var keys map[string]json.RawMessage
+	require.NoError(t, json.Unmarshal(data, &keys))
+	return keys["vectors"] != nil
+}
+
 // RequireAll says that a test must fail, not skip, if what it needs is not there.
 func RequireAll() bool { return os.Getenv("VKBERT_REQUIRE_ALL") == "1" }
 
