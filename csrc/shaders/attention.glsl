@@ -31,6 +31,27 @@ vec4 load_head(uint at, uint d) {
     return v;
 }
 
+// The same of row row0 + r, zeros where r is not below `rows`. The read itself is always done, of a row that is there, so that several can be under way.
+vec4 load_row(uint part, uint row0, uint r, uint rows, uint d) {
+    uint at = head_at(row0 + min(r, rows - 1u), part);
+    if ((push.head_size & 3u) != 0u) return r < rows ? load_head(at, d) : vec4(0.0);
+    vec4 v = x4[(at + min(d, push.head_size - 4u)) >> 2];
+    return r < rows && d < push.head_size ? v : vec4(0.0);
+}
+
+// Rows r … r + 3, each a column of the result.
+mat4 load_block(uint part, uint row0, uint r, uint rows, uint d) {
+    mat4 m;
+    if ((push.head_size & 3u) != 0u) {
+        [[unroll]] for (uint i = 0; i < 4; i++) m[i] = load_row(part, row0, r + i, rows, d);
+        return m;
+    }
+    uint from = min(d, push.head_size - 4u);
+    [[unroll]] for (uint i = 0; i < 4; i++) m[i] = x4[(head_at(row0 + min(r + i, rows - 1u), part) + from) >> 2];
+    [[unroll]] for (uint i = 0; i < 4; i++) m[i] = r + i < rows && d < push.head_size ? m[i] : vec4(0.0);
+    return m;
+}
+
 void store_head(uint row, uint d, vec4 v) {
     uint at = row * push.output_stride + gl_WorkGroupID.x * push.head_size + d;
     if ((push.head_size & 3u) == 0u) {

@@ -22,15 +22,14 @@ shared vec4 tile_q[D * Q4];       // [d][query / 4]
 shared vec4 tile_kv[D * K4];      // K: [d][key / 4]; V: [key][d / 4]
 shared vec4 tile_p[BK * Q4];      // [key][query / 4, swapped]; or [query / 4][8], one word of the exchange an invocation
 
-// Rows row0 … of q or k, as many as `room` fours, turned so that d is outermost; zeros from `rows` on.
+const uint V_LOADS = BK * D4 / LOCAL_SIZE;
+
+// Rows row0 … of q or k, ROOM fours of them, turned so that d is outermost; zeros from ROWS on.
 #define LOAD_TURNED(TILE, PART, ROW0, ROWS, ROOM, FACTOR)                                                \
     for (uint b = t; b < (ROOM) * D4; b += LOCAL_SIZE) {                                                 \
         uint lanes = (ROOM) < 8 ? (ROOM) : 8;                                                            \
         uint r4 = b % lanes + b / (lanes * D4) * lanes, d4 = b / lanes % D4;                             \
-        mat4 m = mat4(0.0);                                                                              \
-        [[unroll]] for (uint i = 0; i < 4; i++)                                                          \
-            if (4 * r4 + i < (ROWS)) m[i] = (FACTOR) * load_head(head_at((ROW0) + 4 * r4 + i, PART), 4 * d4); \
-        m = transpose(m);                                                                                \
+        mat4 m = (FACTOR) * transpose(load_block(PART, ROW0, 4 * r4, ROWS, 4 * d4));                     \
         [[unroll]] for (uint i = 0; i < 4; i++) TILE[(4 * d4 + i) * (ROOM) + r4] = m[i];                 \
     }
 
@@ -61,6 +60,11 @@ void main() {
         const uint keys = min(BK, range.y - key0);
         barrier(); // V and P of the last step have been read
         LOAD_TURNED(tile_kv, KEYS, tile.first + key0, keys, K4, 1.0)
+        vec4 v[V_LOADS]; // on its way while the scores are made
+        [[unroll]] for (uint i = 0; i < V_LOADS; i++) {
+            uint b = t + i * LOCAL_SIZE;
+            v[i] = load_row(VALUES, tile.first + key0, b / D4, keys, b % D4 * 4);
+        }
         barrier();
 
         vec4 s[4][GK];
@@ -124,10 +128,7 @@ void main() {
             p = transpose(p);
             [[unroll]] for (uint j = 0; j < 4; j++) tile_p[(4 * (tx + 8 * g) + j) * Q4 + (ty ^ (tx & SWAP))] = p[j];
         }
-        for (uint b = t; b < BK * D4; b += LOCAL_SIZE) {
-            uint key = b / D4;
-            tile_kv[b] = key < keys ? load_head(head_at(tile.first + key0 + key, VALUES), b % D4 * 4) : vec4(0.0);
-        }
+        [[unroll]] for (uint i = 0; i < V_LOADS; i++) tile_kv[t + i * LOCAL_SIZE] = v[i];
         [[unroll]] for (uint i = 0; i < 4; i++)
             [[unroll]] for (uint g = 0; g < GD; g++) o[i][g] *= shrink[i];
         barrier();

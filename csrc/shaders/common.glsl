@@ -1,6 +1,7 @@
 // common.glsl: what all kernels share: vk_kernel.h in GLSL. Change the two together.
 //
-// A kernel includes this after its #version line. Bindings hold words; each is seen as what the kernel needs (floats, vec4, f16 pairs).
+// A kernel includes this after its #version line. Bindings hold words; each is seen as what the kernel needs (floats, vec4, f16 pairs). INPUT and OUTPUT may
+// be the same memory (NORM in place); all others are `restrict`: nothing that is written is read through them.
 // No feature beyond Vulkan 1.2's required ones is used here: f16 is read as words and widened by unpackHalf2x16.
 
 #extension GL_EXT_control_flow_attributes : require
@@ -37,22 +38,22 @@ layout(push_constant) uniform Push { // vkb_push
     uint key_weight_at;
 } push;
 
-layout(set = 0, binding = 0) readonly buffer Batch { uint batch[]; };
+layout(set = 0, binding = 0) restrict readonly buffer Batch { uint batch[]; };
 layout(set = 0, binding = 1) readonly buffer Input { float x[]; };
 layout(set = 0, binding = 1) readonly buffer Input4 { vec4 x4[]; };
-layout(set = 0, binding = 2) readonly buffer Residual4 { vec4 residual4[]; };
+layout(set = 0, binding = 2) restrict readonly buffer Residual4 { vec4 residual4[]; };
 layout(set = 0, binding = 3) buffer Output { float y[]; };
 layout(set = 0, binding = 3) buffer Output4 { vec4 y4[]; };
-layout(set = 0, binding = 4) readonly buffer Weight1 { uint weight1[]; };
-layout(set = 0, binding = 4) readonly buffer Weight2 { uvec2 weight2[]; };
-layout(set = 0, binding = 4) readonly buffer Weight4 { uvec4 weight4[]; };
-layout(set = 0, binding = 5) readonly buffer Vectors { vec4 vectors4[]; };
-layout(set = 0, binding = 6) readonly buffer Position1 { uint position1[]; };
-layout(set = 0, binding = 6) readonly buffer Position2 { uvec2 position2[]; };
-layout(set = 0, binding = 6) readonly buffer Position4 { uvec4 position4[]; };
-layout(set = 0, binding = 7) readonly buffer Type1 { uint type1[]; };
-layout(set = 0, binding = 7) readonly buffer Type2 { uvec2 type2[]; };
-layout(set = 0, binding = 7) readonly buffer Type4 { uvec4 type4[]; };
+layout(set = 0, binding = 4) restrict readonly buffer Weight1 { uint weight1[]; };
+layout(set = 0, binding = 4) restrict readonly buffer Weight2 { uvec2 weight2[]; };
+layout(set = 0, binding = 4) restrict readonly buffer Weight4 { uvec4 weight4[]; };
+layout(set = 0, binding = 5) restrict readonly buffer Vectors { vec4 vectors4[]; };
+layout(set = 0, binding = 6) restrict readonly buffer Position1 { uint position1[]; };
+layout(set = 0, binding = 6) restrict readonly buffer Position2 { uvec2 position2[]; };
+layout(set = 0, binding = 6) restrict readonly buffer Position4 { uvec4 position4[]; };
+layout(set = 0, binding = 7) restrict readonly buffer Type1 { uint type1[]; };
+layout(set = 0, binding = 7) restrict readonly buffer Type2 { uvec2 type2[]; };
+layout(set = 0, binding = 7) restrict readonly buffer Type4 { uvec4 type4[]; };
 
 // Rows of this op's values in the batch: its tokens or its sequences.
 uint batch_rows() { return push.per_sequence != 0u ? batch[1] : batch[0]; }

@@ -33,6 +33,8 @@ void main() {
     }
 
     [[unroll]] for (uint r = 0; r < ROWS; r++)
-        [[unroll]] for (uint c = 0; c < COLUMNS; c += 4)
-            store_output(row + r * LOCAL_SIZE, column + c, vec4(sum[r][c], sum[r][c + 1], sum[r][c + 2], sum[r][c + 3]));
+        [[unroll]] for (uint c = 0; c < COLUMNS; c += 4) {
+            vec4 products = vec4(sum[r][c], sum[r][c + 1], sum[r][c + 2], sum[r][c + 3]);
+            store_output(row + r * LOCAL_SIZE, column + c, finish_output(row + r * LOCAL_SIZE, column + c, products));
+        }
 }

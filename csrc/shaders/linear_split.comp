@@ -52,6 +52,7 @@ void main() {
 
     for (uint i = t; i < ROWS * WIDTH / 4; i += LOCAL_SIZE) {
         uint r = i / (WIDTH / 4), c = i % (WIDTH / 4) * 4;
-        store_output(row0 + r, column0 + c, vec4(whole(r, c), whole(r, c + 1), whole(r, c + 2), whole(r, c + 3)));
+        vec4 products = vec4(whole(r, c), whole(r, c + 1), whole(r, c + 2), whole(r, c + 3));
+        store_output(row0 + r, column0 + c, finish_output(row0 + r, column0 + c, products));
     }
 }

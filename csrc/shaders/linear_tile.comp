@@ -29,18 +29,14 @@ const uint A_LANES = BM >= 32 ? 8 : BM / 4; // loader blocks that lie side by si
 shared vec4 tile_a[STAGES * BK * BM / 4]; // [stage][k][row / 4]
 shared vec4 tile_b[STAGES * BK * BN / 4]; // [stage][k][column / 4]
 
-void main() {
-    const uint t = gl_LocalInvocationIndex;
-    const uint lane = t % 32, patch_x = t / 32 % WX, patch_y = t / 32 / WX;
-    const uint m0 = patch_y * (GM * 4) + lane / 8; // first group of rows, in fours; the next ones 4 further on
-    const uint n0 = patch_x * (GN * 8) + lane % 8; // first group of columns, in fours; the next ones 8 further on
-    const uint row0 = gl_WorkGroupID.y * BM, column0 = gl_WorkGroupID.x * BN;
+// This invocation's loader blocks: where they come from, where they go to, and what is on its way. Column r of a block: row from_row + r, four of K.
+bool is_a[LOADS], is_any[LOADS];
+uint from_row[LOADS], from_k4[LOADS], to[LOADS];
+mat4 block[LOADS];
 
-    // Where this invocation's loader blocks come from and go to.
-    bool is_a[LOADS], is_any[LOADS];
-    uint from_row[LOADS], from_k4[LOADS], to[LOADS];
+void place_blocks(uint row0, uint column0) {
     [[unroll]] for (uint i = 0; i < LOADS; i++) {
-        uint b = t + i * LOCAL_SIZE;
+        uint b = gl_LocalInvocationIndex + i * LOCAL_SIZE;
         is_any[i] = BLOCKS % LOCAL_SIZE == 0 || b < BLOCKS;
         is_a[i] = b < A_BLOCKS;
         uint lanes = is_a[i] ? A_LANES : 8;
@@ -50,53 +46,63 @@ void main() {
         from_row[i] = (is_a[i] ? row0 : column0) + 4 * r4;
         to[i] = from_k4[i] * 4 * (is_a[i] ? BM / 4 : BN / 4) + r4;
     }
+}
+
+void load_blocks(uint step) {
+    [[unroll]] for (uint i = 0; i < LOADS; i++) {
+        if (!is_any[i]) continue;
+        uint k4 = step * KQ + from_k4[i];
+        if (is_a[i]) {
+            [[unroll]] for (uint j = 0; j < 4; j++) block[i][j] = load_input(from_row[i] + j, k4);
+        } else {
+            [[unroll]] for (uint j = 0; j < 4; j++) block[i][j] = load_weight(from_row[i] + j, k4);
+        }
+    }
+}
+
+void store_blocks(uint stage) {
+    [[unroll]] for (uint i = 0; i < LOADS; i++) {
+        if (!is_any[i]) continue;
+        mat4 turned = transpose(block[i]);
+        if (is_a[i]) {
+            [[unroll]] for (uint j = 0; j < 4; j++) tile_a[stage * (BK * BM / 4) + to[i] + j * (BM / 4)] = turned[j];
+        } else {
+            [[unroll]] for (uint j = 0; j < 4; j++) tile_b[stage * (BK * BN / 4) + to[i] + j * (BN / 4)] = turned[j];
+        }
+    }
+}
+
+void main() {
+    const uint lane = gl_LocalInvocationIndex % 32, patch_x = gl_LocalInvocationIndex / 32 % WX, patch_y = gl_LocalInvocationIndex / 32 / WX;
+    const uint m0 = patch_y * (GM * 4) + lane / 8; // first group of rows, in fours; the next ones 4 further on
+    const uint n0 = patch_x * (GN * 8) + lane % 8; // first group of columns, in fours; the next ones 8 further on
+    const uint row0 = gl_WorkGroupID.y * BM, column0 = gl_WorkGroupID.x * BN;
 
     vec4 sum[TM][GN];
     [[unroll]] for (uint i = 0; i < TM; i++)
         [[unroll]] for (uint j = 0; j < GN; j++) sum[i][j] = vec4(0.0);
 
-    mat4 block[LOADS]; // column r: row from_row + r, four of K
+    place_blocks(row0, column0);
+    load_blocks(0);
     const uint steps = push.input_stride / BK;
-    for (uint step = 0; step <= steps; step++) {
-        // Turn in: the block loaded during the last step goes to shared memory.
-        if (step > 0) {
-            uint stage = STAGES == 2 ? (step - 1) % 2 : 0;
-            if (STAGES == 1) barrier();
-            [[unroll]] for (uint i = 0; i < LOADS; i++) {
-                if (!is_any[i]) continue;
-                mat4 turned = transpose(block[i]);
-                if (is_a[i]) {
-                    [[unroll]] for (uint j = 0; j < 4; j++) tile_a[stage * BK * BM / 4 + to[i] + j * (BM / 4)] = turned[j];
-                } else {
-                    [[unroll]] for (uint j = 0; j < 4; j++) tile_b[stage * BK * BN / 4 + to[i] + j * (BN / 4)] = turned[j];
-                }
-            }
-            barrier();
-        }
-        if (step < steps) {
-            [[unroll]] for (uint i = 0; i < LOADS; i++) {
-                if (!is_any[i]) continue;
-                uint k4 = step * KQ + from_k4[i];
-                if (is_a[i]) {
-                    [[unroll]] for (uint j = 0; j < 4; j++) block[i][j] = load_input(from_row[i] + j, k4);
-                } else {
-                    [[unroll]] for (uint j = 0; j < 4; j++) block[i][j] = load_weight(from_row[i] + j, k4);
-                }
-            }
-        }
-        if (step > 0) {
-            uint stage = STAGES == 2 ? (step - 1) % 2 : 0;
-            [[unroll]] for (uint k = 0; k < BK; k++) {
-                vec4 a[GM], b[GN];
-                [[unroll]] for (uint i = 0; i < GM; i++) a[i] = tile_a[(stage * BK + k) * (BM / 4) + m0 + 4 * i];
-                [[unroll]] for (uint j = 0; j < GN; j++) b[j] = tile_b[(stage * BK + k) * (BN / 4) + n0 + 8 * j];
-                [[unroll]] for (uint i = 0; i < TM; i++)
-                    [[unroll]] for (uint j = 0; j < GN; j++) sum[i][j] = fma(vec4(a[i / 4][i % 4]), b[j], sum[i][j]);
-            }
+    for (uint step = 0; step < steps; step++) {
+        const uint stage = step % STAGES;
+        if (STAGES == 1 && step > 0) barrier(); // the last step's tiles have been read
+        store_blocks(stage);
+        barrier();
+        if (step + 1 < steps) load_blocks(step + 1);
+        [[unroll]] for (uint k = 0; k < BK; k++) {
+            vec4 a[GM], b[GN];
+            [[unroll]] for (uint i = 0; i < GM; i++) a[i] = tile_a[(stage * BK + k) * (BM / 4) + m0 + 4 * i];
+            [[unroll]] for (uint j = 0; j < GN; j++) b[j] = tile_b[(stage * BK + k) * (BN / 4) + n0 + 8 * j];
+            [[unroll]] for (uint i = 0; i < TM; i++)
+                [[unroll]] for (uint j = 0; j < GN; j++) sum[i][j] = fma(vec4(a[i / 4][i % 4]), b[j], sum[i][j]);
         }
     }
 
+    const uint row = row0 + 4 * m0, column = column0 + 4 * n0;
     [[unroll]] for (uint i = 0; i < TM; i++)
-        [[unroll]] for (uint j = 0; j < GN; j++)
-            store_output(row0 + 4 * (m0 + 4 * (i / 4)) + i % 4, column0 + 4 * (n0 + 8 * j), sum[i][j]);
+        [[unroll]] for (uint j = 0; j < GN; j++) sum[i][j] = finish_output(row + 16 * (i / 4) + i % 4, column + 32 * j, sum[i][j]);
+    [[unroll]] for (uint i = 0; i < TM; i++)
+        [[unroll]] for (uint j = 0; j < GN; j++) store_output(row + 16 * (i / 4) + i % 4, column + 32 * j, sum[i][j]);
 }

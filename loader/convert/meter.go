@@ -3,8 +3,9 @@ package convert
 import "fmt"
 
 const (
-	headroom = 1 << 20 // bytes that reading a header may allocate beside four times its length
-	perByte  = 4
+	headroom  = 1 << 20  // bytes that reading a header may allocate beside four times its length
+	uncounted = 64 << 10 // of them, for what is not worth counting
+	perByte   = 4
 )
 
 // meter bounds what a header may make its reader allocate, so that a small file
@@ -17,7 +18,7 @@ type meter struct {
 
 func (m *meter) take(n int64) error {
 	m.used += n
-	if limit := perByte*m.header + headroom; m.used > limit {
+	if limit := perByte*m.header + headroom - uncounted; m.used > limit {
 		return fmt.Errorf("%w: a header of %d bytes asks for more than %d bytes of memory", ErrBadFile, m.header, limit)
 	}
 	return nil
