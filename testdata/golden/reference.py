@@ -72,9 +72,11 @@ def _rows(rows) -> str:
 def _value(key: str, value) -> str:
     if isinstance(value, np.ndarray):  # 9 significant digits bring every f32 back bit for bit
         return _rows("[" + ",".join(f"{x:.9g}" for x in row) + "]" for row in value.astype(np.float32))
-    if key in ("texts", "ids"):
+    if isinstance(value, list) and value and isinstance(value[0], np.ndarray):  # [texts] of [tokens, dimensions]
+        return "[\n" + ",\n".join(_value(key, rows) for rows in value) + "\n]"
+    if key in ("texts", "ids", "pairs", "type_ids", "attended", "kept", "sparse"):
         return _rows(json.dumps(row, separators=(",", ":")) for row in value)
-    if isinstance(value, dict) and any(isinstance(v, np.ndarray) for v in value.values()):
+    if isinstance(value, dict) and any(isinstance(v, (np.ndarray, list)) for v in value.values()):
         return write(value)
     return json.dumps(value)
 
@@ -100,6 +102,14 @@ def same(want, got, tolerance: float, where: str = "golden") -> float:
         assert list(want) == list(got), f"{where}: keys: want {list(want)}, got {list(got)}"
         # Noise is a measurement: another machine measures another one.
         return max([0.0] + [same(v, got[k], tolerance, f"{where}.{k}") for k, v in want.items() if k != "noise" or tolerance == 0])
+    if isinstance(want, list) and want and isinstance(want[0], (np.ndarray, dict)):
+        assert len(want) == len(got), f"{where}: length: want {len(want)}, got {len(got)}"
+        return max(same(w, g, tolerance, f"{where}[{i}]") for i, (w, g) in enumerate(zip(want, got)))
+    if isinstance(want, float):
+        assert abs(want - got) <= tolerance, f"{where}: want {want}, got {got}"
+        return abs(want - got)
+    if isinstance(want, list) and want and isinstance(want[0], float):
+        return same(np.array(want), got, tolerance, where)
     assert want == got, f"{where}: want {want!r}, got {got!r}"
     return 0.0
 
@@ -111,5 +121,5 @@ def finish(golden: dict, path: Path, check: bool, tolerance: float) -> None:
         print(f"{path}: same, vectors within {worst:.2g}")
         return
     write(golden, path)
-    tokens = sum(map(len, golden["ids"]))
-    print(f"{path}: {len(golden['texts'])} texts, {tokens} tokens, {path.stat().st_size} bytes, noise {golden['noise']}")
+    rows = golden.get("ids") or golden["query"]["ids"]
+    print(f"{path}: {len(rows)} texts, {sum(map(len, rows))} tokens, {path.stat().st_size} bytes, noise {golden['noise']}")
