@@ -139,7 +139,7 @@ def _embed(spec, path: Path) -> dict:
 
 
 def _static(spec, path: Path) -> dict:
-    model, lines = open_model(spec, path), lines_of(spec, path)
+    model, lines = open_model(spec, path), lines_of(spec, path / spec.tokenizer_folder)
     vectors = embed(model, lines)
     return {"noise": {"batch_32": rounded(np.abs(embed(model, lines, batch_size=32) - vectors).max())}, "texts": lines, "ids": ids_of(model, lines), "vectors": vectors}
 
@@ -257,14 +257,21 @@ def mutated(spec, path: Path, change):
 
 def figures(spec, path: Path) -> None:
     right = run(spec, path, open_model(spec, path))
-    print(f"{path.name}: largest component {max(np.abs(r).max() for r in right):.3f}")
+    largest = max(float(np.abs(r).max()) for r in right)
+    print(f"{path.name}: largest component {largest:.3f}")
+
+    def off(other) -> list[float]:
+        """Of each text's largest value; one score has no other beside it, so of the file's largest for cross-encoders."""
+        return [float(np.abs(a - b).max() / (largest if spec.kind == "cross" else max(np.abs(b).max(), 1e-9))) for a, b in zip(other, right) if b.size]
+
+    if spec.kind == "static":
+        return
     if spec.kind in ("embed", "router"):
         unit = np.stack(right) / np.linalg.norm(right, axis=1, keepdims=True)
         cosines = (unit @ unit.T)[np.triu_indices(len(right), 1)]
         print(f"  cosines of different texts: min {cosines.min():.3f}, median {np.median(cosines):.3f}, max {np.sort(cosines)[-3]:.3f}")
     exact = run(spec, path, open_model(spec, path).double())
-    print(f"  f32 against f64: {max(float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-9)) for a, b in zip(exact, right)):.1e} of the largest value")
+    print(f"  f32 against f64: {max(off(exact)):.1e} of the largest value")
     for what, change in spec.mutations.items():
-        wrong = run(spec, path, mutated(spec, path, change))
-        off = [float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-9)) for a, b in zip(wrong, right) if b.size]
-        print(f"  {what}: {max(off):.1e} of the largest value, at least {min(off):.1e}, texts over 1e-5: {sum(o > 1e-5 for o in off)} of {len(off)}")
+        cost = off(run(spec, path, mutated(spec, path, change)))
+        print(f"  {what}: {max(cost):.1e} of the largest value, at least {min(cost):.1e}, texts over 1e-5: {sum(c > 1e-5 for c in cost)} of {len(cost)}")

@@ -72,18 +72,24 @@ def _whole(model: dict, added: list[dict], normalizer, pre_tokenizer, post_proce
 _BERT_NORMALIZER = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": False, "lowercase": True}
 
 
-def wordpiece(tokenizer_class: str = "BertTokenizer") -> Tokenizer:
+def wordpiece(unused: int = 0) -> Tokenizer:
+    """unused: how many [unusedN] words follow, which a ColBERT model takes for its marks; they are no special tokens."""
+    vocab = WORDPIECES | {f"[unused{i}]": len(WORDPIECES) + i for i in range(unused)}
     ids = {t: WORDPIECES[t] for t in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")}
-    model = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": WORDPIECES}
+    model = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": vocab}
     whole = _whole(
         model, _added(ids), _BERT_NORMALIZER, {"type": "BertPreTokenizer"}, _bert_template("[CLS]", "[SEP]", ids),
         {"type": "WordPiece", "prefix": "##", "cleanup": True},
     )
     config = {
-        "tokenizer_class": tokenizer_class, "do_lower_case": True, "strip_accents": False, "tokenize_chinese_chars": True,
+        "tokenizer_class": "BertTokenizer", "do_lower_case": True, "strip_accents": False, "tokenize_chinese_chars": True,
         "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]", "unk_token": "[UNK]", "mask_token": "[MASK]",
     }
-    return Tokenizer(whole, config, len(WORDPIECES), ids)
+    return Tokenizer(whole, config, len(vocab), ids)
+
+
+def wordpiece_unused() -> Tokenizer:
+    return wordpiece(unused=2)
 
 
 def mpnet() -> Tokenizer:
@@ -333,4 +339,4 @@ def deberta_v2() -> Tokenizer:
     )
 
 
-FAMILIES = {f.__name__: f for f in (wordpiece, mpnet, roberta, modernbert, qwen, llama3, gemma, xlm_roberta, camembert, t5, albert, deberta_v2)}
+FAMILIES = {f.__name__: f for f in (wordpiece, wordpiece_unused, mpnet, roberta, modernbert, qwen, llama3, gemma, xlm_roberta, camembert, t5, albert, deberta_v2)}

@@ -42,11 +42,18 @@ def kind(name: str) -> str:
     raise KeyError(f"no kind for the tensor {name}")
 
 
-def draw(shapes: dict[str, tuple[int, ...]], seed: int, qk_gain: float = 2.0, word_gain: float = 1.5, norm_offset: float = 0.0) -> dict[str, torch.Tensor]:
-    """norm_offset 1 for norms that multiply by 1 + weight. qk_gain is for scores that are divided by the root of the head size."""
+def draw(
+    shapes: dict[str, tuple[int, ...]], seed: int, qk_gain: float = 2.0, word_gain: float = 1.5, norm_offset: float = 0.0, vocabulary_bias: float = 0.0
+) -> dict[str, torch.Tensor]:
+    """qk_gain is for scores that are divided by the root of the head size; norm_offset 1 for norms that multiply by 1 + weight;
+    vocabulary_bias is added to the last bias of a language-model head: below zero it makes what a SPLADE model gives sparse."""
     rng = np.random.RandomState(seed)  # its stream is frozen, unlike that of newer generators
     gains = GAINS | {"qk": qk_gain, "word": word_gain}
-    return {name: torch.from_numpy(_draw(rng, name, shape, gains, norm_offset).astype(np.float32)) for name, shape in shapes.items()}
+    tensors = {name: torch.from_numpy(_draw(rng, name, shape, gains, norm_offset).astype(np.float32)) for name, shape in shapes.items()}
+    for name in ("cls.predictions.bias", "vocab_projector.bias"):
+        if name in tensors:
+            tensors[name] += vocabulary_bias
+    return tensors
 
 
 def _draw(rng: np.random.RandomState, name: str, shape: tuple[int, ...], gains: dict[str, float], norm_offset: float) -> np.ndarray:

@@ -15,11 +15,12 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "golden"))
 os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="modules-")
 
-import numpy as np
-
 import arch_golden
 import reference
-from arch_table import DIRECTORIES
+from arch_kinds import KINDS
+from arch_table import ENCODERS_AND_DECODERS
+
+DIRECTORIES = ENCODERS_AND_DECODERS | KINDS
 
 
 def main() -> None:
