@@ -152,7 +152,7 @@ func TestDiscover(t *testing.T) {
 	assert.Equal(t, Found{Name: "org/good", Dir: dir, ModelType: "bert", Dim: 3, MaxSeqLength: 512}, got["org/good"])
 	assert.NoError(t, got[filepath.Join(root, "1/2/3/near")].Err)
 	for name, want := range map[string]error{
-		"org/pickled": ErrUnsupported, "org/cut": ErrTruncated, "org/vocab": ErrUnsupported, filepath.Join(root, "odd"): ErrUnsupported,
+		"org/pickled": ErrUnsupported, "org/cut": ErrTruncated, "org/vocab": ErrBadTokenizer, filepath.Join(root, "odd"): ErrUnsupported,
 	} {
 		require.ErrorIs(t, got[name].Err, want, name)
 	}

@@ -122,9 +122,10 @@ func examine(name, dir string, verify func(*Model) error) Found {
 	if m.TruncateDim > 0 {
 		f.Dim = min(f.Dim, m.TruncateDim)
 	}
-	if missing(dir, join(m.transformer, tokenizerFileName)) {
-		f.Err = noTokenizer(m)
-	} else if verify != nil {
+	if missing(dir, join(m.folder, tokenizerFileName)) {
+		_, _, f.Err = convertVocab(m)
+	}
+	if f.Err == nil && verify != nil {
 		f.Err = verify(m)
 	}
 	if err := m.Close(); err != nil && f.Err == nil {

@@ -76,7 +76,7 @@ func FuzzConfig(f *testing.F) {
 			require.NotEmpty(t, p.Modes)
 			require.Positive(t, p.Dim)
 		}
-		d, err := parseDense(c)
+		d, err := (&opener{kind: KindEmbedding}).parseDense(c)
 		ours(err)
 		if err == nil {
 			require.Positive(t, d.In*d.Out)
@@ -85,7 +85,7 @@ func FuzzConfig(f *testing.F) {
 		n, err := maxSeqLength(c, c, c)
 		ours(err)
 		require.GreaterOrEqual(t, n, 0)
-		ours(refuseTransformerOptions(c))
+		ours(refuseTransformerOptions(c, KindEmbedding))
 		_, err = c.AutoMap()
 		ours(err)
 		_, err = c.TorchDType()
@@ -102,8 +102,11 @@ func FuzzModules(f *testing.F) {
 			require.True(t, isAny(err, ErrBadConfig, ErrUnsupported, ErrPath), "%v", err)
 			return
 		}
-		require.Equal(t, "Transformer", refs[0].class)
-		require.Equal(t, "Pooling", refs[1].class)
+		for _, kind := range []Kind{KindEmbedding, KindCrossEncoder, KindSparse, KindMultiVector} {
+			if checkModules(modulesFile, kind, refs) == nil {
+				require.Contains(t, []string{"Transformer", "StaticEmbedding", "SparseStaticEmbedding"}, refs[0].class)
+			}
+		}
 		for _, ref := range refs {
 			require.NotContains(t, strings.Split(ref.path, "/"), "..")
 		}
