@@ -50,6 +50,9 @@ func readCrossEncoder(config, sentence *Config) (*CrossEncoder, error) {
 			if err != nil {
 				return nil, err
 			}
+			if !strings.HasPrefix(class, "torch.") { // code of the model's own: the reference, too, leaves it out
+				continue
+			}
 			e.Activation, err = activation(at.c, at.key, class, scoreActivations)
 			return e, err
 		}

@@ -201,7 +201,8 @@ func (t *Tokenizer) EncodeTask(m *Model, text, task string) (TokenSet, error) {
 	}
 	s := TokenSet{Encoding: e, Attended: repeat(true, len(e.IDs)), Kept: repeat(true, len(e.IDs))}
 	if x := m.MultiVector.Expansion; x != nil && task == "query" {
-		if err := s.expand(t, x); err != nil {
+		masked := slices.ContainsFunc(m.Modules, func(module Module) bool { return module.Kind() == "MultiVectorMask" })
+		if err := s.expand(t, x, masked); err != nil {
 			return TokenSet{}, err
 		}
 	}
@@ -231,8 +232,8 @@ func (v *MultiVector) limit(task string, model int) int {
 	return model
 }
 
-// expand fills a query up.
-func (s *TokenSet) expand(t *Tokenizer, x *Expansion) error {
+// expand fills a query up. Without a mask module, the attended tokens are kept.
+func (s *TokenSet) expand(t *Tokenizer, x *Expansion, masked bool) error {
 	missing := x.Length - len(s.IDs)
 	if missing <= 0 {
 		return nil
@@ -247,7 +248,7 @@ func (s *TokenSet) expand(t *Tokenizer, x *Expansion) error {
 	s.IDs = append(slices.Clip(s.IDs), repeat(id, missing)...)
 	s.TypeIDs = append(slices.Clip(s.TypeIDs), repeat(int32(0), missing)...)
 	s.Attended = append(s.Attended, repeat(x.Attend, missing)...)
-	s.Kept = append(s.Kept, repeat(true, missing)...)
+	s.Kept = append(s.Kept, repeat(masked || x.Attend, missing)...)
 	return nil
 }
 
