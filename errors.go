@@ -20,6 +20,8 @@ var (
 	ErrPath         = loader.ErrPath         // a name in a model's file leads out of its folder
 	ErrBadTokenizer = loader.ErrBadTokenizer // tokenizer.json is malformed or inconsistent
 
+	// ErrEncode: the tokenizer failed on a text.
+	ErrEncode = loader.ErrEncode
 	// ErrInput: no texts, token ids out of range, a text that is too long where truncation is off.
 	ErrInput = bert.ErrInput
 	// ErrNotFinite: the vector of a text holds NaN or infinity; the weights are damaged.

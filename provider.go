@@ -2,6 +2,8 @@ package vkbert
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/vkbert/vkbert/bert"
 	"github.com/vkbert/vkbert/cgo"
@@ -27,10 +29,13 @@ func (m *Model) ProviderName() string { return "vkbert" }
 // ModelInfo is a model that was found on this machine.
 type ModelInfo = loader.Found
 
-// ListModels finds the models in the machine's Hugging Face and sentence-transformers caches: the usable ones, and the others with the reason why not. No weights
-// are read.
-func (m *Model) ListModels(ctx context.Context) ([]ModelInfo, error) {
-	return loader.Discover(ctx, bert.Check)
+// ListModels is [Models] over the machine's caches.
+func (m *Model) ListModels(ctx context.Context) ([]ModelInfo, error) { return Models(ctx) }
+
+// Models finds the models in the machine's Hugging Face and sentence-transformers caches and below the given folders: the usable ones, and the others with the
+// reason why not. No weights are read.
+func Models(ctx context.Context, folders ...string) ([]ModelInfo, error) {
+	return loader.Discover(ctx, bert.Check, folders...)
 }
 
 // DeviceInfo describes a device.
@@ -41,35 +46,44 @@ func Devices() ([]DeviceInfo, error) { return cgo.Devices() }
 
 // Info is what is known of an open model.
 type Info struct {
-	bert.Info
-	Name          string
-	Dir           string // "" for a random model
-	Dimensions    int    // of the vectors, after truncation
-	MaxTokens     int    // of a text; what is longer is cut off
-	Prompts       map[string]string
-	DefaultPrompt string
-	Similarity    string
-	Modules       []string
-	Pooling       []string
+	Name           string
+	Dir            string // "" for a random model
+	Architecture   string
+	Dimensions     int // of the vectors, after truncation
+	Hidden         int
+	Layers, Heads  int
+	Vocabulary     int
+	MaxTokens      int // of a text, special tokens included
+	MaxBatchTokens int // that the device works on at a time
+	DType          string
+	Modules        []string
+	Pooling        []string
+	Prompts        map[string]string
+	DefaultPrompt  string   // its name
+	Similarity     string   // cosine, dot, euclidean or manhattan
+	Unused         []string // tensors of the files that are not needed
+	Device         DeviceInfo
+	WeightBytes    uint64 // on the device
+	ArenaBytes     uint64 // on the device, for intermediate results
+	HostBytes      uint64 // for inputs and outputs
+	NonFinite      uint64 // weights that are NaN or infinite
 }
 
 // Info says what was opened and what memory it takes.
 func (m *Model) Info() Info {
-	info := Info{Info: m.encoder.Info(), Name: m.name, Dimensions: m.dims, MaxTokens: m.maxTokens, Prompts: map[string]string{}}
+	e := m.encoder.Info()
+	info := Info{
+		Name: m.name, Architecture: e.Architecture, Dimensions: m.dims, Hidden: e.Hidden, Layers: e.Layers, Heads: e.Heads, Vocabulary: e.Vocabulary,
+		MaxTokens: m.maxTokens, MaxBatchTokens: e.MaxBatchTokens, DType: e.DType, Pooling: slices.Clone(m.pooling), Prompts: map[string]string{},
+		Unused: slices.Clone(e.Unused), Device: e.Device, WeightBytes: e.WeightBytes, ArenaBytes: e.Program.ArenaBytes, HostBytes: e.Program.HostBytes, NonFinite: e.NonFinite,
+	}
 	if m.files == nil {
 		return info
 	}
 	info.Dir, info.DefaultPrompt, info.Similarity = m.files.Dir, m.files.DefaultPrompt, m.files.Similarity
-	for name, text := range m.files.Prompts {
-		info.Prompts[name] = text
-	}
+	maps.Copy(info.Prompts, m.files.Prompts)
 	for _, module := range m.files.Modules {
 		info.Modules = append(info.Modules, module.Kind())
-		if pooling, ok := module.(loader.Pooling); ok {
-			for _, mode := range pooling.Modes {
-				info.Pooling = append(info.Pooling, string(mode))
-			}
-		}
 	}
 	return info
 }

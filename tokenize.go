@@ -29,11 +29,7 @@ func (m *Model) Tokenize(text, promptName string) (Tokens, error) {
 			return Tokens{}, fmt.Errorf("%w: the model has no prompt %q; it has %s", ErrInput, promptName, m.promptNames())
 		}
 	}
-	enc, err := m.encode(text, p)
-	if err != nil {
-		return Tokens{}, err
-	}
-	return Tokens{IDs: enc.IDs, Tokens: m.tokenizer.Tokens(enc.IDs)}, nil
+	return m.tokens(text, p)
 }
 
 // CountTokens returns how many tokens a text has with the model's default prompt and special tokens, before it is cut off.
@@ -68,50 +64,64 @@ func (m *Model) encode(text string, p prompt) (loader.Encoding, error) {
 	return m.tokenizer.Truncate(enc, m.maxTokens)
 }
 
-// sequences tokenizes the texts, on all processors where there are many.
+// sequences tokenizes the texts, on all processors where there are many. When ctx ends it returns at once: the texts at hand, of which one may take seconds
+// if it is megabytes long, are finished behind it and dropped.
 func (m *Model) sequences(ctx context.Context, texts []string, p prompt) ([]bert.Sequence, error) {
-	const each = 16 // texts that make a goroutine worth while
-	seqs := make([]bert.Sequence, len(texts))
-	errs := make([]error, len(texts))
-	one := func(i int) {
-		if errs[i] = ctx.Err(); errs[i] != nil {
-			return
-		}
-		enc, err := m.encode(texts[i], p)
+	const each = 16 // texts that make another goroutine worth while
+	work := &tokenizing{model: m, ctx: ctx, texts: texts, prompt: p, seqs: make([]bert.Sequence, len(texts)), done: make(chan error, 1)}
+	work.left.Store(int64(min(runtime.GOMAXPROCS(0), (len(texts)+each-1)/each)))
+	for range work.left.Load() {
+		m.calls.fork()
+		go work.run()
+	}
+	select {
+	case err := <-work.done:
+		return work.seqs, err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// tokenizing is the work of one call, shared by some goroutines.
+type tokenizing struct {
+	model  *Model
+	ctx    context.Context
+	texts  []string
+	prompt prompt
+	seqs   []bert.Sequence
+	next   atomic.Int64 // text
+	left   atomic.Int64 // goroutines at work
+
+	mutex sync.Mutex
+	err   error // of the first text that failed
+	at    int
+	done  chan error
+}
+
+func (w *tokenizing) run() {
+	defer w.model.calls.leave()
+	for i := int(w.next.Add(1)) - 1; i < len(w.texts) && w.ctx.Err() == nil; i = int(w.next.Add(1)) - 1 {
+		enc, err := w.model.encode(w.texts[i], w.prompt)
 		if err != nil {
-			errs[i] = fmt.Errorf("text %d: %w", i, err)
-			return
+			w.fail(i, fmt.Errorf("text %d: %w", i, err))
+			break
 		}
-		seqs[i] = bert.Sequence{IDs: enc.IDs, TypeIDs: enc.TypeIDs, PoolStart: p.tokens}
+		w.seqs[i] = bert.Sequence{IDs: enc.IDs, TypeIDs: enc.TypeIDs, PoolStart: w.prompt.tokens}
 	}
-	workers := min(runtime.GOMAXPROCS(0), (len(texts)+each-1)/each)
-	if workers <= 1 {
-		for i := range texts {
-			if one(i); errs[i] != nil {
-				return nil, errs[i]
-			}
+	if w.left.Add(-1) == 0 {
+		if w.err == nil {
+			w.err = w.ctx.Err()
 		}
-		return seqs, nil
+		w.done <- w.err
 	}
-	var next atomic.Int64
-	var failed atomic.Bool
-	var group sync.WaitGroup
-	for range workers {
-		group.Add(1)
-		go func() {
-			defer group.Done()
-			for i := int(next.Add(1)) - 1; i < len(texts) && !failed.Load(); i = int(next.Add(1)) - 1 {
-				if one(i); errs[i] != nil {
-					failed.Store(true)
-				}
-			}
-		}()
+}
+
+// fail keeps the error of the first text in order, and ends the work of the others.
+func (w *tokenizing) fail(i int, err error) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	if w.err == nil || i < w.at {
+		w.err, w.at = err, i
 	}
-	group.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return nil, err
-		}
-	}
-	return seqs, nil
+	w.next.Store(int64(len(w.texts)))
 }

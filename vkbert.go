@@ -36,8 +36,10 @@ type Model struct {
 	dims      int // of the vectors handed out
 	maxTokens int // of a text
 	prompts   map[string]prompt
+	pooling   []string // modes, as the files or the options say
 	health    []float32
 	log       *slog.Logger
+	calls     calls
 }
 
 // A prompt is put before every text. pooled is false where the model leaves it out of pooling; tokens is then how many rows are left out.
@@ -50,7 +52,8 @@ type prompt struct {
 // is the command "vkbert download"). "random:minilm-l6", "random:base", "random:large" and "random:CONFIG.json" open random weights of those shapes, for
 // benchmarks of [Model.EmbedTokens].
 //
-// Open takes as long as reading the weights and compiling the kernels does; ctx ends it early.
+// Open takes as long as reading the weights and compiling the kernels does; ctx ends it early. A model has to be closed: one that is only dropped keeps its
+// device.
 func Open(ctx context.Context, model string, opts ...Option) (*Model, error) {
 	o := options{truncate: true}
 	for _, opt := range opts {
@@ -65,8 +68,10 @@ func Open(ctx context.Context, model string, opts ...Option) (*Model, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if o.dimensions < 0 || o.batch < 0 || o.threads < 0 {
-		return nil, fmt.Errorf("%w: dimensions %d, batch tokens %d, threads %d: want 0 or more", ErrInput, o.dimensions, o.batch, o.threads)
+	for what, n := range map[string]int{"dimensions": o.dimensions, "batch tokens": o.batch, "threads": o.threads} {
+		if n < 0 || n > math.MaxInt32 {
+			return nil, fmt.Errorf("%w: %s: got %d, want 0 to %d", ErrInput, what, n, math.MaxInt32)
+		}
 	}
 	m, err := open(ctx, model, o)
 	if err != nil {
@@ -100,6 +105,7 @@ func open(ctx context.Context, model string, o options) (_ *Model, err error) {
 	}
 	info := m.encoder.Info()
 	m.maxTokens = info.MaxTokens
+	m.setPooling(o.pooling)
 	if m.files != nil && m.files.MaxSeqLength > 0 {
 		m.maxTokens = min(m.maxTokens, m.files.MaxSeqLength)
 	}
@@ -111,6 +117,12 @@ func open(ctx context.Context, model string, o options) (_ *Model, err error) {
 	}
 	if info.NonFinite > 0 {
 		m.log.Warn("weights are NaN or infinite; a text that reaches them has no vector", "model", model, "elements", info.NonFinite)
+	}
+	if len(info.Unused) > 0 {
+		m.log.Info("tensors that the model does not need", "model", model, "tensors", info.Unused)
+	}
+	if m.tokenizer != nil && m.tokenizer.VocabSize() > info.Vocabulary {
+		m.log.Warn("the tokenizer has more tokens than the model; texts that hold one of them are refused", "model", model, "tokenizer", m.tokenizer.VocabSize(), "rows", info.Vocabulary)
 	}
 	if m.health, err = m.probe(ctx); err != nil && !errors.Is(err, ErrNotFinite) {
 		return nil, err
@@ -189,6 +201,24 @@ func (m *Model) setDimensions(asked int) error {
 	return nil
 }
 
+// setPooling keeps the names of the pooling modes: those of the options, else those of the files.
+func (m *Model) setPooling(asked []loader.PoolingMode) {
+	modes := asked
+	if m.files == nil && modes == nil {
+		modes = []loader.PoolingMode{loader.PoolMean} // of a random model
+	}
+	if modes == nil {
+		for _, module := range m.files.Modules {
+			if pooling, ok := module.(loader.Pooling); ok {
+				modes = append(modes, pooling.Modes...)
+			}
+		}
+	}
+	for _, mode := range modes {
+		m.pooling = append(m.pooling, string(mode))
+	}
+}
+
 // setPrompts finds out how many rows each prompt takes, where the model leaves prompts out of pooling (include_prompt: false).
 func (m *Model) setPrompts() error {
 	m.prompts = map[string]prompt{}
@@ -222,7 +252,7 @@ func (m *Model) defaultPrompt() prompt {
 	return m.prompts[m.files.DefaultPrompt]
 }
 
-// Embed returns the vector of a text, [Dimensions] long, of unit length if the model says so. The model's default prompt, if it has one, is put before it.
+// Embed returns the vector of a text, [Model.Dimensions] long, of unit length if the model says so. The model's default prompt, if it has one, is put before it.
 // An empty text has a vector too.
 func (m *Model) Embed(ctx context.Context, text string) ([]float32, error) {
 	return first(m.embed(ctx, []string{text}, m.defaultPrompt()))
@@ -259,8 +289,15 @@ func (m *Model) EmbedTokens(ctx context.Context, ids [][]int32) ([][]float32, er
 	if len(ids) == 0 {
 		return nil, fmt.Errorf("%w: no texts", ErrInput)
 	}
+	if err := m.calls.enter(); err != nil {
+		return nil, err
+	}
+	defer m.calls.leave()
 	seqs := make([]bert.Sequence, len(ids))
 	for i, s := range ids {
+		if len(s) > m.maxTokens {
+			return nil, fmt.Errorf("%w: text %d: %d tokens, and the model takes %d", ErrInput, i, len(s), m.maxTokens)
+		}
 		seqs[i] = bert.Sequence{IDs: s}
 	}
 	return m.run(ctx, seqs)
@@ -270,6 +307,10 @@ func (m *Model) embed(ctx context.Context, texts []string, p prompt) ([][]float3
 	if len(texts) == 0 {
 		return nil, fmt.Errorf("%w: no texts", ErrInput)
 	}
+	if err := m.calls.enter(); err != nil {
+		return nil, err
+	}
+	defer m.calls.leave()
 	seqs, err := m.sequences(ctx, texts, p)
 	if err != nil {
 		return nil, err
@@ -307,6 +348,7 @@ func (m *Model) Dimensions() int { return m.dims }
 
 // Close lets the calls under way finish and releases the device. Calls that come later fail with [ErrClosed]. It may be called again.
 func (m *Model) Close() error {
+	m.calls.close()
 	if m.encoder != nil {
 		m.encoder.Close()
 	}
@@ -333,9 +375,16 @@ func (m *Model) probe(ctx context.Context) ([]float32, error) {
 
 // HealthCheck makes one embedding on the device and compares it with the one made when the model was opened.
 func (m *Model) HealthCheck(ctx context.Context) error {
+	if err := m.calls.enter(); err != nil {
+		return err
+	}
+	defer m.calls.leave()
 	v, err := m.probe(ctx)
 	if err != nil {
 		return err
+	}
+	if m.health == nil {
+		return fmt.Errorf("when the model was opened: %w", ErrNotFinite)
 	}
 	var worst, largest float64
 	for i := range v {

@@ -93,6 +93,9 @@ func (q *queue) run(ctx context.Context, seqs []Sequence) ([][]float32, error) {
 	case <-j.done:
 		return j.results, j.err
 	case <-ctx.Done():
+		q.mutex.Lock() // from here on no batch reads what the caller may write to again
+		defer q.mutex.Unlock()
+		q.fail(j, ctx.Err())
 		return nil, ctx.Err()
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -53,13 +54,15 @@ func main() { fmt.Println(cgo.Version()) }
 		require.NoError(t, err, "%s", out)
 		return strings.TrimSpace(string(out))
 	}
-	assert.Equal(t, "0.1.0 0.1.0", show())
+	version, _ := Version()
+	assert.Equal(t, version+" "+version, show())
 
 	path := filepath.Join(dir, "include", "vkbert.h")
 	header, err := os.ReadFile(path)
 	require.NoError(t, err)
-	changed := strings.Replace(string(header), "#define VKB_VERSION_PATCH 0", "#define VKB_VERSION_PATCH 7", 1)
+	changed := regexp.MustCompile(`#define VKB_VERSION_PATCH \d+`).ReplaceAllString(string(header), "#define VKB_VERSION_PATCH 77")
 	require.NotEqual(t, string(header), changed)
 	require.NoError(t, os.WriteFile(path, []byte(changed), 0o644))
-	assert.Equal(t, "0.1.7 0.1.7", show())
+	assert.Contains(t, show(), ".77 ")
+	assert.True(t, strings.HasSuffix(show(), ".77"))
 }

@@ -91,9 +91,6 @@ vkb_status vkb_weights_seal(vkb_weights *weights, vkb_weights_info *info, vkb_er
         vkb_status status = weights->device->backend->weights_seal(weights, error);
         if (status) return status;
         weights->sealed = true;
-        if (weights->non_finite)
-            vkb_log(weights->device, VKB_LOG_WARNING, "weights: %llu elements are NaN or infinite",
-                    (unsigned long long)weights->non_finite);
     }
     if (info) {
         info->bytes = weights->bytes;

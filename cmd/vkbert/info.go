@@ -44,7 +44,7 @@ func reportModel(i vkbert.Info) modelReport {
 		Modules: list(i.Modules), Pooling: list(i.Pooling), Prompts: i.Prompts, DefaultPrompt: i.DefaultPrompt, Similarity: i.Similarity,
 		Hidden: i.Hidden, Layers: i.Layers, Heads: i.Heads, Vocabulary: i.Vocabulary, UnusedTensors: list(i.Unused),
 		Device: i.Device.Name, DType: i.DType, MaxBatchTokens: i.MaxBatchTokens,
-		WeightBytes: i.WeightBytes, ArenaBytes: i.Program.ArenaBytes, HostBytes: i.Program.HostBytes,
+		WeightBytes: i.WeightBytes, ArenaBytes: i.ArenaBytes, HostBytes: i.HostBytes,
 	}
 }
 

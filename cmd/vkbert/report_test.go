@@ -15,7 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/vkbert/vkbert"
-	"github.com/vkbert/vkbert/bert"
 	"github.com/vkbert/vkbert/cgo"
 	"github.com/vkbert/vkbert/internal/testmodel"
 )
@@ -157,7 +156,7 @@ func TestBenchReport(t *testing.T) {
 	for i := 200; i > 0; i-- {
 		times = append(times, time.Duration(i)*time.Millisecond)
 	}
-	r := report(vkbert.Info{Info: bert.Info{DType: "f32"}}, 10, 1000, times)
+	r := report(vkbert.Info{DType: "f32"}, 10, 1000, times)
 	assert.Equal(t, []float64{1, 100.5, 198}, []float64{r.MinMS, r.MedianMS, r.P99MS})
 	assert.InEpsilon(t, 1000/0.1005, r.TokensPerSecond, 1e-9)
 	assert.InEpsilon(t, 10/0.1005, r.TextsPerSecond, 1e-9)

@@ -63,6 +63,9 @@ func Convert(ctx context.Context, src, dst string, o Options) (err error) {
 	if err = s.write(ctx, part, dtype, o.Progress); err == nil {
 		err = moveInto(part, dst)
 	}
+	if errors.Is(err, ErrRange) {
+		err = fmt.Errorf("%s: %w", src, err)
+	}
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(part))
 	}

@@ -191,7 +191,7 @@ func modernBERTConfig(m *ggufModel) map[string]any {
 		"mlp_bias":                   m.hasBias("ffn_up"),
 		"pad_token_id":               m.intOr("tokenizer.ggml.padding_token_id", 0, 0, ggufMaxTokens),
 		"cls_token_id":               m.intOr("tokenizer.ggml.bos_token_id", 0, 0, ggufMaxTokens),
-		"sep_token_id":               m.intOr("tokenizer.ggml.seperator_token_id", 0, 0, ggufMaxTokens),
+		"sep_token_id":               m.intOr("tokenizer.ggml."+separatorKey, 0, 0, ggufMaxTokens),
 		"attention_dropout":          0.0,
 		"mlp_dropout":                0.0,
 		"embedding_dropout":          0.0,

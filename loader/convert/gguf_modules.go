@@ -93,7 +93,7 @@ func (m *ggufModel) addModules(s *source, dense denseTensors) error {
 		m.note("the file has no Dense modules, which EmbeddingGemma has: the vectors are those of the file, not the model's")
 	}
 	add("Normalize", "3")
-	m.note("prompts are not in the file; vectors are normalised, as programs that run GGUF files do")
+	m.note("prompts and a limit of length below %d tokens are not in the file; vectors are normalised, as programs that run GGUF files do", m.int("context_length", 1, maxLength))
 	if err := s.addJSON("modules.json", modules); err != nil {
 		return err
 	}

@@ -138,3 +138,31 @@ func TestGGUFRefused(t *testing.T) {
 		})
 	}
 }
+
+// TestLowerCasing: a GGUF file does not say whether texts are lower-cased; the
+// vocabulary does.
+func TestLowerCasing(t *testing.T) {
+	special := []string{"[PAD]", "[UNK]", "[CLS]", "[SEP]"}
+	for name, tt := range map[string]struct {
+		words []string
+		lower bool
+		strip any
+	}{
+		"uncased":      {[]string{"▁a", "▁ℝ"}, true, nil}, // as bert-base-uncased has it
+		"with accents": {[]string{"▁a", "▁é"}, true, false},
+		"cased":        {[]string{"▁a", "▁A"}, false, nil},
+		"suffix":       {[]string{"▁a", "B"}, true, nil}, // no word of a text begins in the middle
+	} {
+		src, dst := writeFile(t, tinyGGUF().set("tokenizer.ggml.tokens", append(special[:4:4], tt.words...)).bytes(), t.TempDir(), "m.gguf"), tempDst(t)
+		var notes []string
+		require.NoError(t, Convert(context.Background(), src, dst, Options{Note: func(s string) { notes = append(notes, s) }}))
+		var doc struct {
+			Normalizer map[string]any `json:"normalizer"`
+		}
+		require.NoError(t, json.Unmarshal(readFile(t, dst, "tokenizer.json"), &doc))
+		assert.Equal(t, tt.lower, doc.Normalizer["lowercase"], name)
+		assert.Equal(t, tt.strip, doc.Normalizer["strip_accents"], name)
+		assert.Len(t, notes, 3)
+		assert.Contains(t, strings.Join(notes, "\n"), map[bool]string{true: "has no capital letters", false: "has capital letters"}[tt.lower])
+	}
+}

@@ -8,7 +8,6 @@ import (
 	"math"
 	"regexp"
 	"strings"
-	"unicode"
 
 	"github.com/vkbert/vkbert/loader"
 )
@@ -119,6 +118,8 @@ type addedToken struct {
 	Special    bool   `json:"special"`
 }
 
+const separatorKey = "seperator_token_id" //nolint:misspell // as the format spells it
+
 const wordStart = "▁" // U+2581: what both kinds of vocabulary put before a word
 
 // wordPiece makes BERT's tokenizer. llama.cpp's files mark the beginning of a
@@ -160,7 +161,7 @@ func (m *ggufModel) wordPiece() (doc, options map[string]any, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	sep, sepToken, err := m.special("[SEP]", "seperator_token_id", "eos_token_id")
+	sep, sepToken, err := m.special("[SEP]", separatorKey, "eos_token_id")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -168,7 +169,11 @@ func (m *ggufModel) wordPiece() (doc, options map[string]any, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	m.note("lower-casing is not in the file: %t, as the vocabulary has %s capital letters; accents are kept: %t", !capitals, map[bool]string{true: "", false: "no"}[capitals], capitals || accents)
+	some := "no capital letters: texts are lower-cased"
+	if capitals {
+		some = "capital letters: texts are not lower-cased"
+	}
+	m.note("lower-casing is not in the file; the vocabulary has %s; accents are kept: %t", some, capitals || accents)
 	strip := any(nil) // as lowercase
 	if !capitals && accents {
 		strip = false
@@ -195,7 +200,11 @@ func (m *ggufModel) tokenOptions(options map[string]any) error {
 	return m.err
 }
 
-func hasCapital(s string) bool { return strings.IndexFunc(s, unicode.IsUpper) >= 0 }
+// hasCapital looks at Latin letters alone: the vocabulary of bert-base-uncased has
+// a ℝ, which has no small form.
+func hasCapital(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return 'A' <= r && r <= 'Z' })
+}
 
 // accented are letters that no vocabulary has whose tokenizer strips accents, and
 // that others have some of.
@@ -240,7 +249,7 @@ func (m *ggufModel) unigram() (doc, options map[string]any, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	eos, eosToken, err := m.special("</s>", "eos_token_id", "seperator_token_id")
+	eos, eosToken, err := m.special("</s>", "eos_token_id", separatorKey)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -14,8 +14,9 @@ from sentence_transformers.sentence_transformer.modules import Pooling, StaticEm
 from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding, SpladePooling
 from tokenizers import Tokenizer as Tokenizers
 
+from arch_mutations import config, zero
 from arch_spec import MADE_WITH, Directory, dense_layer, write_json
-from arch_table import _bertlike, _deberta, _distilbert, _modernbert, _robertalike, config, zero
+from arch_table import bertlike_config, deberta_config, distilbert_config, modernbert_config, robertalike_config
 
 
 def _readable(path: Path) -> None:
@@ -46,25 +47,25 @@ _IDENTITY = "torch.nn.modules.linear.Identity"
 CROSS = {
     "cross_bert": _cross(
         "ms-marco-MiniLM: BertForSequenceClassification, one label, Identity named by sbert_ce_default_activation_function; WordPiece", "wordpiece", seed=61, pad_id=0,
-        make_config=lambda t: _bertlike(
+        make_config=lambda t: bertlike_config(
             t, "bert", "BertForSequenceClassification", **_SMALL, layer_norm_eps=1e-12, max_position_embeddings=40, type_vocab_size=2, pad_token_id=0,
             **_labels(1, sbert_ce_default_activation_function=_IDENTITY),
         ),
-        mutations={"type rows dropped": zero("token_type_embeddings"), "pooler dropped": zero("pooler.dense.bias")},
+        mutations={"type rows dropped": zero("token_type_embeddings"), "pooler's bias dropped": zero("pooler.dense.bias")},
     ),
     "cross_roberta": _cross(
         "nli-roberta: RobertaForSequenceClassification, three labels, no activation; byte-level BPE, pairs with two separators", "roberta", seed=62,
-        make_config=lambda t: _robertalike(t, "roberta", "RobertaForSequenceClassification", **_SMALL, **_labels(3)), max_tokens=40,
+        make_config=lambda t: robertalike_config(t, "roberta", "RobertaForSequenceClassification", **_SMALL, **_labels(3)), max_tokens=40,
         mutations={"head's bias dropped": zero("classifier.dense.bias")},
     ),
     "cross_xlm_roberta": _cross(
         "bge-reranker: XLMRobertaForSequenceClassification, one label, so Sigmoid; Unigram", "xlm_roberta", seed=63,
-        make_config=lambda t: _robertalike(t, "xlm-roberta", "XLMRobertaForSequenceClassification", **_SMALL, **_labels(1)), max_tokens=40,
+        make_config=lambda t: robertalike_config(t, "xlm-roberta", "XLMRobertaForSequenceClassification", **_SMALL, **_labels(1)), max_tokens=40,
         mutations={"head's bias dropped": zero("classifier.dense.bias")},
     ),
     "cross_electra": _cross(
         "ElectraForSequenceClassification, one label, Sigmoid named in the config's sentence_transformers entry; WordPiece", "wordpiece", seed=64, pad_id=0,
-        make_config=lambda t: _bertlike(
+        make_config=lambda t: bertlike_config(
             t, "electra", "ElectraForSequenceClassification", hidden_size=24, embedding_size=16, num_attention_heads=3, intermediate_size=37, layer_norm_eps=1e-12, max_position_embeddings=40,
             type_vocab_size=2, pad_token_id=0, **_labels(1, sentence_transformers={"activation_fn": "torch.nn.modules.activation.Sigmoid", "version": "4.1.0"}),
         ),
@@ -72,7 +73,7 @@ CROSS = {
     ),
     "cross_deberta": _cross(
         "nli-deberta-v3: DebertaV2ForSequenceClassification, three labels; Unigram", "deberta_v2", seed=65, pad_id=0, eager=False,
-        make_config=lambda t: _deberta(
+        make_config=lambda t: deberta_config(
             t, architectures=["DebertaV2ForSequenceClassification"], hidden_size=24, num_attention_heads=3, intermediate_size=37, pooler_dropout=0, pooler_hidden_act="gelu", pooler_hidden_size=24,
             **_labels(3),
         ),
@@ -80,12 +81,12 @@ CROSS = {
     ),
     "cross_modernbert": _cross(
         "gte-reranker-modernbert: ModernBertForSequenceClassification, one label, mean of all tokens, files as 6.2 writes them; byte-level BPE", "modernbert", seed=66, pad_id=349, modules=save_again,
-        make_config=lambda t: _modernbert(t, architectures=["ModernBertForSequenceClassification"], hidden_size=24, num_attention_heads=3, intermediate_size=37, num_hidden_layers=3, **_labels(1)),
+        make_config=lambda t: modernbert_config(t, architectures=["ModernBertForSequenceClassification"], hidden_size=24, num_attention_heads=3, intermediate_size=37, num_hidden_layers=3, **_labels(1)),
         mutations={"first token for mean": config(classifier_pooling="cls"), "window dropped": config(local_attention=1000), "head's activation ReLU": config(classifier_activation="relu")},
     ),
     "cross_distilbert": _cross(
         "DistilBertForSequenceClassification, two labels; WordPiece, type ids that the model does not take", "wordpiece", seed=67, pad_id=0,
-        make_config=lambda t: _distilbert(t, "DistilBertForSequenceClassification", dim=24, n_heads=3, hidden_dim=37, **_labels(2)), mutations={"head's bias dropped": zero("pre_classifier.bias")},
+        make_config=lambda t: distilbert_config(t, "DistilBertForSequenceClassification", dim=24, n_heads=3, hidden_dim=37, **_labels(2)), mutations={"head's bias dropped": zero("pre_classifier.bias")},
     ),
 }
 
@@ -121,12 +122,12 @@ def splade_routed(spec, path: Path) -> None:
 SPARSE = {
     "splade": Directory(
         "SPLADE: BertForMaskedLM, relu, maximum; files as 5.0 wrote them; WordPiece", "wordpiece", seed=71, pad_id=0, kind="sparse", model="BertForMaskedLM", modules=splade,
-        config=lambda t: _bertlike(t, "bert", "BertForMaskedLM", **_SMALL, layer_norm_eps=1e-12, max_position_embeddings=40, type_vocab_size=2, pad_token_id=0),
+        config=lambda t: bertlike_config(t, "bert", "BertForMaskedLM", **_SMALL, layer_norm_eps=1e-12, max_position_embeddings=40, type_vocab_size=2, pad_token_id=0),
         weights={"word_gain": 0.6, "vocabulary_bias": -6.0}, mutations={"head's norm bias dropped": zero("cls.predictions.transform.LayerNorm.bias"), "vocabulary bias dropped": zero("cls.predictions.bias")},
     ),
     "splade_routed": Directory(
         "inference-free SPLADE (opensearch doc models): Router with token weights for queries and DistilBertForMaskedLM, log(1+log(1+relu)), for documents; files as 6.2 writes them", "wordpiece",
-        seed=72, pad_id=0, kind="sparse", model="DistilBertForMaskedLM", modules=splade_routed, config=lambda t: _distilbert(t, "DistilBertForMaskedLM", dim=24, n_heads=3, hidden_dim=37),
+        seed=72, pad_id=0, kind="sparse", model="DistilBertForMaskedLM", modules=splade_routed, config=lambda t: distilbert_config(t, "DistilBertForMaskedLM", dim=24, n_heads=3, hidden_dim=37),
         weights={"word_gain": 0.6, "vocabulary_bias": -6.0}, limit_in="tokenizer", routed=True, tokenizer_folder="document_0_Transformer", mutations={"vocabulary bias dropped": zero("vocab_projector.bias")},
     ),
 }
@@ -156,7 +157,7 @@ def colbert_stanford(spec, path: Path) -> None:
 
 
 def _colbert_config(t, architecture: str) -> dict:
-    return _bertlike(t, "bert", architecture, **_SMALL, layer_norm_eps=1e-12, max_position_embeddings=40, type_vocab_size=2, pad_token_id=0)
+    return bertlike_config(t, "bert", architecture, **_SMALL, layer_norm_eps=1e-12, max_position_embeddings=40, type_vocab_size=2, pad_token_id=0)
 
 
 MULTI = {

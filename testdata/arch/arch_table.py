@@ -1,72 +1,14 @@
-"""The directories: config.json as released models of each architecture spell it, and what to change to see that a mistake shows."""
+"""The directories of encoders: config.json as released models of each architecture spell it, and what to change to see that a mistake shows."""
 
 import torch
 
+from arch_mutations import alibi, config, halve_swap, swap, without, zero
 from arch_spec import Directory
 from arch_tokenizers import Tokenizer
 
-
-def zero(*parts: str):
-    """Sets the tensors whose names hold one of the parts to zero."""
-    def change(tensors):
-        for name, t in tensors.items():
-            if any(p in name for p in parts):
-                t.zero_()
-    return {"tensors": change}
-
-
-def halve_swap(*parts: str):
-    """Swaps the two halves of the rows: a gate that is read in the wrong order."""
-    def change(tensors):
-        for name, t in tensors.items():
-            if any(p in name for p in parts):
-                t.copy_(torch.cat(t.chunk(2)[::-1]))
-    return {"tensors": change}
-
-
-def swap(one: str, other: str):
-    """Swaps pairs of tensors."""
-    def change(tensors):
-        for name in [n for n in tensors if one in n]:
-            a, b = tensors[name], tensors[name.replace(one, other)]
-            kept = a.clone()
-            a.copy_(b)
-            b.copy_(kept)
-    return {"tensors": change}
-
-
-def without(*names: str):
-    """Replaces the modules of these names by nothing."""
-    def change(model):
-        found = [(m, n) for m in model.modules() for n, _ in m.named_children() if n in names]
-        assert found
-        for m, n in found:
-            setattr(m, n, torch.nn.Identity())
-    return {"modules": change}
-
-
-def config(**changes):
-    return {"config": changes}
-
-
-def alibi(change):
-    """Changes the slopes of our reference's ALiBi."""
-    def apply(model):
-        model[0].model.slopes = change(model[0].model.slopes)
-    return {"modules": apply}
-
-
-def causal(model):
-    """Turns a model that sees only what came before into one that sees all."""
-    model[0].model.config.is_causal = False
-    for m in model.modules():
-        if hasattr(m, "is_causal"):
-            m.is_causal = False
-
-
 # BERT's relatives -----------------------------------------------------------------------------------------------------
 
-def _bertlike(t: Tokenizer, model_type: str, architecture: str, **more) -> dict:
+def bertlike_config(t: Tokenizer, model_type: str, architecture: str, **more) -> dict:
     return {
         "_name_or_path": "tiny", "architectures": [architecture], "attention_probs_dropout_prob": 0.1, "gradient_checkpointing": False, "hidden_act": "gelu",
         "hidden_dropout_prob": 0.1, "initializer_range": 0.02, "model_type": model_type, "num_hidden_layers": 3, "position_embedding_type": "absolute",
@@ -74,12 +16,12 @@ def _bertlike(t: Tokenizer, model_type: str, architecture: str, **more) -> dict:
     } | more
 
 
-def _robertalike(t: Tokenizer, model_type: str, architecture: str, **more) -> dict:
+def robertalike_config(t: Tokenizer, model_type: str, architecture: str, **more) -> dict:
     ids = {"bos_token_id": t.ids["<s>"], "eos_token_id": t.ids["</s>"], "pad_token_id": t.ids["<pad>"]}
-    return _bertlike(t, model_type, architecture, **ids, layer_norm_eps=1e-5, type_vocab_size=1, max_position_embeddings=42, **more)
+    return bertlike_config(t, model_type, architecture, **ids, layer_norm_eps=1e-5, type_vocab_size=1, max_position_embeddings=42, **more)
 
 
-def _distilbert(t: Tokenizer, architecture: str = "DistilBertModel", **more) -> dict:
+def distilbert_config(t: Tokenizer, architecture: str = "DistilBertModel", **more) -> dict:
     return {
         "activation": "gelu", "architectures": [architecture], "attention_dropout": 0.1, "dim": 35, "dropout": 0.1, "hidden_dim": 51, "initializer_range": 0.02,
         "max_position_embeddings": 40, "model_type": "distilbert", "n_heads": 5, "n_layers": 3, "pad_token_id": 0, "qa_dropout": 0.1, "seq_classif_dropout": 0.2,
@@ -87,7 +29,7 @@ def _distilbert(t: Tokenizer, architecture: str = "DistilBertModel", **more) -> 
     } | more
 
 
-def _deberta(t: Tokenizer, **more) -> dict:
+def deberta_config(t: Tokenizer, **more) -> dict:
     return {
         "architectures": ["DebertaV2Model"], "attention_probs_dropout_prob": 0.1, "hidden_act": "gelu", "hidden_dropout_prob": 0.1, "hidden_size": 35,
         "initializer_range": 0.02, "intermediate_size": 46, "layer_norm_eps": 1e-7, "max_position_embeddings": 40, "max_relative_positions": -1,
@@ -100,30 +42,30 @@ def _deberta(t: Tokenizer, **more) -> dict:
 BERT = {
     "roberta": Directory(
         "RoBERTa: positions from 2, one type row; byte-level BPE with RobertaProcessing", "roberta", seed=11,
-        config=lambda t: _robertalike(t, "roberta", "RobertaModel", hidden_size=35, num_attention_heads=5, intermediate_size=52),
+        config=lambda t: robertalike_config(t, "roberta", "RobertaModel", hidden_size=35, num_attention_heads=5, intermediate_size=52),
         centre="encoder.layer.2.output.LayerNorm.bias",
         mutations={"position rows shifted by one": {"tensors": lambda s: s["embeddings.position_embeddings.weight"].copy_(s["embeddings.position_embeddings.weight"].roll(1, 0))},
                    "type row dropped": zero("token_type_embeddings"), "norm eps 1e-2": config(layer_norm_eps=1e-2)},
     ),
     "xlm_roberta": Directory(
         "XLM-RoBERTa: as RoBERTa, Unigram; names with roberta. prefix; first token", "xlm_roberta", seed=12, pooling="cls",
-        config=lambda t: _robertalike(t, "xlm-roberta", "XLMRobertaModel", hidden_size=33, num_attention_heads=3, intermediate_size=46, output_past=True),
+        config=lambda t: robertalike_config(t, "xlm-roberta", "XLMRobertaModel", hidden_size=33, num_attention_heads=3, intermediate_size=46, output_past=True),
         names="roberta.{}".format, centre="encoder.layer.2.output.LayerNorm.bias",
         mutations={"position rows shifted by two": {"tensors": lambda s: s["roberta.embeddings.position_embeddings.weight"].copy_(s["roberta.embeddings.position_embeddings.weight"].roll(2, 0))}},
     ),
     "camembert": Directory(
         "CamemBERT: as RoBERTa, Unigram with ids 5 and 6 for <s> and </s>", "camembert", seed=13, after=(),
-        config=lambda t: _robertalike(t, "camembert", "CamembertModel", hidden_size=28, num_attention_heads=4, intermediate_size=45),
+        config=lambda t: robertalike_config(t, "camembert", "CamembertModel", hidden_size=28, num_attention_heads=4, intermediate_size=45),
         centre="encoder.layer.2.output.LayerNorm.bias", mutations={"type row dropped": zero("token_type_embeddings")},
     ),
     "distilbert": Directory(
-        "DistilBERT: no type rows, its own names", "wordpiece", seed=14, pooling="cls", config=_distilbert, pad_id=0, centre="transformer.layer.2.output_layer_norm.bias",
+        "DistilBERT: no type rows, its own names", "wordpiece", seed=14, pooling="cls", config=distilbert_config, pad_id=0, centre="transformer.layer.2.output_layer_norm.bias",
         names=lambda n: "distilbert." + n, after=(),
         mutations={"position rows dropped": zero("position_embeddings"), "GELU by tanh": config(activation="gelu_new")},
     ),
     "mpnet": Directory(
         "MPNet: relative-position bias shared by layers, positions from 2; 150 tokens, so that the last bucket is reached; WordPiece with RobertaProcessing", "mpnet", seed=15,
-        config=lambda t: _bertlike(
+        config=lambda t: bertlike_config(
             t, "mpnet", "MPNetForMaskedLM", hidden_size=30, num_attention_heads=5, intermediate_size=46, layer_norm_eps=1e-5, max_position_embeddings=152,
             relative_attention_num_buckets=32, bos_token_id=0, eos_token_id=2, pad_token_id=1,
         ),
@@ -135,7 +77,7 @@ BERT = {
     ),
     "albert": Directory(
         "ALBERT: embeddings of width 20 mapped to 30, 4 layers in 2 groups, GELU by tanh; Unigram that lower-cases", "albert", seed=16, pad_id=0,
-        config=lambda t: _bertlike(
+        config=lambda t: bertlike_config(
             t, "albert", "AlbertModel", hidden_size=30, embedding_size=20, num_attention_heads=5, intermediate_size=46, layer_norm_eps=1e-12, max_position_embeddings=40,
             type_vocab_size=2, num_hidden_layers=4, num_hidden_groups=2, inner_group_num=1, hidden_act="gelu_new", down_scale_factor=1, gap_size=0, net_structure_type=0,
             num_memory_blocks=0, classifier_dropout_prob=0.1, bos_token_id=2, eos_token_id=3, pad_token_id=0,
@@ -145,7 +87,7 @@ BERT = {
     ),
     "electra": Directory(
         "ELECTRA: embeddings of width 22 projected to 33; names with electra. prefix", "wordpiece", seed=17, pad_id=0, pooling="cls", after=(),
-        config=lambda t: _bertlike(
+        config=lambda t: bertlike_config(
             t, "electra", "ElectraForPreTraining", hidden_size=33, embedding_size=22, num_attention_heads=3, intermediate_size=44, layer_norm_eps=1e-12,
             max_position_embeddings=40, type_vocab_size=2, pad_token_id=0, summary_activation="gelu", summary_last_dropout=0.1, summary_type="first", summary_use_proj=True,
         ),
@@ -154,13 +96,13 @@ BERT = {
     ),
     "deberta_v2": Directory(
         "DeBERTa-v3: disentangled attention with log buckets, shared projections, normed positions, no positions or types in the input; Unigram", "deberta_v2", seed=18, pad_id=0,
-        config=_deberta, max_tokens=40, eager=False, centre="encoder.layer.2.output.LayerNorm.bias", after=(),
+        config=deberta_config, max_tokens=40, eager=False, centre="encoder.layer.2.output.LayerNorm.bias", after=(),
         mutations={"content to position dropped": config(pos_att_type="p2c"), "position to content dropped": config(pos_att_type="c2p"), "position norm dropped": config(norm_rel_ebd="none"),
                    "buckets by distance up to 20": config(max_relative_positions=20), "position rows dropped": zero("rel_embeddings")},
     ),
     "deberta_v2_own": Directory(
         "DeBERTa-v2: own position projections, a convolution after layer 0, embeddings of width 21 projected, types and positions in the input, no buckets", "deberta_v2", seed=19, pad_id=0,
-        config=lambda t: _deberta(
+        config=lambda t: deberta_config(
             t, hidden_size=28, num_attention_heads=4, embedding_size=21, share_att_key=False, pos_att_type=["c2p", "p2c"], position_buckets=-1, max_relative_positions=24, norm_rel_ebd="none",
             position_biased_input=True, type_vocab_size=2, conv_kernel_size=3, conv_act="gelu", layer_norm_eps=1e-6,
         ),
@@ -172,7 +114,7 @@ BERT = {
 
 # Encoders with RoPE ---------------------------------------------------------------------------------------------------
 
-def _modernbert(t: Tokenizer, **more) -> dict:
+def modernbert_config(t: Tokenizer, **more) -> dict:
     ids = t.ids
     return {
         "architectures": ["ModernBertModel"], "attention_bias": False, "attention_dropout": 0.0, "bos_token_id": ids["[CLS]"], "classifier_activation": "gelu",
@@ -195,7 +137,7 @@ def _modernbert_5(t: Tokenizer) -> dict:
         "mlp_bias": True, "dtype": "float32", "transformers_version": "5.23.0", "hidden_size": 36, "num_attention_heads": 3, "norm_eps": 1e-4,
         "rope_parameters": {"full_attention": {"rope_type": "linear", "rope_theta": 500.0, "factor": 2.5}, "sliding_attention": {"rope_type": "default", "rope_theta": 60.0}},
     }
-    return {k: v for k, v in _modernbert(t).items() if k not in gone} | new
+    return {k: v for k, v in modernbert_config(t).items() if k not in gone} | new
 
 
 def _nomic(t: Tokenizer, **more) -> dict:
@@ -298,7 +240,7 @@ def _eurobert(t: Tokenizer, **more) -> dict:
 ENCODERS = {
     "modernbert": Directory(
         "ModernBERT: pre-norm, two RoPE bases, every third layer global and the rest within 4 tokens, GeGLU; byte-level BPE", "modernbert", seed=21, window=8, pad_id=349,
-        config=_modernbert, pooling="cls", limit_in="tokenizer",
+        config=modernbert_config, pooling="cls", limit_in="tokenizer",
         mutations={"window dropped": config(local_attention=1000), "window of 4 for 8": config(local_attention=4), "window of 10 for 8": config(local_attention=10),
                    "global base for local": config(local_rope_theta=300.0), "local base for global": config(global_rope_theta=40.0), "gate halves swapped": halve_swap("mlp.Wi"),
                    "first layer local too": config(layer_types=["sliding_attention"] * 3 + ["full_attention"])},
@@ -324,18 +266,18 @@ ENCODERS = {
         window=24, stateful=True, centre="layers.2.post_mlp_layernorm.bias", mutations={"scaling dropped": config(rope_parameters={"rope_theta": 70.0, "rope_type": "default"})},
     ),
     "gte": Directory(
-        "gte-multilingual-base as transformers 5's own class reads it: RoPE with scaling, GeGLU, fused QKV; Unigram", "xlm_roberta", seed=24, pooling="cls", spelling="new", limit_in="tokenizer",
+        "gte-multilingual-base as transformers 5's own class reads it: RoPE with scaling, GeGLU, fused QKV; Unigram", "xlm_roberta", seed=24, weights={"qk_gain": 1.5}, pooling="cls", spelling="new", limit_in="tokenizer",
         config=_gte, centre="layers.2.post_mlp_layernorm.bias",
         mutations={"RoPE scaling dropped": config(rope_parameters={"rope_theta": 160.0, "rope_type": "default"}), "base 10000": config(rope_parameters={"rope_theta": 1e4, "rope_type": "linear", "factor": 1.5}),
                    "gate halves swapped": halve_swap("up_gate_proj"), "type row dropped": zero("token_type_embeddings")},
     ),
     "new": Directory(
-        "gte-*-v1.5 (model_type new, code of its own): RoPE with NTK scaling 2, GeGLU, fused QKV, no type rows; WordPiece", "wordpiece", seed=25, pad_id=0, pooling="cls", after=(),
+        "gte-*-v1.5 (model_type new, code of its own): RoPE with NTK scaling 2, GeGLU, fused QKV, no type rows; WordPiece", "wordpiece", seed=25, weights={"qk_gain": 1.5}, pad_id=0, pooling="cls", after=(),
         config=_new, model="reference_new.NewModel", code=("reference_new", "NewConfig", "NewModel"), eager=False, centre="encoder.layer.2.mlp_ln.bias",
         mutations={"NTK scaling dropped": config(rope_scaling=None), "base 10000": config(rope_theta=10000.0), "gate halves swapped": halve_swap("up_gate_proj")},
     ),
     "new_multilingual": Directory(
-        "gte-multilingual-base as released: names with new. prefix, one type row, NTK scaling 8; Unigram", "xlm_roberta", seed=26, pooling="cls",
+        "gte-multilingual-base as released: names with new. prefix, one type row, NTK scaling 8; Unigram", "xlm_roberta", seed=26, weights={"qk_gain": 1.5}, pooling="cls",
         config=lambda t: _new(t, architectures=["NewForTokenClassification"], rope_scaling={"factor": 8.0, "type": "ntk"}, rope_theta=20.0, type_vocab_size=1, pad_token_id=1, torch_dtype="float16"),
         model="reference_new.NewModel", code=("reference_new", "NewConfig", "NewModel"), eager=False, centre="encoder.layer.2.mlp_ln.bias", names="new.{}".format, dtype=torch.float16,
         mutations={"NTK scaling dropped": config(rope_scaling=None), "type row dropped": zero("token_type_embeddings")},
@@ -371,108 +313,3 @@ ENCODERS = {
         mutations={"RoPE scaling dropped": config(rope_scaling=None), "base 10000": config(rope_theta=1e4), "gate and up swapped": swap("gate_proj", "up_proj")},
     ),
 }
-
-# Decoders -------------------------------------------------------------------------------------------------------------
-
-def _qwen3(t: Tokenizer, **more) -> dict:
-    end = t.ids["<|endoftext|>"]
-    return {
-        "architectures": ["Qwen3ForCausalLM"], "attention_bias": False, "attention_dropout": 0.0, "bos_token_id": end, "eos_token_id": end, "head_dim": 10, "hidden_act": "silu",
-        "hidden_size": 36, "initializer_range": 0.02, "intermediate_size": 50, "max_position_embeddings": 64, "max_window_layers": 28, "model_type": "qwen3",
-        "num_attention_heads": 4, "num_hidden_layers": 3, "num_key_value_heads": 2, "rms_norm_eps": 1e-6,
-        "rope_scaling": {"factor": 4.0, "original_max_position_embeddings": 16, "rope_type": "yarn"}, "rope_theta": 1000, "sliding_window": None,
-        "tie_word_embeddings": True, "torch_dtype": "bfloat16", "transformers_version": "4.51.3", "use_cache": True, "use_sliding_window": False, "vocab_size": t.size,
-    } | more
-
-
-def _qwen2(t: Tokenizer, **more) -> dict:
-    end = t.ids["<|endoftext|>"]
-    return {
-        "architectures": ["Qwen2ForCausalLM"], "attention_dropout": 0.0, "bos_token_id": end, "eos_token_id": end, "hidden_act": "silu", "hidden_size": 36, "initializer_range": 0.02,
-        "intermediate_size": 50, "max_position_embeddings": 64, "max_window_layers": 1, "model_type": "qwen2", "num_attention_heads": 6, "num_hidden_layers": 3,
-        "num_key_value_heads": 3, "rms_norm_eps": 1e-6, "rope_theta": 300.0, "sliding_window": 8, "tie_word_embeddings": False, "torch_dtype": "float16",
-        "transformers_version": "4.41.2", "use_cache": True, "use_sliding_window": True, "vocab_size": t.size,
-    } | more
-
-
-def _gemma3(t: Tokenizer, **more) -> dict:
-    return {
-        "_sliding_window_pattern": 6, "architectures": ["Gemma3TextModel"], "attention_bias": False, "attention_dropout": 0.0, "attn_logit_softcapping": None, "bos_token_id": 2,
-        "dtype": "float32", "eos_token_id": 1, "final_logit_softcapping": None, "head_dim": 12, "hidden_activation": "gelu_pytorch_tanh", "hidden_size": 30,
-        "initializer_range": 0.02, "intermediate_size": 46, "layer_types": ["sliding_attention", "sliding_attention", "full_attention"], "max_position_embeddings": 40,
-        "model_type": "gemma3_text", "num_attention_heads": 3, "num_hidden_layers": 3, "num_key_value_heads": 1, "pad_token_id": 0, "query_pre_attn_scalar": 20,
-        "rms_norm_eps": 1e-6, "rope_local_base_freq": 40.0, "rope_scaling": None, "rope_theta": 400.0, "sliding_window": 8, "transformers_version": "4.57.0.dev0",
-        "use_bidirectional_attention": True, "use_cache": True, "vocab_size": t.size,
-    } | more
-
-
-def _gemma3_causal(t: Tokenizer) -> dict:
-    """The spelling of the first releases: a pattern number instead of a list, scaling for global layers."""
-    base = {k: v for k, v in _gemma3(t, use_bidirectional_attention=False).items() if k not in ("_sliding_window_pattern", "layer_types", "dtype")}
-    return base | {"sliding_window_pattern": 2, "num_hidden_layers": 4, "rope_scaling": {"factor": 3.0, "rope_type": "linear"}, "torch_dtype": "float32", "num_key_value_heads": 3, "cache_implementation": "hybrid"}
-
-
-_PROMPTS = {"query": "Instruct: find\nQuery:", "document": ""}
-
-DECODERS = {
-    "qwen3": Directory(
-        "Qwen3-Embedding: causal, q/k norm, 4 heads on 2, head size 10 of its own, yarn scaling 4, last token; byte-level BPE whose template adds the end of text; bf16 weights", "qwen", seed=41, pad_id=346,
-        config=_qwen3, pooling="lasttoken", prompts=_PROMPTS, limit_in="tokenizer", dtype=torch.bfloat16,
-        mutations={"causal mask dropped": {"modules": causal}, "q and k norms dropped": without("q_norm", "k_norm"), "RoPE scaling dropped": config(rope_scaling=None),
-                   "yarn's factor on cos and sin dropped": config(rope_scaling={"factor": 4.0, "original_max_position_embeddings": 16, "rope_type": "yarn", "attention_factor": 1.0}),
-                   "base 10000": config(rope_theta=10000), "gate and up swapped": swap("gate_proj", "up_proj")},
-    ),
-    "qwen2": Directory(
-        "gte-Qwen2: causal, biases on q, k and v, 6 heads on 3, layers from 1 on within 8 tokens; f16 weights", "qwen", seed=42, pad_id=346, window=8,
-        config=_qwen2, pooling="lasttoken", names=lambda n: n if n.startswith("model.") else f"model.{n}", dtype=torch.float16,
-        mutations={"causal mask dropped": {"modules": causal}, "window dropped": config(use_sliding_window=False), "window of 7 for 8": config(sliding_window=7), "base 10000": config(rope_theta=10000.0),
-                   "biases dropped": zero("q_proj.bias", "v_proj.bias"), "gate and up swapped": swap("gate_proj", "up_proj")},
-    ),
-    "gemma3": Directory(
-        "EmbeddingGemma: bidirectional, local layers within 4 tokens, two RoPE bases, q/k norm, four norms a layer, embeddings scaled; two Dense; BPE with bytes to fall back on", "gemma", seed=43, pad_id=0, window=8,
-        config=_gemma3, limit_in="tokenizer", spelling="new", weights={"norm_offset": 1.0, "word_gain": 0.5},
-        after=(("Dense", 50, False, "torch.nn.modules.linear.Identity"), ("Dense", 30, False, "torch.nn.modules.linear.Identity"), "Normalize"),
-        prompts={"query": "task: find | query: ", "document": "title: none | text: "},
-        mutations={"causal mask kept": config(use_bidirectional_attention=False), "window dropped": config(sliding_window=1000), "window of 6 for 8": config(sliding_window=6), "window of 10 for 8": config(sliding_window=10),
-                   "q and k norms dropped": without("q_norm", "k_norm"), "global base for local": config(rope_local_base_freq=400.0), "local base for global": config(rope_theta=40.0),
-                   "scale by head size": config(query_pre_attn_scalar=12), "GELU by erf": config(hidden_activation="gelu"), "norm after attention dropped": without("post_attention_layernorm")},
-    ),
-    "gemma3_causal": Directory(
-        "Gemma 3 as a causal encoder: local layers see 8 tokens back, every second layer global with RoPE stretched 3 times; sliding_window_pattern; last token", "gemma", seed=44, pad_id=0, window=8,
-        config=_gemma3_causal, limit_in="tokenizer", pooling="lasttoken", weights={"norm_offset": 1.0, "word_gain": 0.5},
-        mutations={"causal mask dropped": config(use_bidirectional_attention=True), "window dropped": config(sliding_window=1000), "window of 7 for 8": config(sliding_window=7),
-                   "RoPE scaling dropped": config(rope_scaling=None), "all layers local": config(sliding_window_pattern=9)},
-    ),
-}
-
-# T5 -------------------------------------------------------------------------------------------------------------------
-
-def _t5(t: Tokenizer, feed_forward: str, **more) -> dict:
-    return {
-        "architectures": ["T5EncoderModel"], "d_ff": 46, "d_kv": 7, "d_model": 30, "decoder_start_token_id": 0, "dropout_rate": 0.1, "eos_token_id": 1, "feed_forward_proj": feed_forward,
-        "initializer_factor": 1.0, "is_encoder_decoder": True, "layer_norm_epsilon": 1e-6, "model_type": "t5", "n_positions": 512, "num_decoder_layers": 3, "num_heads": 4,
-        "num_layers": 3, "output_past": True, "pad_token_id": 0, "relative_attention_num_buckets": 32, "torch_dtype": "float32", "transformers_version": "4.11.3",
-        "use_cache": True, "vocab_size": t.size,
-    } | more
-
-
-_T5_MUTATIONS = {
-    "bias table dropped": zero("relative_attention_bias"), "norm eps 1e-2": config(layer_norm_epsilon=1e-2),
-    "bias table's direction turned": halve_swap("relative_attention_bias"), "distances to 200": config(relative_attention_max_distance=200),
-}
-
-T5 = {
-    "t5": Directory(
-        "sentence-t5, gtr: T5 encoder, relative bias of layer 0, no scale, heads wider than the model, ReLU; mean, Dense without bias, Normalize; Unigram", "t5", seed=51, pad_id=0,
-        config=lambda t: _t5(t, "relu"), model="T5EncoderModel", weights={"qk_gain": 1.25}, after=(("Dense", 24, False, "torch.nn.modules.linear.Identity"), "Normalize"),
-        mutations=_T5_MUTATIONS | {"GELU for ReLU": config(feed_forward_proj="gelu")},
-    ),
-    "t5_gated": Directory(
-        "T5 1.1: gated feed-forward (gated-gelu, which is the tanh form), 10 buckets to distance 20", "t5", seed=52, pad_id=0,
-        config=lambda t: _t5(t, "gated-gelu", relative_attention_num_buckets=10, relative_attention_max_distance=20, tie_word_embeddings=False, dense_act_fn="gelu_new", is_gated_act=True),
-        model="T5EncoderModel", weights={"qk_gain": 1.25}, limit_in="tokenizer",
-        mutations=_T5_MUTATIONS | {"gate and plain half swapped": swap("wi_0", "wi_1"), "GELU by erf": config(dense_act_fn="gelu")},
-    ),
-}
-
-ENCODERS_AND_DECODERS = BERT | ENCODERS | DECODERS | T5

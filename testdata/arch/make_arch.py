@@ -17,10 +17,11 @@ os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="modules-")
 
 import arch_golden
 import reference
+from arch_decoders import DECODERS
 from arch_kinds import KINDS
-from arch_table import ENCODERS_AND_DECODERS
+from arch_table import BERT, ENCODERS
 
-DIRECTORIES = ENCODERS_AND_DECODERS | KINDS
+DIRECTORIES = BERT | ENCODERS | DECODERS | KINDS
 
 
 def main() -> None:

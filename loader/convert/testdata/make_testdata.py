@@ -2,7 +2,7 @@
 
     python make_testdata.py
 
-Made with torch 2.15.0, transformers 5.23.0, sentence-transformers 6.2.0, gguf 0.19.0, sentencepiece 0.2.3, numpy 2.4.6. What is done to tensors and
+Made with torch 2.15.0, transformers 5.23.0, sentence-transformers 6.2.0, gguf 0.19.0, sentencepiece 0.2.3, protobuf 7.36.2, numpy 2.4.6. What is done to tensors and
 vocabularies on the way into a GGUF file follows the documentation and converter of llama.cpp.
 """
 
