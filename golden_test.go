@@ -47,11 +47,12 @@ var refused = map[string]string{
 	"deberta_v2_own":     "conv_kernel_size",
 	"nomic_bert_dynamic": "rotary_scaling_factor",
 	"jina_v3":            "custom_st.Transformer",
-	"colbert":            "MultiVectorMask",
-	"splade":             "MLMTransformer",
+	"colbert":            "MultiVectorEncoder",
+	"splade":             "SparseEncoder",
 	"static":             "StaticEmbedding",
 	"static_model2vec":   "StaticEmbedding",
 	"router":             "Router",
+	"cross_bert":         "CrossEncoder",
 }
 
 // The same for every architecture.

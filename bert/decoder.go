@@ -86,6 +86,7 @@ func buildQwen(b *builder, c *loader.Config) (encoder, error) {
 	if c.ModelType() == "qwen3" {
 		qkvBias, normed = f.BoolOr("attention_bias", false), true
 	}
+	causal := f.BoolOr("is_causal", true)
 	sliding := f.BoolOr("use_sliding_window", false)
 	window := f.IntOr("sliding_window", 0, 0, 1<<22)
 	from := f.IntOr("max_window_layers", 28, 0, 1<<20)
@@ -110,7 +111,7 @@ func buildQwen(b *builder, c *loader.Config) (encoder, error) {
 		at := fmt.Sprintf("layers.%d.", i)
 		l := preNormLayer{at: at, qkvBias: qkvBias, bias: normed && qkvBias, act: act, rotate: rotateOp{heads: s.heads, table: table},
 			attention: plainAttention(s.heads, invSqrt(s.size)), before: b.rmsNorm(at+"input_layernorm", s.hidden, s.eps, 0), middle: b.rmsNorm(at+"post_attention_layernorm", s.hidden, s.eps, 0)}
-		l.attention.causal = true
+		l.attention.causal = causal
 		if !full[i] && sliding && window > 0 {
 			l.attention.window = uint32(window - 1)
 		}

@@ -83,6 +83,15 @@ type planned struct {
 }
 
 func plan(m *loader.Model, o Options) (*planned, error) {
+	if m.Kind != loader.KindEmbedding {
+		return nil, fmt.Errorf("%w: %s: the model is made for a %s; supported: %s", loader.ErrUnsupported, m.Dir, m.Kind, loader.KindEmbedding)
+	}
+	if m.Routes != nil {
+		return nil, fmt.Errorf("%w: %s: module Router; one way through the modules is supported", loader.ErrUnsupported, m.Dir)
+	}
+	if _, ok := m.Modules[0].(loader.Transformer); !ok {
+		return nil, fmt.Errorf("%w: %s: module %s in place of a Transformer", loader.ErrUnsupported, m.Dir, m.Modules[0].Kind())
+	}
 	arch, err := findArchitecture(m.Config)
 	if err != nil {
 		return nil, err

@@ -34,7 +34,7 @@ func buildT5(b *builder, c *loader.Config) (encoder, error) {
 	reach := f.IntOr("relative_attention_max_distance", 128, 2, 1<<16)
 	eps := float32(f.FloatOr("layer_norm_epsilon", 1e-6, 1e-30, 1))
 	form := f.StringOr("feed_forward_proj", "relu")
-	f.Ignore("n_positions", "is_gated_act", "dense_act_fn")
+	f.Ignore("n_positions", "is_gated_act", "dense_act_fn") // the two say feed_forward_proj again, and are checked below
 	if err := f.Err(); err != nil {
 		return encoder{}, err
 	}
@@ -46,7 +46,19 @@ func buildT5(b *builder, c *loader.Config) (encoder, error) {
 	if !ok {
 		return encoder{}, c.Unsupported("feed_forward_proj", "got %q; supported: %s, each with gated- too", form, keysOf(activations))
 	}
-	if gated && name == "gelu" { // for the files of T5 1.1, which mean this form (T5Config)
+	if c.Has("dense_act_fn") || c.Has("is_gated_act") {
+		fn, err := c.StringOr("dense_act_fn", name)
+		if err != nil {
+			return encoder{}, err
+		}
+		both, err := c.BoolOr("is_gated_act", gated)
+		if err != nil {
+			return encoder{}, err
+		}
+		if act, ok = activations[fn]; !ok || both != gated {
+			return encoder{}, c.Unsupported("dense_act_fn", "%q, gated %t, with feed_forward_proj %q", fn, both, form)
+		}
+	} else if gated && name == "gelu" { // for the files of T5 1.1, which mean this form (T5Config)
 		act = cgo.GELUTanh
 	}
 
