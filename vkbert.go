@@ -283,8 +283,8 @@ func (m *Model) EmbedWithPrompt(ctx context.Context, name string, texts []string
 	return m.embed(ctx, texts, p)
 }
 
-// EmbedTokens returns a vector for each list of token ids, special tokens included, for callers that tokenize themselves. Lists longer than the model's limit are an
-// error; they are not truncated.
+// EmbedTokens returns a vector for each list of token ids, special tokens included, for callers that tokenize themselves. Nothing is truncated: a list may be as
+// long as the model has positions, which can be more than Info().MaxTokens, and is refused with [ErrInput] beyond that.
 func (m *Model) EmbedTokens(ctx context.Context, ids [][]int32) ([][]float32, error) {
 	if len(ids) == 0 {
 		return nil, fmt.Errorf("%w: no texts", ErrInput)
@@ -295,9 +295,6 @@ func (m *Model) EmbedTokens(ctx context.Context, ids [][]int32) ([][]float32, er
 	defer m.calls.leave()
 	seqs := make([]bert.Sequence, len(ids))
 	for i, s := range ids {
-		if len(s) > m.maxTokens {
-			return nil, fmt.Errorf("%w: text %d: %d tokens, and the model takes %d", ErrInput, i, len(s), m.maxTokens)
-		}
 		seqs[i] = bert.Sequence{IDs: s}
 	}
 	return m.run(ctx, seqs)
