@@ -111,7 +111,7 @@ func off(c *loader.Config, f *loader.Fields, keys ...string) {
 var suspicious = []string{"attention", "position", "norm", "activation", "_act", "rotary", "rope", "window", "adapter", "moe", "expert", "softcap", "bias"}
 
 // harmless are keys of that sound that change nothing when vectors are made.
-var harmless = []string{"attn_implementation", "_attn_implementation", "output_attentions", "attention_probs_dropout_prob", "attention_dropout",
+var harmless = []string{"attn_implementation", "_attn_implementation", "sbert_ce_default_activation_function", "output_attentions", "attention_probs_dropout_prob", "attention_dropout",
 	"cross_attention_hidden_size", "use_memory_efficient_attention", "fused_bias_fc", "classifier_bias", "classifier_activation", "decoder_bias", "final_logit_softcapping"}
 
 // checkKeys refuses a configuration with a key that the architecture has not read and whose name says that it matters: ignoring it would give wrong
