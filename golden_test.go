@@ -40,15 +40,48 @@ func tokenIDs(t *testing.T, m *vkbert.Model, texts []string, prompt string) [][]
 
 // The token ids and vectors of sentence-transformers, for every tiny directory (pooling modes, modules, prompts, spellings, dtypes, odd sizes) on
 // every device.
-func TestTinyDirectories(t *testing.T) {
+func TestTinyDirectories(t *testing.T) { testDirectories(t, "tiny", testmodel.Tiny(t)) }
+
+// What is refused, and the word that the refusal must say.
+var refused = map[string]string{
+	"deberta_v2_own":     "conv_kernel_size",
+	"nomic_bert_dynamic": "rotary_scaling_factor",
+	"jina_v3":            "XLMRobertaLoRA",
+	"colbert":            "MultiVectorEncoder",
+	"splade":             "SparseEncoder",
+	"static":             "StaticEmbedding",
+	"static_model2vec":   "StaticEmbedding",
+	"router":             "Router",
+}
+
+// The same for every architecture.
+func TestArchitectures(t *testing.T) {
+	var supported []string
+	for _, name := range testmodel.Arch(t) {
+		if refused[name] == "" && testmodel.OneVectorEach(t, testmodel.Path("arch", name, "golden.json")) {
+			supported = append(supported, name)
+		}
+	}
+	testDirectories(t, "arch", supported)
+}
+
+func TestRefusedArchitectures(t *testing.T) {
+	for name, word := range refused {
+		_, err := vkbert.Open(context.Background(), testmodel.Path("arch", name), vkbert.WithDevice("cpu"))
+		require.ErrorIs(t, err, vkbert.ErrUnsupported, name)
+		assert.Contains(t, err.Error(), word)
+	}
+}
+
+func testDirectories(t *testing.T, folder string, names []string) {
 	ctx := context.Background()
 	for _, device := range testmodel.Devices() {
-		for _, name := range testmodel.Tiny(t) {
+		for _, name := range names {
 			t.Run(device+"/"+name, func(t *testing.T) {
-				m, err := vkbert.Open(ctx, testmodel.Path("tiny", name), vkbert.WithDevice(testmodel.Device(t, device)))
+				m, err := vkbert.Open(ctx, testmodel.Path(folder, name), vkbert.WithDevice(testmodel.Device(t, device)))
 				require.NoError(t, err)
 				defer m.Close()
-				golden := testmodel.Read(t, testmodel.Path("tiny", name, "golden.json"))
+				golden := testmodel.Read(t, testmodel.Path(folder, name, "golden.json"))
 
 				assert.Equal(t, golden.IDs, tokenIDs(t, m, golden.Texts, ""))
 				got, err := m.EmbedBatch(ctx, golden.Texts)

@@ -174,7 +174,7 @@ func (m *Model) openFiles(ctx context.Context, model string, settings bert.Optio
 		return err
 	}
 	m.name = name
-	if m.files, err = loader.Open(dir); err != nil {
+	if m.files, err = loader.OpenAs(dir, loader.KindEmbedding); err != nil {
 		return err
 	}
 	if m.tokenizer, err = loader.OpenTokenizer(m.files); err != nil {

@@ -83,6 +83,15 @@ type planned struct {
 }
 
 func plan(m *loader.Model, o Options) (*planned, error) {
+	if m.Kind != loader.KindEmbedding {
+		return nil, fmt.Errorf("%w: %s: the model is made for a %s; supported: %s", loader.ErrUnsupported, m.Dir, m.Kind, loader.KindEmbedding)
+	}
+	if m.Routes != nil {
+		return nil, fmt.Errorf("%w: %s: module Router; one way through the modules is supported", loader.ErrUnsupported, m.Dir)
+	}
+	if _, ok := m.Modules[0].(loader.Transformer); !ok {
+		return nil, fmt.Errorf("%w: %s: module %s in place of a Transformer", loader.ErrUnsupported, m.Dir, m.Modules[0].Kind())
+	}
 	arch, err := findArchitecture(m.Config)
 	if err != nil {
 		return nil, err
@@ -164,11 +173,11 @@ func (p *planned) open(ctx context.Context, o Options) (_ *Encoder, err error) {
 		return nil, err
 	}
 	e.info = Info{
-		Architecture: p.arch.modelType, Dimensions: int(p.width(p.output)), Hidden: int(p.width(p.encoder.output)), Layers: p.encoder.layers, Heads: p.encoder.heads,
+		Architecture: p.arch.name, Dimensions: int(p.width(p.output)), Hidden: int(p.width(p.encoder.output)), Layers: p.encoder.layers, Heads: p.encoder.heads,
 		Vocabulary: p.encoder.vocab, MaxTokens: p.encoder.limit, MaxBatchTokens: maxTokens, DType: dtypeName(p.dtype), Unused: p.unused,
 		Device: e.device.Info(), WeightBytes: weightsInfo.Bytes, NonFinite: weightsInfo.NonFinite, Program: e.program.Info(),
 	}
-	e.queue = newQueue(e.program, e.info.Dimensions, maxTokens, maxSequences)
+	e.queue = newQueue(e.program, p.encoder.positions, e.info.Dimensions, maxTokens, maxSequences)
 	e.close = sync.OnceFunc(func() {
 		e.queue.close()
 		e.release()
@@ -216,8 +225,11 @@ func batchTokens(asked int, device cgo.DeviceInfo, values []cgo.Value, longest i
 			tokens = int(min(uint64(tokens), max(fits, 128+1)-128))
 		}
 	}
-	return max(tokens, longest)
+	return max(tokens, min(longest, longestDefault))
 }
+
+// longestDefault bounds the memory that a model with a very long context takes unasked; MaxBatchTokens asks for more.
+const longestDefault = 8192
 
 // Info says what was opened.
 func (e *Encoder) Info() Info { return e.info }
@@ -244,6 +256,8 @@ func (e *Encoder) check(s Sequence) error {
 		return fmt.Errorf("%w: no tokens", ErrInput)
 	case len(s.IDs) > e.info.MaxTokens:
 		return fmt.Errorf("%w: %d tokens, want at most %d", ErrInput, len(s.IDs), e.info.MaxTokens)
+	case len(s.IDs) > e.info.MaxBatchTokens:
+		return fmt.Errorf("%w: %d tokens, but a batch holds %d; open the model with more batch tokens", ErrInput, len(s.IDs), e.info.MaxBatchTokens)
 	case s.TypeIDs != nil && len(s.TypeIDs) != len(s.IDs):
 		return fmt.Errorf("%w: %d type ids for %d tokens", ErrInput, len(s.TypeIDs), len(s.IDs))
 	}

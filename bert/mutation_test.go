@@ -12,12 +12,12 @@ import (
 	"github.com/vkbert/vkbert/loader"
 )
 
-// embedMutated runs the golden ids of a tiny directory through its program, changed by mutate, and returns the greatest difference from the golden
+// embedMutated runs the golden ids of a directory of testdata through its program, changed by mutate, and returns the greatest difference from the golden
 // vectors, relative to each vector's largest value.
-func embedMutated(t *testing.T, name string, mutate func(b *builder)) float64 {
+func embedMutated(t *testing.T, folder, name string, mutate func(b *builder)) float64 {
 	t.Helper()
 	ctx := context.Background()
-	m, err := loader.Open(testmodel.Path("tiny", name))
+	m, err := loader.Open(testmodel.Path(folder, name))
 	require.NoError(t, err)
 	defer m.Close()
 	p, err := plan(m, Options{})
@@ -27,7 +27,7 @@ func embedMutated(t *testing.T, name string, mutate func(b *builder)) float64 {
 	require.NoError(t, err)
 	defer e.Close()
 
-	golden := testmodel.Read(t, testmodel.Path("tiny", name, "golden.json"))
+	golden := testmodel.Read(t, testmodel.Path(folder, name, "golden.json"))
 	seqs := make([]Sequence, len(golden.IDs))
 	for i, ids := range golden.IDs {
 		seqs[i] = Sequence{IDs: ids}
@@ -56,7 +56,7 @@ func ofKind(kind cgo.OpKind, change func(*cgo.Op)) func(*builder) {
 // The golden test must be able to fail: each thing that an implementation might leave out moves the vectors far beyond its tolerance.
 func TestGoldenTestSeesMutations(t *testing.T) {
 	const tolerance = 1e-5 // of TestTinyDirectories
-	assert.LessOrEqual(t, embedMutated(t, "mean", func(*builder) {}), tolerance, "nothing changed")
+	assert.LessOrEqual(t, embedMutated(t, "tiny", "mean", func(*builder) {}), tolerance, "nothing changed")
 
 	firstLinear := func(b *builder) *cgo.Op { return &b.ops[1] } // query, key and value of the first layer
 	mutations := map[string]func(*builder){
@@ -72,7 +72,7 @@ func TestGoldenTestSeesMutations(t *testing.T) {
 	}
 	for name, mutate := range mutations {
 		t.Run(name, func(t *testing.T) {
-			d := embedMutated(t, "mean", mutate)
+			d := embedMutated(t, "tiny", "mean", mutate)
 			t.Logf("moves the vectors by %.2g of their largest value", d)
 			assert.Greater(t, d, 10*tolerance)
 		})
@@ -100,4 +100,54 @@ func dropLastLayer(b *builder) {
 	layer := b.ops[len(b.ops)-6 : len(b.ops)-1]
 	pool.Input = layer[0].Input
 	b.ops = append(b.ops[:len(b.ops)-6], pool)
+}
+
+// The same for what the other architectures add.
+func TestGoldenTestSeesMutationsOfOtherArchitectures(t *testing.T) {
+	attention := func(change func(*cgo.Op)) func(*builder) { return ofKind(cgo.OpAttention, change) }
+	noDistances := attention(func(op *cgo.Op) { op.Weight = none })
+	noWindow := attention(func(op *cgo.Op) { op.Window = 0 })
+	noGate := ofKind(cgo.OpGate, func(op *cgo.Op) { op.Activation = cgo.NoActivation })
+	oneRope := func(b *builder) {
+		first := none
+		ofKind(cgo.OpRotate, func(op *cgo.Op) {
+			if first == none {
+				first = op.PositionTable
+			}
+			op.PositionTable = first
+		})(b)
+	}
+	mutations := []struct {
+		name, what string
+		mutate     func(*builder)
+	}{
+		{"mpnet", "no bias table", noDistances},
+		{"t5", "no bias table", noDistances},
+		{"jina_v2", "no ALiBi", attention(func(op *cgo.Op) { op.Bias = none })},
+		{"deberta_v2", "no position keys", attention(func(op *cgo.Op) { op.PositionTable = none })},
+		{"deberta_v2", "no position queries", attention(func(op *cgo.Op) { op.TypeTable = none })},
+		{"modernbert", "no window", noWindow},
+		{"modernbert", "one RoPE base", oneRope},
+		{"gemma3", "no window", noWindow},
+		{"gemma3", "one RoPE base", oneRope},
+		{"gte", "no activation in the gate", noGate},
+		{"nomic_bert", "no activation in the gate", noGate},
+		{"new", "no RoPE", ofKind(cgo.OpRotate, func(op *cgo.Op) { op.PositionTable = none })},
+		{"qwen3", "no q/k norm", ofKind(cgo.OpRotate, func(op *cgo.Op) {
+			op.Norm, op.NormEps, op.NormWeight, op.NormBias, op.Weight, op.Bias = cgo.NoNorm, 0, none, none, none, none
+		})},
+		{"qwen3", "no causal mask", attention(func(op *cgo.Op) { op.Flags = 0 })},
+		{"jina_v2_code", "no q/k norm", ofKind(cgo.OpRotate, func(op *cgo.Op) {
+			op.Norm, op.NormEps, op.NormWeight, op.NormBias, op.Weight, op.Bias = cgo.NoNorm, 0, none, none, none, none
+		})},
+	}
+	const tolerance = 1e-5 // of TestArchitectures
+	for _, m := range mutations {
+		t.Run(m.name+"/"+m.what, func(t *testing.T) {
+			assert.LessOrEqual(t, embedMutated(t, "arch", m.name, func(*builder) {}), tolerance, "nothing changed")
+			d := embedMutated(t, "arch", m.name, m.mutate)
+			t.Logf("moves the vectors by %.2g of their largest value", d)
+			assert.Greater(t, d, 10*tolerance)
+		})
+	}
 }

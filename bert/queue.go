@@ -33,6 +33,7 @@ type job struct {
 // call does not wait for the end of a large one. Safe for any number of goroutines.
 type queue struct {
 	program      *cgo.Program
+	positions    func(ids, positions []int32) // nil: 0, 1, 2, …
 	width        int
 	maxTokens    int
 	maxSequences int
@@ -65,8 +66,8 @@ type owner struct {
 	index int // of the sequence in its job
 }
 
-func newQueue(program *cgo.Program, width, maxTokens, maxSequences int) *queue {
-	q := &queue{program: program, width: width, maxTokens: maxTokens, maxSequences: maxSequences, ended: make(chan struct{})}
+func newQueue(program *cgo.Program, positions func(ids, positions []int32), width, maxTokens, maxSequences int) *queue {
+	q := &queue{program: program, positions: positions, width: width, maxTokens: maxTokens, maxSequences: maxSequences, ended: make(chan struct{})}
 	q.wake = sync.NewCond(&q.mutex)
 	go q.loop()
 	return q
@@ -138,7 +139,8 @@ func (q *queue) loop() {
 // pack fills the batch: every job gives one sequence in turn until one does not fit. Jobs whose caller has gone are dropped.
 func (q *queue) pack() {
 	b := &q.batch
-	b.IDs, b.TypeIDs, b.CuSeqlens, b.PoolStarts, b.owners = b.IDs[:0], b.TypeIDs[:0], append(b.CuSeqlens[:0], 0), b.PoolStarts[:0], b.owners[:0]
+	b.IDs, b.TypeIDs, b.Positions = b.IDs[:0], b.TypeIDs[:0], b.Positions[:0]
+	b.CuSeqlens, b.PoolStarts, b.owners = append(b.CuSeqlens[:0], 0), b.PoolStarts[:0], b.owners[:0]
 	for len(q.jobs) > 0 && len(b.owners) < q.maxSequences {
 		j := q.jobs[0]
 		if j.ctx.Err() != nil {
@@ -150,7 +152,7 @@ func (q *queue) pack() {
 		if len(b.IDs)+len(s.IDs) > q.maxTokens {
 			break
 		}
-		b.add(s)
+		b.add(s, q.positions)
 		b.owners = append(b.owners, owner{job: j, index: j.next})
 		j.next++
 		q.jobs = q.jobs[1:]
@@ -166,7 +168,7 @@ func (q *queue) pack() {
 	}
 }
 
-func (b *packed) add(s Sequence) {
+func (b *packed) add(s Sequence, positions func(ids, positions []int32)) {
 	b.IDs = append(b.IDs, s.IDs...)
 	if s.TypeIDs != nil {
 		b.TypeIDs = append(b.TypeIDs, s.TypeIDs...)
@@ -174,6 +176,10 @@ func (b *packed) add(s Sequence) {
 		for range s.IDs {
 			b.TypeIDs = append(b.TypeIDs, 0)
 		}
+	}
+	if positions != nil {
+		b.Positions = append(b.Positions, s.IDs...)
+		positions(s.IDs, b.Positions[len(b.Positions)-len(s.IDs):])
 	}
 	b.CuSeqlens = append(b.CuSeqlens, uint32(len(b.IDs)))
 	b.PoolStarts = append(b.PoolStarts, uint32(s.PoolStart))

@@ -2,6 +2,9 @@ package bert
 
 import (
 	"context"
+	"encoding/binary"
+	"fmt"
+	"math"
 	"strings"
 
 	"github.com/vkbert/vkbert/cgo"
@@ -59,22 +62,137 @@ func upload(ctx context.Context, device *cgo.Device, specs []tensorSpec) (*cgo.W
 func uploadTensor(ctx context.Context, weights *cgo.Weights, tensor int, spec tensorSpec, buffer []byte) error {
 	var offset uint64
 	for _, src := range spec.sources {
-		err := src.from.stream(src.name, src.shape, buffer, func(first int, dtype cgo.DType, chunk []byte) error {
+		put := func(first int, dtype cgo.DType, chunk []byte) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
 			return weights.Put(tensor, dtype, offset+uint64(first), chunk)
+		}
+		if src.add != 0 {
+			put = plus(src.add, put)
+		}
+		if src.turn != 0 {
+			put = turned(src.turn, elements(src.shape), put)
+		}
+		if err := src.from.stream(src.name, src.shape, buffer, put); err != nil {
+			return err
+		}
+		offset += uint64(elements(src.shape))
+	}
+	return nil
+}
+
+func elements(shape []int) int {
+	n := 1
+	for _, d := range shape {
+		n *= d
+	}
+	return n
+}
+
+// turned puts the first `turn` of all elements behind the others.
+func turned(turn, all int, put func(int, cgo.DType, []byte) error) func(int, cgo.DType, []byte) error {
+	return func(first int, dtype cgo.DType, chunk []byte) error {
+		size := 2
+		if dtype == cgo.F32 {
+			size = 4
+		}
+		if n := turn - first; n > 0 && n < len(chunk)/size { // over the turn
+			if err := put(first+all-turn, dtype, chunk[:n*size]); err != nil {
+				return err
+			}
+			first, chunk = turn, chunk[n*size:]
+		}
+		if first < turn {
+			return put(first+all-turn, dtype, chunk)
+		}
+		return put(first-turn, dtype, chunk)
+	}
+}
+
+// plus adds a number to every element of a chunk, which becomes f32.
+func plus(add float32, put func(int, cgo.DType, []byte) error) func(int, cgo.DType, []byte) error {
+	return func(first int, dtype cgo.DType, chunk []byte) error {
+		x := toFloat32(dtype, chunk)
+		for i := range x {
+			x[i] += add
+		}
+		return put(first, cgo.F32, fromFloat32(x))
+	}
+}
+
+func toFloat32(dtype cgo.DType, chunk []byte) []float32 {
+	if dtype == cgo.F32 {
+		x := make([]float32, len(chunk)/4)
+		for i := range x {
+			x[i] = math.Float32frombits(binary.LittleEndian.Uint32(chunk[4*i:]))
+		}
+		return x
+	}
+	x := make([]float32, len(chunk)/2)
+	for i := range x {
+		half := binary.LittleEndian.Uint16(chunk[2*i:])
+		if dtype == cgo.BF16 {
+			x[i] = math.Float32frombits(uint32(half) << 16)
+		} else {
+			x[i] = float16(half)
+		}
+	}
+	return x
+}
+
+// float16 widens an IEEE 754 binary16.
+func float16(h uint16) float32 {
+	sign, exponent, fraction := uint32(h>>15)<<31, uint32(h>>10)&0x1f, uint32(h)&0x3ff
+	switch exponent {
+	case 0:
+		return math.Float32frombits(sign | math.Float32bits(float32(fraction)*0x1p-24))
+	case 0x1f:
+		return math.Float32frombits(sign | 0x7f800000 | fraction<<13)
+	}
+	return math.Float32frombits(sign | (exponent+112)<<23 | fraction<<13)
+}
+
+func fromFloat32(x []float32) []byte {
+	chunk := make([]byte, 0, 4*len(x))
+	for _, v := range x {
+		chunk = binary.LittleEndian.AppendUint32(chunk, math.Float32bits(v))
+	}
+	return chunk
+}
+
+// computed is one tensor that is made when it is uploaded.
+type computed struct {
+	from  tensors
+	needs []need
+	make  func(needs [][]float32) []float32
+}
+
+func (c *computed) check(string, []int) error {
+	for _, n := range c.needs {
+		if err := c.from.check(n.name, n.shape); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *computed) stream(name string, shape []int, buffer []byte, put func(int, cgo.DType, []byte) error) error {
+	stored := make([][]float32, len(c.needs))
+	for i, n := range c.needs {
+		err := c.from.stream(n.name, n.shape, buffer, func(_ int, dtype cgo.DType, chunk []byte) error {
+			stored[i] = append(stored[i], toFloat32(dtype, chunk)...)
+			return nil
 		})
 		if err != nil {
 			return err
 		}
-		elements := uint64(1)
-		for _, n := range src.shape {
-			elements *= uint64(n)
-		}
-		offset += elements
 	}
-	return nil
+	x := c.make(stored)
+	if len(x) != shape[0]*shape[1] {
+		return fmt.Errorf("%w: %s: made %d values, want shape %v", loader.ErrTensor, name, len(x), shape)
+	}
+	return put(0, cgo.F32, fromFloat32(x))
 }
 
 // files are the tensors of a model directory. Not safe for concurrent use.
@@ -136,4 +254,9 @@ func (f *files) unused() []string {
 		}
 	}
 	return names
+}
+
+func (f *files) has(name string) bool {
+	_, ok := f.lookup(name)
+	return ok
 }

@@ -39,6 +39,10 @@ const Available = true
 // The numbers that types.go repeats for builds without cgo; an index other than 0 does not compile.
 var (
 	_ = [1]int{}[OpNormalize-C.VKB_OP_NORMALIZE]
+	_ = [1]int{}[OpLinearMax-C.VKB_OP_LINEAR_MAX]
+	_ = [1]int{}[RMSNorm-C.VKB_NORM_RMS]
+	_ = [1]int{}[ResidualAfterNorm-C.VKB_RESIDUAL_AFTER_NORM]
+	_ = [1]int{}[Interleaved-C.VKB_FLAG_INTERLEAVED]
 	_ = [1]int{}[OpPool-C.VKB_OP_POOL]
 	_ = [1]int{}[OpLinear-C.VKB_OP_LINEAR]
 	_ = [1]int{}[Sigmoid-C.VKB_ACT_SIGMOID]
@@ -240,6 +244,8 @@ func NewProgram(w *Weights, desc ProgramDesc) (*Program, error) {
 			type_table: C.uint32_t(o.TypeTable), norm: C.uint32_t(o.Norm), norm_weight: C.uint32_t(o.NormWeight),
 			norm_bias: C.uint32_t(o.NormBias), norm_eps: C.float(o.NormEps), activation: C.uint32_t(o.Activation),
 			heads: C.uint32_t(o.Heads), scale: C.float(o.Scale), pool: C.uint32_t(o.Pool), column: C.uint32_t(o.Column),
+			residual_at: C.uint32_t(o.ResidualAt), kv_heads: C.uint32_t(o.KVHeads), head_size: C.uint32_t(o.HeadSize), window: C.uint32_t(o.Window),
+			flags: C.uint32_t(o.Flags),
 		}
 	}
 	outputs := make([]C.uint32_t, len(desc.Outputs))

@@ -169,12 +169,14 @@ type Value struct {
 	Width uint32
 }
 
-// OpKind, Activation, Norm and Pool are explained in vkbert.h.
+// OpKind, Activation, Norm, Pool, Residual and Flags are explained in vkbert.h.
 type (
 	OpKind     uint32
 	Activation uint32
 	Norm       uint32
 	Pool       uint32
+	Residual   uint32
+	Flags      uint32
 )
 
 const (
@@ -184,6 +186,9 @@ const (
 	OpNorm      OpKind = 3
 	OpPool      OpKind = 4
 	OpNormalize OpKind = 5
+	OpGate      OpKind = 6
+	OpRotate    OpKind = 7
+	OpLinearMax OpKind = 8
 )
 
 const (
@@ -199,6 +204,18 @@ const (
 const (
 	NoNorm    Norm = 0
 	LayerNorm Norm = 1
+	RMSNorm   Norm = 2
+)
+
+const (
+	ResidualBeforeNorm       Residual = 0
+	ResidualBeforeActivation Residual = 1
+	ResidualAfterNorm        Residual = 2
+)
+
+const (
+	Causal      Flags = 1
+	Interleaved Flags = 2
 )
 
 const (
@@ -224,6 +241,10 @@ type Op struct {
 	Scale                    float32
 	Pool                     Pool
 	Column                   uint32
+	ResidualAt               Residual
+	KVHeads, HeadSize        uint32
+	Window                   uint32
+	Flags                    Flags
 }
 
 // NewOp returns an op that names no value and no tensor.

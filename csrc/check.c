@@ -4,20 +4,36 @@
 
 #include "internal.h"
 
-static const char *const op_names[] = {"EMBED", "LINEAR", "ATTENTION", "NORM", "POOL", "NORMALIZE"};
+static const char *const op_names[] = {"EMBED", "LINEAR", "ATTENTION", "NORM", "POOL", "NORMALIZE", "GATE", "ROTATE", "LINEAR_MAX"};
 enum { OP_KINDS = sizeof op_names / sizeof *op_names };
 
 const char *vkb_op_name(uint32_t kind) { return kind < OP_KINDS ? op_names[kind] : "unknown op"; }
 
 /* Which fields a kind of op uses; the others must be empty. */
-enum field { INPUT = 1, RESIDUAL = 2, WEIGHT = 4, BIAS = 8, TABLES = 16, NORM = 32, ACTIVATION = 64, HEADS = 128, SCALE = 256, POOL = 512 };
+enum field {
+    INPUT = 1 << 0,
+    RESIDUAL = 1 << 1,
+    WEIGHT = 1 << 2,
+    BIAS = 1 << 3,
+    POSITIONS = 1 << 4,
+    TYPES = 1 << 5,
+    NORM = 1 << 6,
+    ACTIVATION = 1 << 7,
+    HEADS = 1 << 8,
+    SCALE = 1 << 9,
+    POOL = 1 << 10,
+    WINDOW = 1 << 11,
+};
 static const unsigned fields[OP_KINDS] = {
-    [VKB_OP_EMBED] = WEIGHT | TABLES | NORM | SCALE,
+    [VKB_OP_EMBED] = WEIGHT | POSITIONS | TYPES | NORM | SCALE,
     [VKB_OP_LINEAR] = INPUT | RESIDUAL | WEIGHT | BIAS | NORM | ACTIVATION,
-    [VKB_OP_ATTENTION] = INPUT | HEADS | SCALE,
+    [VKB_OP_ATTENTION] = INPUT | WEIGHT | BIAS | POSITIONS | TYPES | HEADS | SCALE | WINDOW,
     [VKB_OP_NORM] = INPUT | RESIDUAL | NORM,
     [VKB_OP_POOL] = INPUT | POOL,
     [VKB_OP_NORMALIZE] = INPUT,
+    [VKB_OP_GATE] = INPUT | ACTIVATION,
+    [VKB_OP_ROTATE] = INPUT | WEIGHT | BIAS | POSITIONS | NORM | HEADS,
+    [VKB_OP_LINEAR_MAX] = INPUT | WEIGHT | BIAS,
 };
 
 typedef struct checker {
@@ -45,12 +61,16 @@ static vkb_status check_unused(const checker *c) {
         {RESIDUAL, op->residual != VKB_NONE, "residual"},
         {WEIGHT, op->weight != VKB_NONE, "weight"},
         {BIAS, op->bias != VKB_NONE, "bias"},
-        {TABLES, op->position_table != VKB_NONE || op->type_table != VKB_NONE, "position_table or type_table"},
+        {POSITIONS, op->position_table != VKB_NONE, "position_table"},
+        {TYPES, op->type_table != VKB_NONE, "type_table"},
         {NORM, op->norm || op->norm_weight != VKB_NONE || op->norm_bias != VKB_NONE || op->norm_eps != 0, "norm"},
         {ACTIVATION, op->activation != 0, "activation"},
-        {HEADS, op->heads != 0, "heads"},
+        {HEADS, op->heads != 0 || op->kv_heads != 0 || op->head_size != 0, "heads, kv_heads or head_size"},
         {SCALE, op->scale != 0, "scale"},
         {POOL, op->pool != 0 || op->column != 0, "pool or column"},
+        {WINDOW, op->window != 0, "window"},
+        {RESIDUAL, op->residual_at != 0, "residual_at"},
+        {HEADS, op->flags != 0, "flags"},
     };
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
         if (rows[r].set && !(used & rows[r].field)) return FAIL(c, "%s is set, but this op has none", rows[r].name);
@@ -82,7 +102,7 @@ static vkb_status check_norm(const checker *c, uint32_t width, bool required) {
             return FAIL(c, "%s", "norm is none, but its fields are set");
         return VKB_OK;
     }
-    if (op->norm != VKB_NORM_LAYER) return FAIL(c, "norm %u is unknown", op->norm);
+    if (op->norm != VKB_NORM_LAYER && op->norm != VKB_NORM_RMS) return FAIL(c, "norm %u is unknown", op->norm);
     if (!(op->norm_eps > 0) || !vkb_is_finite(op->norm_eps)) return FAIL(c, "norm_eps is %g, want > 0", (double)op->norm_eps);
     vkb_status status = check_tensor(c, op->norm_weight, "norm_weight", true, VKB_LAYOUT_VECTOR, 1, width);
     return status ? status : check_tensor(c, op->norm_bias, "norm_bias", true, VKB_LAYOUT_VECTOR, 1, width);
@@ -114,17 +134,110 @@ static vkb_status check_linear(const checker *c, const vkb_value *in, const vkb_
     return status ? status : check_norm(c, out->width, false);
 }
 
-static vkb_status check_attention(const checker *c, const vkb_value *in, const vkb_value *out) {
+/* The heads of ATTENTION and ROTATE: q|k|v must be the input's width. */
+typedef struct head_shape {
+    uint32_t heads, kv_heads, size;
+} head_shape;
+
+static vkb_status check_heads(const checker *c, const vkb_value *in, head_shape *shape) {
     const vkb_op *op = c->op;
-    if (in->width % 3) return FAIL(c, "input (value %u) has width %u, which is not 3·H", op->input, in->width);
-    uint32_t hidden = in->width / 3;
     if (in->scope != VKB_PER_TOKEN) return FAIL(c, "input (value %u) is not per token", op->input);
-    vkb_status status = check_shape(c, op->output, "output", VKB_PER_TOKEN, hidden);
-    if (status) return status;
-    if (!op->heads || hidden % op->heads) return FAIL(c, "%u heads do not divide width %u", op->heads, out->width);
-    if (hidden / op->heads > VKB_MAX_HEAD) return FAIL(c, "head size %u, want at most %u", hidden / op->heads, VKB_MAX_HEAD);
-    if (!vkb_is_finite(op->scale) || !(op->scale > 0)) return FAIL(c, "scale is %g, want > 0", (double)op->scale);
+    uint32_t kv = op->kv_heads ? op->kv_heads : op->heads;
+    if (!op->heads || op->heads > UINT16_MAX || kv > op->heads || op->heads % kv)
+        return FAIL(c, "%u heads over %u key heads", op->heads, kv);
+    uint32_t all = op->heads + 2 * kv, size = op->head_size ? op->head_size : in->width / all;
+    if (!size || size > VKB_MAX_HEAD) return FAIL(c, "head size %u, want 1 to %u", size, VKB_MAX_HEAD);
+    if (size * all != in->width)
+        return FAIL(c, "input (value %u) has width %u, want %u + 2 * %u heads of %u", op->input, in->width, op->heads, kv, size);
+    *shape = (head_shape){op->heads, kv, size};
     return VKB_OK;
+}
+
+/* A table of distances, one entry for each of −R … R along its columns or its rows. */
+static vkb_status check_odd(const checker *c, uint32_t count, const char *name) {
+    return count % 2 ? VKB_OK : FAIL(c, "%s has %u distances, want an odd number", name, count);
+}
+
+static vkb_status check_attention(const checker *c, const vkb_value *in) {
+    const vkb_op *op = c->op;
+    head_shape h = {0};
+    vkb_status status = check_heads(c, in, &h);
+    if (!status) status = check_shape(c, op->output, "output", VKB_PER_TOKEN, h.heads * h.size);
+    if (status) return status;
+    if (!vkb_is_finite(op->scale) || !(op->scale > 0)) return FAIL(c, "scale is %g, want > 0", (double)op->scale);
+    if (op->flags & VKB_FLAG_INTERLEAVED) return FAIL(c, "%s", "VKB_FLAG_INTERLEAVED is ROTATE's");
+    const vkb_tensor *tensors = c->weights->tensors;
+    if (op->weight != VKB_NONE && op->weight < c->weights->count) {
+        status = check_tensor(c, op->weight, "weight", true, VKB_LAYOUT_TABLE, h.heads, tensors[op->weight].cols);
+        if (!status) status = check_odd(c, tensors[op->weight].cols, "weight");
+    } else {
+        status = check_tensor(c, op->weight, "weight", true, VKB_LAYOUT_TABLE, h.heads, 1);
+    }
+    if (!status) status = check_tensor(c, op->bias, "bias", true, VKB_LAYOUT_VECTOR, 1, h.heads);
+    const struct {
+        uint32_t tensor;
+        const char *name;
+    } tables[] = {{op->position_table, "position_table"}, {op->type_table, "type_table"}};
+    for (size_t t = 0; t < sizeof tables / sizeof *tables && !status; t++) {
+        status = check_tensor(c, tables[t].tensor, tables[t].name, true, VKB_LAYOUT_TABLE, 0, h.heads * h.size);
+        if (!status && tables[t].tensor != VKB_NONE) status = check_odd(c, tensors[tables[t].tensor].rows, tables[t].name);
+    }
+    return status;
+}
+
+/* A norm's vector is one head wide, or as wide as all of q (or of k). */
+static vkb_status check_head_norm(const checker *c, uint32_t tensor, const char *name, uint32_t heads, uint32_t size, bool whole) {
+    return check_tensor(c, tensor, name, true, VKB_LAYOUT_VECTOR, 1, whole ? heads * size : size);
+}
+
+static vkb_status check_rotate(const checker *c, const vkb_value *in) {
+    const vkb_op *op = c->op;
+    head_shape h = {0};
+    vkb_status status = check_heads(c, in, &h);
+    if (!status) status = check_shape(c, op->output, "output", VKB_PER_TOKEN, in->width);
+    if (status) return status;
+    if (op->flags & VKB_FLAG_CAUSAL) return FAIL(c, "%s", "VKB_FLAG_CAUSAL is ATTENTION's");
+    if (op->position_table != VKB_NONE) {
+        uint32_t cols = op->position_table < c->weights->count ? c->weights->tensors[op->position_table].cols : 0;
+        status = check_tensor(c, op->position_table, "position_table", true, VKB_LAYOUT_TABLE, 0, cols);
+        if (status) return status;
+        if (cols % 2 || cols > h.size) return FAIL(c, "position_table has %u columns, want an even number up to %u", cols, h.size);
+        if (c->weights->tensors[op->position_table].dtype != VKB_F32) return FAIL(c, "%s", "position_table is not stored as f32");
+    }
+    if (op->norm == VKB_NORM_NONE) {
+        if (op->weight != VKB_NONE || op->bias != VKB_NONE) return FAIL(c, "%s", "norm is none, but weight or bias is set");
+        return check_norm(c, h.size, false);
+    }
+    if (op->norm_weight == VKB_NONE || op->weight == VKB_NONE) return FAIL(c, "%s", "norm without norm_weight and weight");
+    if (op->norm_weight >= c->weights->count)
+        return FAIL(c, "norm_weight is tensor %u, but there are %u", op->norm_weight, c->weights->count);
+    bool whole = h.heads > 1 && c->weights->tensors[op->norm_weight].cols == h.heads * h.size;
+    status = check_norm(c, whole ? h.heads * h.size : h.size, true);
+    if (!status) status = check_head_norm(c, op->weight, "weight", h.kv_heads, h.size, whole);
+    return status ? status : check_head_norm(c, op->bias, "bias", h.kv_heads, h.size, whole);
+}
+
+static vkb_status check_linear_max(const checker *c, const vkb_value *in, const vkb_value *out) {
+    const vkb_op *op = c->op;
+    if (in->scope != VKB_PER_TOKEN) return FAIL(c, "input (value %u) is not per token", op->input);
+    vkb_status status = check_shape(c, op->output, "output", VKB_PER_SEQUENCE, out->width);
+    if (!status) status = check_tensor(c, op->weight, "weight", false, VKB_LAYOUT_LINEAR, out->width, in->width);
+    return status ? status : check_tensor(c, op->bias, "bias", true, VKB_LAYOUT_VECTOR, 1, out->width);
+}
+
+static vkb_status check_gate(const checker *c, const vkb_value *in) {
+    const vkb_op *op = c->op;
+    if (op->activation > VKB_ACT_SIGMOID) return FAIL(c, "activation %u is unknown", op->activation);
+    if (in->width % 2) return FAIL(c, "input (value %u) has width %u, which has no halves", op->input, in->width);
+    return check_shape(c, op->output, "output", in->scope, in->width / 2);
+}
+
+/* Where the residual may come in, by kind of op. */
+static vkb_status check_residual(const checker *c) {
+    const vkb_op *op = c->op;
+    uint32_t other = op->kind == VKB_OP_LINEAR ? VKB_RESIDUAL_BEFORE_ACTIVATION : VKB_RESIDUAL_AFTER_NORM;
+    if (op->residual_at == VKB_RESIDUAL_BEFORE_NORM || (op->residual_at == other && op->residual != VKB_NONE)) return VKB_OK;
+    return FAIL(c, "residual_at is %u", op->residual_at);
 }
 
 static vkb_status check_pool(checker *c, const vkb_value *in, const vkb_value *out) {
@@ -155,15 +268,19 @@ static vkb_status check_op(checker *c) {
     switch (op->kind) {
     case VKB_OP_EMBED: status = check_embed(c, out); break;
     case VKB_OP_LINEAR: status = check_linear(c, in, out); break;
-    case VKB_OP_ATTENTION: status = check_attention(c, in, out); break;
+    case VKB_OP_ATTENTION: status = check_attention(c, in); break;
     case VKB_OP_NORM:
         status = check_shape(c, op->output, "output", in->scope, in->width);
         if (!status) status = check_norm(c, in->width, true);
         break;
     case VKB_OP_POOL: status = check_pool(c, in, out); break;
     case VKB_OP_NORMALIZE: status = check_shape(c, op->output, "output", in->scope, in->width); break;
+    case VKB_OP_GATE: status = check_gate(c, in); break;
+    case VKB_OP_ROTATE: status = check_rotate(c, in); break;
+    case VKB_OP_LINEAR_MAX: status = check_linear_max(c, in, out); break;
     }
     if (!status && op->residual != VKB_NONE) status = check_shape(c, op->residual, "residual", out->scope, out->width);
+    if (!status) status = check_residual(c);
     if (status) return status;
     c->written[op->output] = op->kind != VKB_OP_POOL || (op->column + in->width == out->width);
     return VKB_OK;

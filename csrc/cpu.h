@@ -38,6 +38,7 @@ typedef struct vkb_cpu_finish { /* what happens to a tile of LINEAR after the pr
     size_t residual_stride;
     uint32_t activation; /* vkb_activation */
     uint32_t columns;    /* ≤ 16 */
+    bool residual_first; /* it is added before the activation */
 } vkb_cpu_finish;
 
 typedef struct vkb_cpu_kernels {
@@ -48,13 +49,15 @@ typedef struct vkb_cpu_kernels {
        that a row's result does not depend on its neighbours. */
     void (*tile)(uint32_t rows, const float *a, size_t a_stride, const float *b, size_t b_stride, uint32_t depth, float *c,
                  size_t c_stride);
-    /* y = activation(c + bias) + residual; c: [rows, 16] */
+    /* y = activation(c + bias) + residual, or activation(c + bias + residual); c: [rows, 16] */
     void (*finish)(uint32_t rows, const float *c, const vkb_cpu_finish *finish, float *y, size_t y_stride);
-    /* LayerNorm of one row, in place; weight and bias may be NULL */
-    void (*norm)(float *row, uint32_t width, const float *weight, const float *bias, float eps);
-    /* row[i] = exp(scale·row[i] − max) for i < count, zeros up to the next multiple of 16 (must be there); returns their sum */
-    float (*softmax)(float *row, uint32_t count, float scale);
-    void (*widen)(const uint16_t *halves, uint64_t count, float *floats); /* count: a multiple of 16 */
+    /* vkb_norm `kind` of one row, in place; weight and bias may be NULL */
+    void (*norm)(uint32_t kind, float *row, uint32_t width, const float *weight, const float *bias, float eps);
+    /* row[i] = exp(scale·row[i] + bias[i] − max) for i < count, zeros up to the next multiple of 16 (must be there, in `bias` too, which
+       may be NULL); returns their sum */
+    float (*softmax)(float *row, const float *bias, uint32_t count, float scale);
+    void (*gate)(uint32_t activation, const float *left, const float *right, uint32_t count, float *y); /* y = activation(left)·right */
+    void (*widen)(const uint16_t *halves, uint64_t count, float *floats);                               /* count: a multiple of 16 */
 } vkb_cpu_kernels;
 
 extern const vkb_cpu_kernels vkb_cpu_base, vkb_cpu_avx2, vkb_cpu_avx512; /* the last two on x86 only */
@@ -113,18 +116,30 @@ static inline const void *vkb_cpu_tensor(const vkb_cpu_program *p, uint32_t tens
 }
 static inline float *vkb_cpu_scratch(const vkb_cpu_program *p, uint32_t worker) { return p->scratch + worker * p->scratch_floats; }
 
+typedef struct vkb_cpu_heads { /* how q|k|v is cut: heads, then kv_heads twice, each of `size` columns */
+    uint32_t heads, kv_heads, size;
+} vkb_cpu_heads;
+
+static inline vkb_cpu_heads vkb_cpu_heads_of(const vkb_program *p, const vkb_op *op) { /* of ATTENTION or ROTATE */
+    uint32_t kv = op->kv_heads ? op->kv_heads : op->heads;
+    return (vkb_cpu_heads){op->heads, kv, op->head_size ? op->head_size : p->values[op->input].width / (op->heads + 2 * kv)};
+}
+
 vkb_status vkb_cpu_program_init(vkb_program *program, vkb_error *error);
 vkb_status vkb_cpu_program_run(vkb_program *program, const vkb_batch *batch, const vkb_output *outputs, double *op_seconds,
                                vkb_error *error);
 void vkb_cpu_program_free(vkb_program *program);
 
-/* ---- cpu_linear.c, cpu_attention.c, cpu_ops.c ---- */
+/* ---- cpu_linear.c, cpu_linear_max.c, cpu_attention.c, cpu_rotate.c, cpu_ops.c ---- */
 
 /* What one worker needs for an op, in floats; false: overflow. */
 bool vkb_cpu_linear_scratch(const vkb_cpu_program *p, const vkb_op *op, uint64_t *floats);
 bool vkb_cpu_attention_scratch(const vkb_cpu_program *p, const vkb_op *op, uint64_t *floats);
 
 enum { VKB_CPU_QUERIES = 128 }; /* queries in a chunk: enough that copying the keys costs little beside using them */
+
+/* y[i] = column first + i of a row of a TABLE, f32 or f16, i < count */
+void vkb_cpu_table_row(const vkb_cpu_program *p, uint32_t table, uint32_t row, uint32_t first, uint32_t count, float *y);
 
 /* Each does one op of the batch at hand, and cannot fail. */
 void vkb_cpu_embed(const vkb_cpu_program *p, const vkb_op *op);
@@ -133,5 +148,8 @@ void vkb_cpu_attention(const vkb_cpu_program *p, const vkb_op *op);
 void vkb_cpu_norm(const vkb_cpu_program *p, const vkb_op *op);
 void vkb_cpu_pooling(const vkb_cpu_program *p, const vkb_op *op);
 void vkb_cpu_normalize(const vkb_cpu_program *p, const vkb_op *op);
+void vkb_cpu_gate(const vkb_cpu_program *p, const vkb_op *op);
+void vkb_cpu_rotate(const vkb_cpu_program *p, const vkb_op *op);
+void vkb_cpu_linear_max(const vkb_cpu_program *p, const vkb_op *op);
 
 #endif /* VKB_CPU_H */

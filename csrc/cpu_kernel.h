@@ -166,11 +166,14 @@ TARGET static void finish(uint32_t rows, const float *c, const vkb_cpu_finish *f
             uint32_t n = f->columns - j < LANES ? f->columns - j : LANES;
             vf x = load(c + r * VKB_CPU_PANEL + j);
             if (f->bias) x += load(f->bias + j);
-            x = activate(f->activation, x);
+            vf add = {0};
             if (f->residual) {
                 const float *residual = f->residual + r * f->residual_stride + j;
-                x += n == LANES ? load(residual) : load_part(residual, n);
+                add = n == LANES ? load(residual) : load_part(residual, n);
+                if (f->residual_first) x += add;
             }
+            x = activate(f->activation, x);
+            if (f->residual && !f->residual_first) x += add;
             if (n == LANES)
                 store(y + r * y_stride + j, x);
             else
@@ -179,14 +182,28 @@ TARGET static void finish(uint32_t rows, const float *c, const vkb_cpu_finish *f
     }
 }
 
-TARGET static void norm(float *row, uint32_t width, const float *weight, const float *bias, float eps) {
+TARGET static void gate(uint32_t activation, const float *left, const float *right, uint32_t count, float *y) {
+    for (uint32_t i = 0; i < count; i += LANES) {
+        uint32_t n = count - i < LANES ? count - i : LANES;
+        if (n == LANES)
+            store(y + i, activate(activation, load(left + i)) * load(right + i));
+        else
+            store_part(y + i, activate(activation, load_part(left + i, n)) * load_part(right + i, n), n);
+    }
+}
+
+INLINE float mean_of(const float *row, uint32_t width) {
     uint32_t whole = width / LANES * LANES, i;
     vf sums = {0};
     for (i = 0; i < whole; i += LANES) sums += load(row + i);
     float sum = total(sums);
     for (; i < width; i++) sum += row[i];
-    float mean = sum / (float)width;
+    return sum / (float)width;
+}
 
+TARGET static void norm(uint32_t kind, float *row, uint32_t width, const float *weight, const float *bias, float eps) {
+    uint32_t whole = width / LANES * LANES, i;
+    float mean = kind == VKB_NORM_LAYER ? mean_of(row, width) : 0;
     vf squares = {0};
     for (i = 0; i < whole; i += LANES) {
         vf d = load(row + i) - splat(mean);
@@ -208,12 +225,13 @@ TARGET static void norm(float *row, uint32_t width, const float *weight, const f
     }
 }
 
-TARGET static float softmax(float *row, uint32_t count, float scale) {
+TARGET static float softmax(float *row, const float *bias, uint32_t count, float scale) {
     uint32_t room = (uint32_t)vkb_align_up(count, VKB_CPU_PANEL);
     for (uint32_t i = count; i < room; i++) row[i] = -INFINITY;
     vf most = splat(-INFINITY);
     for (uint32_t i = 0; i < room; i += LANES) {
         vf x = load(row + i) * splat(scale);
+        if (bias) x += load(bias + i);
         store(row + i, x);
         most = pick(x > most, x, most);
     }
@@ -233,5 +251,5 @@ TARGET static void widen(const uint16_t *halves, uint64_t count, float *floats) 
 #define KERNELS(sets, test) \
     { \
         .name = sets, .supported = test, .tile_rows = TILE_ROWS, .tile = tile, .finish = finish, .norm = norm, .softmax = softmax, \
-        .widen = widen \
+        .gate = gate, .widen = widen \
     }

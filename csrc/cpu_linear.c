@@ -43,6 +43,7 @@ static void do_panel(const linear *l, uint32_t panel, uint32_t first, uint32_t e
     vkb_cpu_finish finish = {.bias = l->bias ? l->bias + column : NULL,
                              .residual_stride = l->residual_stride,
                              .activation = l->op->activation,
+                             .residual_first = l->op->residual_at == VKB_RESIDUAL_BEFORE_ACTIVATION,
                              .columns = l->outputs - column < VKB_CPU_PANEL ? l->outputs - column : VKB_CPU_PANEL};
     /* tiles of about equal height: one of 1 row would take as long as one of 4, waiting for its own sums */
     uint32_t step = ceil_div(end - first, ceil_div(end - first, kernels->tile_rows));
@@ -58,7 +59,7 @@ static void do_panel(const linear *l, uint32_t panel, uint32_t first, uint32_t e
 static void norm_block(const linear *l, uint32_t block) {
     uint32_t first = block * l->block_rows, end = l->rows - first < l->block_rows ? l->rows : first + l->block_rows;
     for (uint32_t row = first; row < end; row++)
-        l->p->kernels->norm(l->y + row * l->y_stride, l->outputs, l->norm_weight, l->norm_bias, l->op->norm_eps);
+        l->p->kernels->norm(l->op->norm, l->y + row * l->y_stride, l->outputs, l->norm_weight, l->norm_bias, l->op->norm_eps);
 }
 
 static void product_task(void *context, uint32_t task, uint32_t worker) {

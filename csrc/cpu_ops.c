@@ -1,4 +1,4 @@
-/* EMBED, NORM, POOL and NORMALIZE on the CPU: what costs little beside the products. */
+/* EMBED, NORM, GATE, POOL and NORMALIZE on the CPU: what costs little beside the products. */
 #include <math.h>
 #include <string.h>
 
@@ -24,24 +24,29 @@ static void over_rows(const vkb_cpu_program *p, const vkb_op *op, vkb_cpu_task t
 static uint32_t last_row(const rows_op *r, uint32_t first) { return r->rows - first < TASK_ROWS ? r->rows : first + TASK_ROWS; }
 
 static void norm_row(const vkb_cpu_program *p, const vkb_op *op, float *y) {
-    p->kernels->norm(y, p->base.values[op->output].width, vkb_cpu_tensor(p, op->norm_weight), vkb_cpu_tensor(p, op->norm_bias),
+    p->kernels->norm(op->norm, y, p->base.values[op->output].width, vkb_cpu_tensor(p, op->norm_weight), vkb_cpu_tensor(p, op->norm_bias),
                      op->norm_eps);
+}
+
+void vkb_cpu_table_row(const vkb_cpu_program *p, uint32_t table, uint32_t row, uint32_t first, uint32_t count, float *y) {
+    const vkb_tensor *t = &p->base.weights->tensors[table];
+    uint64_t start = (uint64_t)row * t->cols + first;
+    if (t->dtype != VKB_F16) {
+        memcpy(y, (const float *)vkb_cpu_tensor(p, table) + start, count * sizeof *y);
+        return;
+    }
+    const uint16_t *halves = (const uint16_t *)vkb_cpu_tensor(p, table) + start;
+    uint32_t whole = count / VKB_CPU_PANEL * VKB_CPU_PANEL; /* the kernel takes multiples of 16 */
+    p->kernels->widen(halves, whole, y);
+    for (uint32_t i = whole; i < count; i++) y[i] = vkb_f16_to_f32(halves[i]);
 }
 
 /* y[i] = (add ? y[i] : 0) + scale·row[i] */
 static void take_row(const vkb_cpu_program *p, uint32_t table, int32_t row, uint32_t width, float scale, bool add, float *y) {
-    const vkb_tensor *t = &p->base.weights->tensors[table];
-    uint64_t first = (uint64_t)row * width;
     for (uint32_t i = 0; i < width; i += STEP) {
         uint32_t n = width - i < STEP ? width - i : STEP;
-        float wide[STEP];
-        const float *x = (const float *)vkb_cpu_tensor(p, table) + first + i;
-        if (t->dtype == VKB_F16) { /* the kernel takes multiples of 16, which the last row of a table need not have */
-            uint16_t halves[STEP] = {0};
-            memcpy(halves, (const uint16_t *)vkb_cpu_tensor(p, table) + first + i, n * sizeof *halves);
-            p->kernels->widen(halves, STEP, wide);
-            x = wide;
-        }
+        float x[STEP];
+        vkb_cpu_table_row(p, table, (uint32_t)row, i, n, x);
         for (uint32_t j = 0; j < n; j++) y[i + j] = (add ? y[i + j] : 0) + scale * x[j];
     }
 }
@@ -72,15 +77,31 @@ static void norm_task(void *context, uint32_t task, uint32_t worker) {
     for (uint32_t row = task * TASK_ROWS, end = last_row(r, row); row < end; row++) {
         float *y = vkb_cpu_value(p, op->output) + row * (size_t)p->base.slots[op->output].stride;
         memcpy(y, vkb_cpu_value(p, op->input) + row * (size_t)p->base.slots[op->input].stride, width * sizeof *y);
-        if (op->residual != VKB_NONE) {
-            const float *residual = vkb_cpu_value(p, op->residual) + row * (size_t)p->base.slots[op->residual].stride;
-            for (uint32_t i = 0; i < width; i++) y[i] += residual[i];
-        }
+        const float *residual = NULL;
+        if (op->residual != VKB_NONE) residual = vkb_cpu_value(p, op->residual) + row * (size_t)p->base.slots[op->residual].stride;
+        bool after = op->residual_at == VKB_RESIDUAL_AFTER_NORM;
+        for (uint32_t i = 0; i < width && residual && !after; i++) y[i] += residual[i];
         norm_row(p, op, y);
+        for (uint32_t i = 0; i < width && residual && after; i++) y[i] += residual[i];
     }
 }
 
 void vkb_cpu_norm(const vkb_cpu_program *p, const vkb_op *op) { over_rows(p, op, norm_task); }
+
+static void gate_task(void *context, uint32_t task, uint32_t worker) {
+    (void)worker;
+    const rows_op *r = context;
+    const vkb_cpu_program *p = r->p;
+    const vkb_op *op = r->op;
+    uint32_t width = p->base.values[op->output].width;
+    for (uint32_t row = task * TASK_ROWS, end = last_row(r, row); row < end; row++) {
+        const float *x = vkb_cpu_value(p, op->input) + row * (size_t)p->base.slots[op->input].stride;
+        p->kernels->gate(op->activation, x, x + width, width,
+                         vkb_cpu_value(p, op->output) + row * (size_t)p->base.slots[op->output].stride);
+    }
+}
+
+void vkb_cpu_gate(const vkb_cpu_program *p, const vkb_op *op) { over_rows(p, op, gate_task); }
 
 static void normalize_task(void *context, uint32_t task, uint32_t worker) {
     (void)worker;

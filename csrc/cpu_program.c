@@ -15,7 +15,7 @@ vkb_status vkb_cpu_program_init(vkb_program *program, vkb_error *error) {
     for (uint32_t i = 0; i < program->op_count && fits; i++) {
         const vkb_op *op = &program->ops[i];
         uint64_t need = 0;
-        if (op->kind == VKB_OP_LINEAR) fits = vkb_cpu_linear_scratch(p, op, &need);
+        if (op->kind == VKB_OP_LINEAR || op->kind == VKB_OP_LINEAR_MAX) fits = vkb_cpu_linear_scratch(p, op, &need);
         if (op->kind == VKB_OP_ATTENTION) fits = attends = vkb_cpu_attention_scratch(p, op, &need);
         if (need > floats) floats = need;
     }
@@ -64,6 +64,7 @@ vkb_status vkb_cpu_program_run(vkb_program *program, const vkb_batch *batch, con
     static void (*const ops[])(const vkb_cpu_program *, const vkb_op *) = {
         [VKB_OP_EMBED] = vkb_cpu_embed, [VKB_OP_LINEAR] = vkb_cpu_linear, [VKB_OP_ATTENTION] = vkb_cpu_attention,
         [VKB_OP_NORM] = vkb_cpu_norm,   [VKB_OP_POOL] = vkb_cpu_pooling,  [VKB_OP_NORMALIZE] = vkb_cpu_normalize,
+        [VKB_OP_GATE] = vkb_cpu_gate,   [VKB_OP_ROTATE] = vkb_cpu_rotate, [VKB_OP_LINEAR_MAX] = vkb_cpu_linear_max,
     };
     (void)error;
     vkb_cpu_program *p = (vkb_cpu_program *)program;

@@ -24,19 +24,20 @@ static void free_common(vkb_program *p) {
     free(p);
 }
 
-/* The least row counts of the tables that the program's EMBED ops read: what ids are checked against. */
+static void lower(const vkb_program *p, uint32_t tensor, uint32_t *limit) {
+    if (tensor != VKB_NONE && p->weights->tensors[tensor].rows < *limit) *limit = p->weights->tensors[tensor].rows;
+}
+
+/* The least row counts of the tables that a batch's ids and positions index: what they are checked against. */
 static void find_limits(vkb_program *p) {
     p->vocabulary = p->positions = p->types = UINT32_MAX;
-    const vkb_tensor *tensors = p->weights->tensors;
     for (uint32_t i = 0; i < p->op_count; i++) {
         const vkb_op *op = &p->ops[i];
-        if (op->kind != VKB_OP_EMBED) continue;
-        const struct {
-            uint32_t tensor, *limit;
-        } tables[] = {{op->weight, &p->vocabulary}, {op->position_table, &p->positions}, {op->type_table, &p->types}};
-        for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
-            if (tables[t].tensor != VKB_NONE && tensors[tables[t].tensor].rows < *tables[t].limit)
-                *tables[t].limit = tensors[tables[t].tensor].rows;
+        if (op->kind == VKB_OP_EMBED) {
+            lower(p, op->weight, &p->vocabulary);
+            lower(p, op->type_table, &p->types);
+        }
+        if (op->kind == VKB_OP_EMBED || op->kind == VKB_OP_ROTATE) lower(p, op->position_table, &p->positions);
     }
 }
 

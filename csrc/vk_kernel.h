@@ -26,10 +26,10 @@ enum vkb_binding {
     VKB_BIND_INPUT = 1,    /* value */
     VKB_BIND_RESIDUAL = 2, /* value */
     VKB_BIND_OUTPUT = 3,   /* value, read and written */
-    VKB_BIND_WEIGHT = 4,   /* EMBED: a block of rows of the word table. LINEAR: the weight */
+    VKB_BIND_WEIGHT = 4,   /* EMBED: a block of rows of the word table. LINEAR, LINEAR_MAX: the weight. ATTENTION: its distance bias */
     VKB_BIND_VECTORS = 5,  /* float[]: all VECTOR tensors of the weights; push constants say where each begins */
-    VKB_BIND_POSITION = 6, /* EMBED's position table */
-    VKB_BIND_TYPE = 7,     /* EMBED's type table */
+    VKB_BIND_POSITION = 6, /* position_table of EMBED, ATTENTION, ROTATE */
+    VKB_BIND_TYPE = 7,     /* type_table of EMBED, ATTENTION */
     VKB_BIND_COUNT = 8     /* unused ones are bound to any buffer */
 };
 
@@ -48,31 +48,56 @@ typedef struct vkb_query_tile { /* one entry of the attention list: up to kernel
     uint32_t reserved;
 } vkb_query_tile;
 
-typedef struct vkb_push {                    /* 24 words = 96 bytes ≤ 128 */
+typedef struct vkb_push {                    /* 31 words = 124 bytes ≤ 128 */
     uint32_t ids_at, types_at, positions_at; /* words in the batch buffer: [T] each */
     uint32_t cu_at, pool_at, tiles_at;       /* [B + 1], [B], [query_tiles] vkb_query_tile (4 words each) */
     uint32_t per_sequence;                   /* rows are sequences, not tokens */
     uint32_t input_width, input_stride;      /* floats; LINEAR's K is input_stride (its padding is zero on both sides) */
     uint32_t output_width, output_stride;
-    uint32_t residual_stride;              /* 0: no residual */
-    uint32_t bias_at;                      /* floats in VECTORS, or VKB_NONE; a bias vector is padded with zeros to VKB_OUTPUT_ALIGN */
+    uint32_t residual_stride; /* 0: no residual */
+    uint32_t bias_at;         /* floats in VECTORS, or VKB_NONE; a bias vector is padded with zeros to VKB_OUTPUT_ALIGN. ATTENTION: slopes.
+                                 ROTATE: norm_bias of k */
     uint32_t norm_weight_at, norm_bias_at; /* floats in VECTORS, or VKB_NONE */
     uint32_t norm;                         /* vkb_norm */
     float norm_eps;                        /* */
     float scale;                           /* EMBED, ATTENTION */
-    uint32_t heads, head_size;             /* ATTENTION */
+    uint32_t heads, head_size;             /* ATTENTION, ROTATE */
     uint32_t row_first, row_count;         /* EMBED: the table rows bound; a token with another id is left to another dispatch */
-    uint32_t column;                       /* POOL */
+    uint32_t column;                       /* POOL. ROTATE: of each head, the columns that are rotated */
     uint32_t has_tables;                   /* EMBED: bit 0 position, bit 1 type */
+    uint32_t residual_at;                  /* vkb_residual: LINEAR, NORM */
+    uint32_t kv_heads;                     /* ATTENTION, ROTATE */
+    uint32_t window;                       /* ATTENTION */
+    uint32_t reach_weight, reach_position, reach_type; /* ATTENTION: R of each table */
+    uint32_t key_weight_at;                            /* ROTATE: norm_weight of k, floats in VECTORS, or VKB_NONE */
 } vkb_push;
 
 /* Specialisation constants that every kernel declares (constant_id = place), beside its own from VKB_SPEC_OWN on. */
 enum vkb_spec {
     VKB_SPEC_LOCAL_SIZE = 0, /* invocations a workgroup (local_size_x_id) */
     VKB_SPEC_WEIGHT_F16 = 1, /* 1: tables and LINEAR weights are f16 */
-    VKB_SPEC_MODE = 2,       /* LINEAR: vkb_activation. POOL: vkb_pool */
+    VKB_SPEC_MODE = 2,       /* LINEAR, GATE: vkb_activation. POOL: vkb_pool. ATTENTION: vkb_attention. ROTATE: vkb_rotate */
     VKB_SPEC_OWN = 3,        /* … a kernel's tunables */
     VKB_SPEC_MAX = 12
+};
+
+/* ATTENTION's options, so that the code of a plain one has none: shaders/attention_options.glsl. */
+enum vkb_attention {
+    VKB_ATTENTION_GROUPED = 1 << 0,
+    VKB_ATTENTION_CAUSAL = 1 << 1,
+    VKB_ATTENTION_WINDOW = 1 << 2,
+    VKB_ATTENTION_DISTANCES = 1 << 3, /* weight */
+    VKB_ATTENTION_SLOPES = 1 << 4,    /* bias */
+    VKB_ATTENTION_POSITIONS = 1 << 5, /* position_table */
+    VKB_ATTENTION_TYPES = 1 << 6,     /* type_table */
+    VKB_ATTENTION_DISTANCES_F16 = 1 << 7,
+    VKB_ATTENTION_POSITIONS_F16 = 1 << 8,
+    VKB_ATTENTION_TYPES_F16 = 1 << 9,
+};
+
+enum vkb_rotate {
+    VKB_ROTATE_INTERLEAVED = 1 << 0,
+    VKB_ROTATE_WHOLE = 1 << 1, /* workgroups (x) are q, k and v, else heads */
 };
 
 /*

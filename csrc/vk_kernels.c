@@ -11,12 +11,15 @@
 #include "spirv/attention_tile.h"
 #include "spirv/copy_out.h"
 #include "spirv/embed_rows.h"
+#include "spirv/gate_columns.h"
 #include "spirv/linear_lanes.h"
+#include "spirv/linear_max_tile.h"
 #include "spirv/linear_split.h"
 #include "spirv/linear_tile.h"
 #include "spirv/norm_rows.h"
 #include "spirv/normalize_rows.h"
 #include "spirv/pool_columns.h"
+#include "spirv/rotate_heads.h"
 #include "vk_force.h"
 
 #define SUBGROUP_BALLOT 8u /* VK_SUBGROUP_FEATURE_BALLOT_BIT */
@@ -43,6 +46,10 @@
 #define ATTENTION_KEYS(local, d) \
     .kind = VKB_OP_ATTENTION, CODE(attention_keys), .local_size = local, .tile_rows = 4, OWN(d), .max_head = d, \
     .shared_bytes = 16 * ((d) + (local))
+/* BM rows and BN outputs at a time, BK of K a step. */
+#define LINEAR_MAX_TILE(bm, bn, bk) \
+    .kind = VKB_OP_LINEAR_MAX, CODE(linear_max_tile), .local_size = (bm) / 4 * (bn) / 8, .tile_rows = 1, .tile_columns = bn, \
+    OWN(bm, bn, bk), .shared_bytes = 4 * ((bk) * ((bm) + (bn)) + (bm) / 4 * (bn))
 /* Invocations that share a row. */
 #define ROWS(op, shader, local, lanes) \
     .kind = op, CODE(shader), .local_size = local, .tile_rows = (local) / (lanes), OWN(lanes), .shared_bytes = 8 * (local)
@@ -83,6 +90,13 @@ const vkb_kernel vkb_kernels[] = {
 
     {.name = "normalize", ROWS(VKB_OP_NORMALIZE, normalize_rows, 128, 32)},
     {.name = "normalize lanes", ROWS(VKB_OP_NORMALIZE, normalize_rows, 8, 1), .software = true},
+
+    {.name = "gate", .kind = VKB_OP_GATE, CODE(gate_columns), .local_size = 128, .tile_rows = 8, .tile_columns = 64, OWN(16)},
+
+    {.name = "rotate", ROWS(VKB_OP_ROTATE, rotate_heads, 128, 32), .tile_columns = 1},
+    {.name = "rotate lanes", ROWS(VKB_OP_ROTATE, rotate_heads, 8, 1), .tile_columns = 1, .software = true},
+
+    {.name = "linear max 32x128", LINEAR_MAX_TILE(32, 128, 16)},
 
     {.name = "copy out", .kind = VKB_KERNEL_COPY_OUT, CODE(copy_out), .local_size = 128, .tile_rows = 2, .tile_columns = 64, OWN(64)},
 };

@@ -113,6 +113,7 @@ static double products(const vkb_vk_program *p, uint32_t op, uint32_t tokens) {
     const vkb_value *out = &p->base.values[o->output];
     double rows = out->scope == VKB_PER_SEQUENCE && p->base.max_sequences < tokens ? p->base.max_sequences : tokens;
     if (o->kind == VKB_OP_LINEAR) return 2 * rows * p->base.values[o->input].width * out->width;
+    if (o->kind == VKB_OP_LINEAR_MAX) return 2.0 * tokens * p->base.values[o->input].width * out->width;
     if (o->kind == VKB_OP_ATTENTION) return 4 * rows * (tokens < p->base.positions ? tokens : p->base.positions) * out->width;
     return 0;
 }

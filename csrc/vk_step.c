@@ -67,9 +67,9 @@ static vkb_status bind_table(const vkb_vk_program *p, vkb_vk_step *s, uint32_t t
     const char *device = w->base.device->info.name;
     if (w->tensors[tensor].piece_count != 1)
         return vkb_fail(error, VKB_ERROR_UNSUPPORTED,
-                        "%s: op %u (EMBED): the %s table (tensor %u) of [%u, %u] is more than a kernel can bind: %llu bytes", device, s->op,
-                        name, tensor, t->rows, t->cols, (unsigned long long)w->base.device->info.buffer_range);
-    if ((t->dtype == VKB_F16) != s->weight_f16)
+                        "%s: op %u (%s): the %s table (tensor %u) of [%u, %u] is more than a kernel can bind: %llu bytes", device, s->op,
+                        vkb_op_name(s->kind), name, tensor, t->rows, t->cols, (unsigned long long)w->base.device->info.buffer_range);
+    if (s->kind == VKB_OP_EMBED && (t->dtype == VKB_F16) != s->weight_f16)
         return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: op %u (EMBED): the %s table (tensor %u) has another dtype than the word table",
                         device, s->op, name, tensor);
     s->ranges[binding] = vkb_vk_piece_range(w, &w->pieces[w->tensors[tensor].piece]);
@@ -105,6 +105,7 @@ static vkb_status linear(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_er
     s.mode = op->activation;
     s.ranges[VKB_BIND_WEIGHT] = vkb_vk_piece_range(w, &w->pieces[w->tensors[op->weight].piece]);
     s.push.bias_at = vector_at(p, op->bias);
+    s.push.residual_at = op->residual_at;
     add(p, s);
     if (op->norm == VKB_NORM_NONE) return VKB_OK;
     s = begin_step(p, i, VKB_OP_NORM, op->output, VKB_NONE, op->output);
@@ -113,14 +114,81 @@ static vkb_status linear(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_er
     return VKB_OK;
 }
 
+static void set_heads(const vkb_vk_program *p, vkb_vk_step *s, const vkb_op *op) {
+    s->push.heads = op->heads;
+    s->push.kv_heads = op->kv_heads ? op->kv_heads : op->heads;
+    s->push.head_size = p->base.values[op->input].width / (op->heads + 2 * s->push.kv_heads);
+}
+
+/* One of ATTENTION's tables. `there` and `f16` are its bits of the mode. */
+static vkb_status attention_table(const vkb_vk_program *p, vkb_vk_step *s, uint32_t tensor, uint32_t binding, uint32_t there, uint32_t f16,
+                                  uint32_t *reach, const char *name, vkb_error *error) {
+    if (tensor == VKB_NONE) return VKB_OK;
+    const vkb_tensor *t = &weights_of(p)->base.tensors[tensor];
+    s->mode |= there | (t->dtype == VKB_F16 ? f16 : 0);
+    *reach = (binding == VKB_BIND_WEIGHT ? t->cols : t->rows) / 2; /* the distance bias has its distances side by side */
+    return bind_table(p, s, tensor, binding, name, error);
+}
+
 static vkb_status attention(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_error *error) {
-    (void)error;
     vkb_vk_step s = begin_step(p, i, VKB_OP_ATTENTION, op->input, VKB_NONE, op->output);
+    set_heads(p, &s, op);
     s.columns = op->heads;
-    s.head_size = p->base.values[op->output].width / op->heads;
+    s.head_size = s.push.head_size;
     s.push.scale = op->scale;
-    s.push.heads = op->heads;
-    s.push.head_size = s.head_size;
+    s.push.window = op->window;
+    s.push.bias_at = vector_at(p, op->bias);
+    if (s.push.kv_heads != op->heads) s.mode |= VKB_ATTENTION_GROUPED;
+    if (op->flags & VKB_FLAG_CAUSAL) s.mode |= VKB_ATTENTION_CAUSAL;
+    if (op->window) s.mode |= VKB_ATTENTION_WINDOW;
+    if (op->bias != VKB_NONE) s.mode |= VKB_ATTENTION_SLOPES;
+    vkb_status status = attention_table(p, &s, op->weight, VKB_BIND_WEIGHT, VKB_ATTENTION_DISTANCES, VKB_ATTENTION_DISTANCES_F16,
+                                        &s.push.reach_weight, "distance", error);
+    if (!status)
+        status = attention_table(p, &s, op->position_table, VKB_BIND_POSITION, VKB_ATTENTION_POSITIONS, VKB_ATTENTION_POSITIONS_F16,
+                                 &s.push.reach_position, "position", error);
+    if (!status)
+        status = attention_table(p, &s, op->type_table, VKB_BIND_TYPE, VKB_ATTENTION_TYPES, VKB_ATTENTION_TYPES_F16, &s.push.reach_type,
+                                 "type", error);
+    if (!status) add(p, s);
+    return status;
+}
+
+/* A workgroup's columns are one head's, or all of q, k or v where the norm goes over these. */
+static vkb_status rotate(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_error *error) {
+    const vkb_tensor *tensors = weights_of(p)->base.tensors;
+    vkb_vk_step s = begin_step(p, i, VKB_OP_ROTATE, op->input, VKB_NONE, op->output);
+    set_heads(p, &s, op);
+    set_norm(p, &s, op);
+    s.push.bias_at = vector_at(p, op->bias);
+    s.push.key_weight_at = vector_at(p, op->weight);
+    s.columns = op->heads + 2 * s.push.kv_heads;
+    if (op->norm != VKB_NORM_NONE && op->heads > 1 && tensors[op->norm_weight].cols == op->heads * s.push.head_size) {
+        s.mode |= VKB_ROTATE_WHOLE;
+        s.columns = 3;
+    }
+    if (op->flags & VKB_FLAG_INTERLEAVED) s.mode |= VKB_ROTATE_INTERLEAVED;
+    if (op->position_table != VKB_NONE) s.push.column = tensors[op->position_table].cols;
+    vkb_status status = bind_table(p, &s, op->position_table, VKB_BIND_POSITION, "position", error);
+    if (!status) add(p, s);
+    return status;
+}
+
+static vkb_status gate(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_error *error) {
+    (void)error;
+    vkb_vk_step s = begin_step(p, i, VKB_OP_GATE, op->input, VKB_NONE, op->output);
+    s.mode = op->activation;
+    add(p, s);
+    return VKB_OK;
+}
+
+static vkb_status linear_max(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_error *error) {
+    (void)error;
+    const vkb_vk_weights *w = weights_of(p);
+    vkb_vk_step s = begin_step(p, i, VKB_OP_LINEAR_MAX, op->input, VKB_NONE, op->output);
+    s.weight_f16 = w->base.tensors[op->weight].dtype == VKB_F16;
+    s.ranges[VKB_BIND_WEIGHT] = vkb_vk_piece_range(w, &w->pieces[w->tensors[op->weight].piece]);
+    s.push.bias_at = vector_at(p, op->bias);
     add(p, s);
     return VKB_OK;
 }
@@ -128,6 +196,7 @@ static vkb_status attention(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb
 static vkb_status norm(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_error *error) {
     (void)error;
     vkb_vk_step s = begin_step(p, i, VKB_OP_NORM, op->input, op->residual, op->output);
+    s.push.residual_at = op->residual_at;
     set_norm(p, &s, op);
     add(p, s);
     return VKB_OK;
@@ -153,6 +222,7 @@ typedef vkb_status (*builder)(vkb_vk_program *p, uint32_t i, const vkb_op *op, v
 static const builder builders[] = {
     [VKB_OP_EMBED] = embed, [VKB_OP_LINEAR] = linear, [VKB_OP_ATTENTION] = attention,
     [VKB_OP_NORM] = norm,   [VKB_OP_POOL] = pool,     [VKB_OP_NORMALIZE] = normalize,
+    [VKB_OP_GATE] = gate,   [VKB_OP_ROTATE] = rotate, [VKB_OP_LINEAR_MAX] = linear_max,
 };
 
 /* The output's buffer on the host is bound later, when there is one. */

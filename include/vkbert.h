@@ -183,11 +183,29 @@ typedef struct vkb_value { /* an intermediate result: [T, width] or [B, width] *
 typedef enum vkb_op_kind {
     VKB_OP_EMBED = 0,     /* scale·word[id] + position[pos] + type[type_id], then norm             -> [T, H] */
     VKB_OP_LINEAR = 1,    /* activation(x·Wᵀ + bias) + residual, then norm        [rows, in]       -> [rows, out] */
-    VKB_OP_ATTENTION = 2, /* softmax(scale·q·kᵀ)·v within each sequence           [T, 3H] = q|k|v  -> [T, H] */
+    VKB_OP_ATTENTION = 2, /* softmax(scale·q·kᵀ + bias)·v within each sequence    [T, q|k|v]       -> [T, heads·head_size] */
     VKB_OP_NORM = 3,      /* norm(x + residual)                                   [rows, H]        -> [rows, H] */
     VKB_OP_POOL = 4,      /* one mode over each sequence's rows from pool_start   [T, H]           -> [B, column … column + H) */
-    VKB_OP_NORMALIZE = 5  /* x / max(‖x‖₂, 1e-12)                                 [rows, H]        -> [rows, H] */
+    VKB_OP_NORMALIZE = 5, /* x / max(‖x‖₂, 1e-12)                                 [rows, H]        -> [rows, H] */
+    VKB_OP_GATE = 6,      /* activation(left half of x) · right half              [rows, 2·H]      -> [rows, H] */
+    VKB_OP_ROTATE = 7,    /* norm, then rotary embedding of q and k; v as it is   [T, q|k|v]       -> [T, q|k|v] */
+    VKB_OP_LINEAR_MAX = 8 /* max over each sequence of log(1 + relu(x·Wᵀ + bias)) [T, in]          -> [B, out] */
 } vkb_op_kind;
+
+/*
+ * q|k|v: heads·head_size columns of queries, then kv_heads·head_size of keys, then as many of values; query head h uses key and value head
+ * h / (heads / kv_heads). ATTENTION between row i and row j of a sequence adds to scale·qᵢ·kⱼ, each where it is given and before the
+ * softmax: distance bias        weight [heads, 2R + 1] TABLE: its entry for j − i, held within −R … R, R of the table ALiBi bias [heads]
+ * VECTOR of slopes: −slope·|i − j|                             (Press et al. 2021, arXiv:2108.12409) disentangled scores  position_table,
+ * type_table [2R + 1, heads·head_size] TABLES: scale·qᵢ·position_table[i − j + R] and scale·kⱼ·type_table[i − j + R], i − j held within −R
+ * … R                  (He et al. 2020, arXiv:2006.03654) and leaves out the rows j with |i − j| > window (0: none) or, where
+ * VKB_FLAG_CAUSAL is set, j > i. ROTATE takes the first `columns of position_table` columns of each head of q and k as pairs (a, b), of
+ * columns c and c + half or, where VKB_FLAG_INTERLEAVED is set, 2c and 2c + 1, and makes them (a·cos − b·sin, b·cos + a·sin).
+ * position_table [positions, 2·half] TABLE, stored as f32: cosines, then sines, of each position. Its norm comes first, if there is one,
+ * over head_size columns at a time, or over all of q and all of k if the norm's vectors are so wide: norm_weight and norm_bias for q,
+ * weight and bias for k.
+ */
+enum { VKB_FLAG_CAUSAL = 1, VKB_FLAG_INTERLEAVED = 2 };
 
 typedef enum vkb_activation {
     VKB_ACT_NONE = 0,
@@ -201,8 +219,15 @@ typedef enum vkb_activation {
 
 typedef enum vkb_norm {
     VKB_NORM_NONE = 0,
-    VKB_NORM_LAYER = 1 /* LayerNorm: (x − mean)/√(variance + eps)·weight + bias */
+    VKB_NORM_LAYER = 1, /* (x − mean)/√(variance + eps)·weight + bias */
+    VKB_NORM_RMS = 2    /* x/√(mean of x² + eps)·weight + bias */
 } vkb_norm;
+
+typedef enum vkb_residual {
+    VKB_RESIDUAL_BEFORE_NORM = 0,       /* norm(activation(…) + residual) */
+    VKB_RESIDUAL_BEFORE_ACTIVATION = 1, /* norm(activation(… + residual)): LINEAR */
+    VKB_RESIDUAL_AFTER_NORM = 2         /* norm(…) + residual: NORM */
+} vkb_residual;
 
 typedef enum vkb_pool {                   /* over rows i of a sequence, from its pool_start to its end; no rows give zeros */
                         VKB_POOL_CLS = 0, /* the first of them */
@@ -219,19 +244,24 @@ typedef struct vkb_op {
     uint32_t input;          /* value; not for EMBED */
     uint32_t output;         /* value; written by this op alone (POOL: these columns by this op alone) */
     uint32_t residual;       /* value of the output's shape or VKB_NONE: LINEAR, NORM */
-    uint32_t weight;         /* EMBED: word TABLE [vocabulary, H]. LINEAR: LINEAR [out, in] */
-    uint32_t bias;           /* LINEAR: VECTOR [out] or VKB_NONE */
-    uint32_t position_table; /* EMBED: TABLE [positions, H] or VKB_NONE */
-    uint32_t type_table;     /* EMBED: TABLE [types, H] or VKB_NONE */
-    uint32_t norm;           /* vkb_norm: EMBED, LINEAR (VKB_NORM_NONE for none), NORM */
-    uint32_t norm_weight;    /* VECTOR [width of output] or VKB_NONE (all ones) */
-    uint32_t norm_bias;      /* VECTOR [width of output] or VKB_NONE (all zeros) */
+    uint32_t weight;         /* EMBED: word TABLE [vocabulary, H]. LINEAR, LINEAR_MAX: LINEAR [out, in]. ATTENTION, ROTATE: see above */
+    uint32_t bias;           /* LINEAR, LINEAR_MAX: VECTOR [out] or VKB_NONE. ATTENTION, ROTATE: see above */
+    uint32_t position_table; /* EMBED: TABLE [positions, H] or VKB_NONE. ATTENTION, ROTATE: see above */
+    uint32_t type_table;     /* EMBED: TABLE [types, H] or VKB_NONE. ATTENTION: see above */
+    uint32_t norm;           /* vkb_norm: NORM; EMBED, LINEAR, ROTATE (VKB_NORM_NONE for none) */
+    uint32_t norm_weight;    /* VECTOR [width of output; ROTATE: see above] or VKB_NONE (all ones) */
+    uint32_t norm_bias;      /* the same, or VKB_NONE (all zeros) */
     float norm_eps;          /* > 0 */
-    uint32_t activation;     /* vkb_activation: LINEAR */
-    uint32_t heads;          /* ATTENTION: divides H; head size ≤ 256 */
+    uint32_t activation;     /* vkb_activation: LINEAR, GATE */
+    uint32_t heads;          /* ATTENTION, ROTATE */
     float scale;             /* EMBED: of the word row. ATTENTION: of q·k */
     uint32_t pool;           /* vkb_pool: POOL */
     uint32_t column;         /* POOL: first column written */
+    uint32_t residual_at;    /* vkb_residual: LINEAR, NORM */
+    uint32_t kv_heads;       /* ATTENTION, ROTATE: divides heads; 0 = heads */
+    uint32_t head_size;      /* ATTENTION, ROTATE: at most 256; 0 = input width / (heads + 2·kv_heads) */
+    uint32_t window;         /* ATTENTION */
+    uint32_t flags;          /* VKB_FLAG_* */
 } vkb_op;
 
 typedef struct vkb_program vkb_program;
@@ -287,7 +317,7 @@ VKB_API vkb_status vkb_program_profile(vkb_program *program, const vkb_batch *ba
 
 /* A number made of the sizes of all structs above, as the library was compiled; differs from VKB_ABI where the two do not fit together. */
 VKB_API uint64_t vkb_abi(void);
-VKB_API const char *vkb_version(void); /* "0.1.0" */
+VKB_API const char *vkb_version(void);                                                   /* "0.1.0" */
 #define VKB_ABI_STEP(h, type) (((h) ^ (uint64_t)sizeof(type)) * UINT64_C(1099511628211)) /* FNV-1a */
 #define VKB_ABI_1 VKB_ABI_STEP(VKB_ABI_STEP(UINT64_C(14695981039346656037), vkb_error), vkb_device_info)
 #define VKB_ABI_2 VKB_ABI_STEP(VKB_ABI_STEP(VKB_ABI_STEP(VKB_ABI_1, vkb_device_options), vkb_tensor), vkb_weights_info)

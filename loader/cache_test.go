@@ -149,10 +149,10 @@ func TestDiscover(t *testing.T) {
 		got[f.Name] = f
 	}
 	assert.Len(t, found, 6)
-	assert.Equal(t, Found{Name: "org/good", Dir: dir, ModelType: "bert", Dim: 3, MaxSeqLength: 512}, got["org/good"])
+	assert.Equal(t, Found{Name: "org/good", Dir: dir, Kind: KindEmbedding, ModelType: "bert", Dim: 3, MaxSeqLength: 512}, got["org/good"])
 	assert.NoError(t, got[filepath.Join(root, "1/2/3/near")].Err)
 	for name, want := range map[string]error{
-		"org/pickled": ErrUnsupported, "org/cut": ErrTruncated, "org/vocab": ErrUnsupported, filepath.Join(root, "odd"): ErrUnsupported,
+		"org/pickled": ErrUnsupported, "org/cut": ErrTruncated, "org/vocab": ErrBadTokenizer, filepath.Join(root, "odd"): ErrUnsupported,
 	} {
 		require.ErrorIs(t, got[name].Err, want, name)
 	}

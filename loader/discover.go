@@ -18,6 +18,7 @@ const discoverDepth = 4
 type Found struct {
 	Name         string // what Resolve takes: an id, or a path
 	Dir          string
+	Kind         Kind   // what it is made for; "" if Err
 	ModelType    string // of config.json, for example "bert"; "" if Err
 	Dim          int    // length of a vector
 	MaxSeqLength int    // tokens; 0 for no limit
@@ -118,13 +119,14 @@ func examine(name, dir string, verify func(*Model) error) Found {
 		f.Err = err
 		return f
 	}
-	f.ModelType, f.Dim, f.MaxSeqLength = m.Config.ModelType(), m.Dim(), m.MaxSeqLength
+	f.Kind, f.ModelType, f.Dim, f.MaxSeqLength = m.Kind, m.Config.ModelType(), m.Dim(), m.MaxSeqLength
 	if m.TruncateDim > 0 {
 		f.Dim = min(f.Dim, m.TruncateDim)
 	}
-	if missing(dir, join(m.transformer, tokenizerFileName)) {
-		f.Err = noTokenizer(m)
-	} else if verify != nil {
+	if missing(dir, join(m.folder, tokenizerFileName)) {
+		_, _, f.Err = convertVocab(m)
+	}
+	if f.Err == nil && verify != nil {
 		f.Err = verify(m)
 	}
 	if err := m.Close(); err != nil && f.Err == nil {

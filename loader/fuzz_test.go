@@ -60,6 +60,10 @@ func FuzzConfig(f *testing.F) {
 	f.Add([]byte(`{"embedding_dimension":384,"pooling_mode":["cls","max"],"include_prompt":false}`))
 	f.Add([]byte(`{"in_features":4,"out_features":2,"bias":true,"activation_function":"torch.nn.modules.activation.Tanh"}`))
 	f.Add([]byte(`{"max_seq_length":256,"do_lower_case":false,"processor_kwargs":{"model_max_length":1e30}}`))
+	f.Add([]byte(`{"skiplist_words":[".",","],"skiplist_tasks":"query","keep_only_token_ids":[1,2],"query_expansion":{"strategy":"min","length":32,"attend":true,"token":null}}`))
+	f.Add([]byte(`{"query_prefix":"[Q] ","document_length":300,"attend_to_expansion_tokens":false,"do_query_expansion":true,"query_length":32}`))
+	f.Add([]byte(`{"id2label":{"1":"no","0":"yes"},"architectures":["BertForSequenceClassification"],"sentence_transformers":{"activation_fn":"torch.nn.modules.activation.Sigmoid"}}`))
+	f.Add([]byte(`{"pooling_strategy":"sum","activation_function":"log1p_relu","model_type":"SparseEncoder"}`))
 	f.Add([]byte(`{"auto_map":{"AutoModel":"a.B","AutoTokenizer":[null,"c.D"]},"dtype":"float32"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := ParseConfig("config.json", data)
@@ -76,7 +80,7 @@ func FuzzConfig(f *testing.F) {
 			require.NotEmpty(t, p.Modes)
 			require.Positive(t, p.Dim)
 		}
-		d, err := parseDense(c)
+		d, err := (&opener{kind: KindEmbedding}).parseDense(c)
 		ours(err)
 		if err == nil {
 			require.Positive(t, d.In*d.Out)
@@ -85,7 +89,29 @@ func FuzzConfig(f *testing.F) {
 		n, err := maxSeqLength(c, c, c)
 		ours(err)
 		require.GreaterOrEqual(t, n, 0)
-		ours(refuseTransformerOptions(c))
+		ours(refuseTransformerOptions(c, KindEmbedding))
+		mask, err := parseMask(c)
+		ours(err)
+		if err == nil {
+			require.NotNil(t, mask.SkipTasks)
+		}
+		v, err := readMultiVector(c, c)
+		ours(err)
+		if err == nil && v.Expansion != nil {
+			require.Positive(t, v.Expansion.Length)
+			require.LessOrEqual(t, v.Expansion.Length, maxExpansion)
+		}
+		splade, err := parseSplade(c)
+		ours(err)
+		require.True(t, err != nil || splade.Pool == SpladeMax || splade.Pool == SpladeSum)
+		e, err := readCrossEncoder(c, c)
+		ours(err)
+		if err == nil {
+			require.Positive(t, e.Labels)
+			require.True(t, e.Names == nil || len(e.Names) == e.Labels)
+		}
+		_, err = findKind(c, c, false)
+		ours(err)
 		_, err = c.AutoMap()
 		ours(err)
 		_, err = c.TorchDType()
@@ -102,8 +128,11 @@ func FuzzModules(f *testing.F) {
 			require.True(t, isAny(err, ErrBadConfig, ErrUnsupported, ErrPath), "%v", err)
 			return
 		}
-		require.Equal(t, "Transformer", refs[0].class)
-		require.Equal(t, "Pooling", refs[1].class)
+		for _, kind := range []Kind{KindEmbedding, KindCrossEncoder, KindSparse, KindMultiVector} {
+			if checkModules(modulesFile, kind, refs) == nil {
+				require.Contains(t, []string{"Transformer", "StaticEmbedding", "SparseStaticEmbedding"}, refs[0].class)
+			}
+		}
 		for _, ref := range refs {
 			require.NotContains(t, strings.Split(ref.path, "/"), "..")
 		}
@@ -138,5 +167,55 @@ func FuzzTokenizerCheck(f *testing.F) {
 			}
 		}
 		require.NoError(t, tok.Close())
+	})
+}
+
+func FuzzRouter(f *testing.F) {
+	f.Add([]byte(routerJSON(`"default_route":"document","allow_empty_key":true,"route_mappings":{"('query', 'text')":"query","(None, ('image', 'text'))":"document"}`)))
+	f.Add([]byte(`{"types":{"../x":"sentence_transformers.models.Pooling"},"structure":{"query":["../x"]},"parameters":{}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := ParseConfig("router_config.json", data)
+		if err != nil {
+			return
+		}
+		r, err := parseRouter(c, "routes")
+		if err != nil {
+			require.True(t, isAny(err, ErrBadConfig, ErrUnsupported, ErrPath), "%v", err)
+			return
+		}
+		for _, task := range []string{"", "query", "document", "image"} {
+			if name, err := r.resolve(task); err == nil {
+				require.NotEmpty(t, r.routes[name])
+				for _, ref := range r.routes[name] {
+					require.NotContains(t, strings.Split(ref.path, "/"), "..")
+				}
+			}
+		}
+	})
+}
+
+// FuzzVocab checks that what is made of a vocab.txt passes the check of a
+// tokenizer.json.
+func FuzzVocab(f *testing.F) {
+	f.Add([]byte("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nhello\n##s\n"), "[SEP]")
+	f.Add([]byte("[UNK]\r\n[CLS]\r\n\r\n<e>\r\n\x00\r\n"), "<e>")
+	f.Fuzz(func(t *testing.T, data []byte, sep string) {
+		tokens := map[string]string{"sep_token": sep}
+		for _, s := range vocabSpecials {
+			if s.key != "sep_token" {
+				tokens[s.key] = s.token
+			}
+		}
+		doc, err := vocabDocument(data, tokens)
+		if err != nil {
+			require.ErrorIs(t, err, ErrBadTokenizer)
+			return
+		}
+		spec, err := checkTokenizer("vocab.txt", doc, tokenizerOptions{})
+		if err != nil {
+			require.True(t, isAny(err, ErrBadTokenizer), "%v", err)
+			return
+		}
+		require.Len(t, spec.pair, 5)
 	})
 }

@@ -8,7 +8,9 @@ import (
 )
 
 // Module is one step of a sentence-transformers pipeline: a [Transformer],
-// [Pooling], [Dense], [LayerNorm], [Normalize] or [Dropout].
+// [StaticEmbedding] or [SparseStaticEmbedding] first, then any of [Pooling],
+// [SpladePooling], [MultiVectorMask], [Dense], [LayerNorm], [Normalize] and
+// [Dropout].
 type Module interface {
 	// Kind is the class name, for example "Pooling".
 	Kind() string
@@ -75,6 +77,7 @@ type Dense struct {
 	In, Out    int
 	Bias       bool
 	Activation Activation
+	PerToken   bool     // on each token embedding, not on the sentence vector
 	Weights    *Weights // linear.weight [Out, In] and, with Bias, linear.bias [Out]; checked
 }
 
@@ -84,8 +87,10 @@ type LayerNorm struct {
 	Weights *Weights // norm.weight [Dim] and norm.bias [Dim]; checked
 }
 
-// Normalize scales a sentence vector to unit length.
-type Normalize struct{}
+// Normalize scales a sentence vector to unit length, or each token embedding.
+type Normalize struct {
+	PerToken bool
+}
 
 // Dropout does nothing when a model is used.
 type Dropout struct{}
@@ -101,22 +106,39 @@ const (
 	maxModules  = 64
 	maxDim      = 1 << 20
 	modulesFile = "modules.json"
+	routerClass = "Router"
 )
 
 // moduleLoaders makes a module from its folder. Classes that are not here are
-// refused by name.
-var moduleLoaders = map[string]func(root, dir string) (Module, error){
-	"Transformer": func(_, dir string) (Module, error) { return Transformer{Path: dir}, nil },
-	"Pooling":     loadPooling,
-	"Dense":       loadDense,
-	"LayerNorm":   loadLayerNorm,
-	"Normalize":   loadNormalize,
-	"Dropout":     func(_, _ string) (Module, error) { return Dropout{}, nil },
+// refused by name, but for Router, which is no step of its own.
+var moduleLoaders = map[string]func(o *opener, dir string) (Module, error){
+	"Transformer":           func(_ *opener, dir string) (Module, error) { return Transformer{Path: dir}, nil },
+	"StaticEmbedding":       loadStatic,
+	"SparseStaticEmbedding": loadSparseStatic,
+	"Pooling":               loadPooling,
+	"SpladePooling":         loadSplade,
+	"MultiVectorMask":       loadMask,
+	"Dense":                 loadDense,
+	"LayerNorm":             loadLayerNorm,
+	"Normalize":             loadNormalize,
+	"Dropout":               func(_ *opener, _ string) (Module, error) { return Dropout{}, nil },
+}
+
+// moduleAliases are the names that classes had before.
+var moduleAliases = map[string]string{"MLMTransformer": "Transformer", "Asym": routerClass}
+
+// foreignModules are classes of other packages that are one of ours, and the class
+// of config.json's auto_map that must stand beside them: the same name may mean
+// something else in another repository.
+var foreignModules = map[string]struct{ class, model string }{
+	"custom_st.Transformer":     {"Transformer", "XLMRobertaLoRA"}, // jina-embeddings-v3
+	"pylate.models.Dense.Dense": {"Dense", ""},
 }
 
 // moduleRef is one entry of modules.json.
 type moduleRef struct {
-	class string // last component of type
+	class string // last component of type, as it is called today
+	name  string // the type itself
 	path  string // cleaned; "." for the model's own folder
 }
 
@@ -137,7 +159,7 @@ func parseModules(file string, data []byte) ([]moduleRef, error) {
 			return nil, fmt.Errorf("%w: %s: module %d: want an object, got %s", ErrBadConfig, file, i, describe(v))
 		}
 		c := &Config{file: file, path: fmt.Sprintf("module %d: ", i), obj: obj}
-		class, err := moduleClass(c)
+		ref, err := newModuleRef(c, "type")
 		if err != nil {
 			return nil, err
 		}
@@ -145,53 +167,37 @@ func parseModules(file string, data []byte) ([]moduleRef, error) {
 		if err != nil {
 			return nil, err
 		}
-		if path, err = cleanRelative(path); err != nil {
+		if ref.path, err = cleanRelative(path); err != nil {
 			return nil, fmt.Errorf("%s: module %d: %w", file, i, err)
 		}
-		refs[i] = moduleRef{class: class, path: path}
+		refs[i] = ref
 	}
-	return refs, checkPipeline(file, refs)
+	return refs, nil
 }
 
-// moduleClass returns the class of an entry. Releases up to 5.3 write
+// newModuleRef reads the class at a key. Releases up to 5.3 write
 // sentence_transformers.models.Pooling, later ones the full module path; code of
 // a model's own repository has another first component.
-func moduleClass(c *Config) (string, error) {
-	name, err := c.String("type")
+func newModuleRef(c *Config, key string) (moduleRef, error) {
+	name, err := c.String(key)
 	if err != nil {
-		return "", err
+		return moduleRef{}, err
 	}
-	class := name[strings.LastIndexByte(name, '.')+1:]
+	ref := moduleRef{class: name[strings.LastIndexByte(name, '.')+1:], name: name}
+	if foreign, known := foreignModules[name]; known {
+		ref.class = foreign.class
+		return ref, nil
+	}
 	if !strings.HasPrefix(name, "sentence_transformers.") {
-		return "", c.Unsupported("type", "%.200q is code of the model's own", name)
+		return ref, c.Unsupported(key, "%.200q is code of the model's own", name)
 	}
-	if moduleLoaders[class] == nil {
-		return "", c.Unsupported("type", "module %.200q; supported are %s", name, sortedKeys(moduleLoaders))
+	if now, renamed := moduleAliases[ref.class]; renamed {
+		ref.class = now
 	}
-	return class, nil
-}
-
-// checkPipeline accepts a Transformer, its Pooling, and then steps on the
-// sentence vector.
-func checkPipeline(file string, refs []moduleRef) error {
-	for i, want := range []string{"Transformer", "Pooling"} {
-		if i >= len(refs) || refs[i].class != want {
-			return fmt.Errorf("%w: %s: module %d: want %s, got %s", ErrUnsupported, file, i, want, className(refs, i))
-		}
+	if moduleLoaders[ref.class] == nil && ref.class != routerClass {
+		return ref, c.Unsupported(key, "module %.200q; supported are %s, %s", name, sortedKeys(moduleLoaders), routerClass)
 	}
-	for i, ref := range refs[2:] {
-		if ref.class == "Transformer" || ref.class == "Pooling" {
-			return fmt.Errorf("%w: %s: module %d: a second %s", ErrUnsupported, file, i+2, ref.class)
-		}
-	}
-	return nil
-}
-
-func className(refs []moduleRef, i int) string {
-	if i >= len(refs) {
-		return "none"
-	}
-	return refs[i].class
+	return ref, nil
 }
 
 func sortedKeys[V any](m map[string]V) string {
@@ -203,37 +209,27 @@ func sortedKeys[V any](m map[string]V) string {
 	return strings.Join(keys, ", ")
 }
 
-// loadModules makes the modules, and checks that the widths fit each other. On
-// an error what was opened is closed.
-func loadModules(root string, refs []moduleRef) (_ []Module, err error) {
-	modules := make([]Module, 0, len(refs))
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, closeModules(modules))
-		}
-	}()
-	width := 0
-	for i, ref := range refs {
-		m, err := moduleLoaders[ref.class](root, ref.path)
-		if err != nil {
-			return nil, fmt.Errorf("module %d, %s: %w", i, ref.class, err)
-		}
-		modules = append(modules, m)
+// checkWidths checks that each module takes what the one before it gives.
+func checkWidths(modules []Module) error {
+	width := 0 // 0: any, the transformer's own
+	for i, m := range modules {
 		in, out := width, width
 		switch m := m.(type) {
+		case StaticEmbedding:
+			out = m.Dim
 		case Pooling:
-			in, out = width, m.Dim*len(m.Modes)
+			out = m.Dim * len(m.Modes)
 		case Dense:
 			in, out = m.In, m.Out
 		case LayerNorm:
 			in = m.Dim
 		}
-		if in != width {
-			return nil, fmt.Errorf("%w: module %d, %s: want an input of %d values, got %d", ErrBadConfig, i, ref.class, width, in)
+		if in != width && width != 0 {
+			return fmt.Errorf("%w: module %d, %s: want an input of %d values, got %d", ErrBadConfig, i, m.Kind(), width, in)
 		}
 		width = out
 	}
-	return modules, nil
+	return nil
 }
 
 func closeModules(modules []Module) error {
@@ -244,13 +240,17 @@ func closeModules(modules []Module) error {
 			errs = append(errs, m.Weights.Close())
 		case LayerNorm:
 			errs = append(errs, m.Weights.Close())
+		case StaticEmbedding:
+			errs = append(errs, m.Weights.Close())
+		case SparseStaticEmbedding:
+			errs = append(errs, m.Weights.Close())
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func loadPooling(root, dir string) (Module, error) {
-	c, err := configWithin(root, join(dir, "config.json"))
+func loadPooling(o *opener, dir string) (Module, error) {
+	c, err := configWithin(o.root, join(dir, "config.json"))
 	if err != nil {
 		return nil, err
 	}
@@ -322,94 +322,4 @@ func modeNames() string {
 		names[i] = string(m.mode)
 	}
 	return strings.Join(names, ", ")
-}
-
-// wantSentence refuses a module that works on anything but the sentence vector
-// (ColBERT models have a Dense on token_embeddings).
-func wantSentence(c *Config) error {
-	for _, key := range []string{"module_input_name", "module_output_name"} {
-		name, err := c.StringOr(key, "sentence_embedding")
-		if err != nil {
-			return err
-		}
-		if name != "sentence_embedding" {
-			return c.Unsupported(key, "%.60q; supported is sentence_embedding", name)
-		}
-	}
-	return nil
-}
-
-func loadDense(root, dir string) (Module, error) {
-	c, err := configWithin(root, join(dir, "config.json"))
-	if err != nil {
-		return nil, err
-	}
-	d, err := parseDense(c)
-	if err != nil {
-		return nil, err
-	}
-	if d.Weights, err = openWeightsDir(root, dir); err != nil {
-		return nil, err
-	}
-	_, err = d.Weights.Want("linear.weight", d.Out, d.In)
-	if err == nil && d.Bias {
-		_, err = d.Weights.Want("linear.bias", d.Out)
-	}
-	if err != nil {
-		return nil, errors.Join(err, d.Weights.Close())
-	}
-	return d, nil
-}
-
-func parseDense(c *Config) (Dense, error) {
-	f := c.Fields()
-	d := Dense{
-		In:   f.Int("in_features", 1, maxDim),
-		Out:  f.Int("out_features", 1, maxDim),
-		Bias: f.BoolOr("bias", true),
-	}
-	class := f.StringOr("activation_function", "torch.nn.modules.activation.Tanh")
-	residual := f.BoolOr("use_residual", false)
-	if f.Err() != nil {
-		return d, f.Err()
-	}
-	if residual {
-		return d, c.Unsupported("use_residual", "a residual connection")
-	}
-	known := false
-	d.Activation, known = activations[class[strings.LastIndexByte(class, '.')+1:]]
-	if !known || !strings.HasPrefix(class, "torch.nn.") {
-		return d, c.Unsupported("activation_function", "%.200q; supported are torch.nn's %s", class, sortedKeys(activations))
-	}
-	return d, wantSentence(c)
-}
-
-func loadLayerNorm(root, dir string) (Module, error) {
-	c, err := configWithin(root, join(dir, "config.json"))
-	if err != nil {
-		return nil, err
-	}
-	n := LayerNorm{}
-	if n.Dim, err = c.Int("dimension", 1, maxDim); err != nil {
-		return nil, err
-	}
-	if n.Weights, err = openWeightsDir(root, dir); err != nil {
-		return nil, err
-	}
-	for _, name := range []string{"norm.weight", "norm.bias"} {
-		if _, err := n.Weights.Want(name, n.Dim); err != nil {
-			return nil, errors.Join(err, n.Weights.Close())
-		}
-	}
-	return n, nil
-}
-
-// loadNormalize has nothing to load: before release 6 the folder is often not
-// even there.
-func loadNormalize(root, dir string) (Module, error) {
-	c, err := optionalConfig(root, join(dir, "config.json"))
-	if err != nil {
-		return nil, err
-	}
-	return Normalize{}, wantSentence(c)
 }

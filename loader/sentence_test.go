@@ -177,13 +177,12 @@ func TestModulesRefused(t *testing.T) {
 		want   error
 		says   string
 	}{
-		"CNN":                 {only(modules(oldPrefix+"Transformer", oldPrefix+"CNN")), ErrUnsupported, `"sentence_transformers.models.CNN"; supported are Dense, Dropout, LayerNorm, Normalize, Pooling, Transformer`},
-		"Router":              {only(modules(basic + "router.Router")), ErrUnsupported, "Router"},
-		"StaticEmbedding":     {only(modules(oldPrefix + "StaticEmbedding")), ErrUnsupported, "StaticEmbedding"},
-		"own code":            {only(modules("custom_st.Transformer", oldPrefix+"Pooling")), ErrUnsupported, `"custom_st.Transformer"`},
-		"no pooling":          {only(modules(oldPrefix + "Transformer")), ErrUnsupported, "module 1: want Pooling, got none"},
-		"no transformer":      {only(modules(oldPrefix+"Pooling", oldPrefix+"Transformer")), ErrUnsupported, "module 0: want Transformer, got Pooling"},
-		"two poolings":        {only(modules(oldPrefix+"Transformer", oldPrefix+"Pooling", oldPrefix+"Pooling")), ErrUnsupported, "a second Pooling"},
+		"CNN":                 {only(modules(oldPrefix+"Transformer", oldPrefix+"CNN")), ErrUnsupported, `"sentence_transformers.models.CNN"; supported are Dense, Dropout, LayerNorm, MultiVectorMask`},
+		"own code":            {only(modules("my.Transformer", oldPrefix+"Pooling")), ErrUnsupported, `"my.Transformer" is code of the model's own`},
+		"Jina's other code":   {only(modules("custom_st.Transformer", oldPrefix+"Pooling")), ErrUnsupported, "custom_st.Transformer is supported for the class XLMRobertaLoRA"},
+		"no pooling":          {only(modules(oldPrefix + "Transformer")), ErrUnsupported, "module 1 of a SentenceTransformer: want Pooling, got none"},
+		"no transformer":      {only(modules(oldPrefix+"Pooling", oldPrefix+"Transformer")), ErrUnsupported, "module 0 of a SentenceTransformer: want Transformer, got Pooling"},
+		"two poolings":        {only(modules(oldPrefix+"Transformer", oldPrefix+"Pooling", oldPrefix+"Pooling")), ErrUnsupported, "module 2 of a SentenceTransformer: want one of Dense, LayerNorm, Normalize, Dropout, got Pooling"},
 		"no modules":          {only(`[]`), ErrBadConfig, "want a list of 1 to 64 modules"},
 		"an object":           {only(`{}`), ErrBadConfig, "want a list"},
 		"a number":            {only(`[1]`), ErrBadConfig, "module 0: want an object, got 1"},
@@ -217,11 +216,11 @@ func TestModulesRefused(t *testing.T) {
 }
 
 func TestDenseDefaults(t *testing.T) {
-	d, err := parseDense(testConfig(t, `{"in_features":4,"out_features":2}`))
+	d, err := (&opener{kind: KindEmbedding}).parseDense(testConfig(t, `{"in_features":4,"out_features":2}`))
 	require.NoError(t, err)
 	assert.Equal(t, Dense{In: 4, Out: 2, Bias: true, Activation: Tanh}, d)
 	for class, want := range activations {
-		d, err := parseDense(testConfig(t, `{"in_features":4,"out_features":2,"bias":false,"activation_function":"torch.nn.modules.activation.`+class+`","module_input_name":"sentence_embedding"}`))
+		d, err := (&opener{kind: KindEmbedding}).parseDense(testConfig(t, `{"in_features":4,"out_features":2,"bias":false,"activation_function":"torch.nn.modules.activation.`+class+`","module_input_name":"sentence_embedding"}`))
 		require.NoError(t, err)
 		assert.Equal(t, Dense{In: 4, Out: 2, Activation: want}, d)
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -35,26 +34,54 @@ type Tokenizer struct {
 	lib      library // nil after Close
 	spec     *tokenizerSpec
 	fromLeft bool // truncation drops the beginning
+	untyped  bool // the model gets no type ids: all are 0
+
+	expansion int32 // the token that queries are expanded with; -1 for none
 }
 
-// OpenTokenizer opens the tokenizer of a model: tokenizer.json, with the options
-// that its neighbours add. The caller closes it.
+// OpenTokenizer opens the tokenizer of a model, or of one route of it:
+// tokenizer.json, with the options that its neighbours add, or BERT's vocab.txt
+// where there is none. The caller closes it.
 func OpenTokenizer(m *Model) (*Tokenizer, error) {
-	path, err := within(m.Dir, join(m.transformer, tokenizerFileName))
-	if errors.Is(err, ErrNotFound) {
-		return nil, noTokenizer(m)
-	}
+	opts, err := readTokenizerOptions(m)
 	if err != nil {
 		return nil, err
+	}
+	path, data, err := readTokenizer(m)
+	if err != nil {
+		return nil, err
+	}
+	t, err := openTokenizer(path, data, opts)
+	if err != nil || m.MultiVector == nil {
+		return t, err
+	}
+	if opts.special, err = t.unknownPrefixes(m.MultiVector.prefixes); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	if len(opts.special) == 0 {
+		return t, nil
+	}
+	if err := t.Close(); err != nil {
+		return nil, err
+	}
+	return openTokenizer(path, data, opts)
+}
+
+// readTokenizer returns the text of tokenizer.json, or of one made of vocab.txt,
+// and the path of the file that it is from.
+func readTokenizer(m *Model) (string, []byte, error) {
+	path, err := within(m.Dir, join(m.folder, tokenizerFileName))
+	if errors.Is(err, ErrNotFound) {
+		return convertVocab(m)
+	}
+	if err != nil {
+		return "", nil, err
 	}
 	data, err := readBounded(path, maxTokenizer)
-	if err != nil {
-		return nil, err
-	}
-	opts, fromLeft, err := readTokenizerOptions(m)
-	if err != nil {
-		return nil, err
-	}
+	return path, data, err
+}
+
+func openTokenizer(path string, data []byte, opts tokenizerOptions) (*Tokenizer, error) {
 	spec, err := checkTokenizer(path, data, opts)
 	if err != nil {
 		return nil, err
@@ -63,7 +90,13 @@ func OpenTokenizer(m *Model) (*Tokenizer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	t.fromLeft = fromLeft
+	t.fromLeft, t.untyped, t.expansion = opts.fromLeft || spec.fromLeft, opts.untyped, -1
+	for _, token := range opts.expansion {
+		if id, ok := t.TokenID(token); ok {
+			t.expansion = id
+			break
+		}
+	}
 	return t, nil
 }
 
@@ -102,47 +135,6 @@ func rehearse(spec *tokenizerSpec) error {
 	return lib.close()
 }
 
-// slowTokenizers are files of tokenizers that transformers converts on the fly.
-var slowTokenizers = []string{"vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model"}
-
-func noTokenizer(m *Model) error {
-	dir := filepath.Join(m.Dir, filepath.FromSlash(m.transformer))
-	for _, name := range slowTokenizers {
-		if !missing(m.Dir, join(m.transformer, name)) {
-			return fmt.Errorf("%w: %s holds %s but no %s; write it with Python: from transformers import AutoTokenizer; AutoTokenizer.from_pretrained(%q).save_pretrained(%q)",
-				ErrUnsupported, dir, name, tokenizerFileName, dir, dir)
-		}
-	}
-	return fmt.Errorf("%w: %s holds no %s", ErrNotFound, dir, tokenizerFileName)
-}
-
-// bertTokenizers are the classes (less "Tokenizer" or "TokenizerFast") and model
-// types whose constructor sets the normalizer from tokenizer_config.json.
-var (
-	bertTokenizers = []string{"Bert", "ConvBert", "DistilBert", "Electra", "Funnel", "LayoutLM", "Lxmert", "MobileBert", "MPNet", "SqueezeBert"}
-	bertModelTypes = []string{"bert", "convbert", "distilbert", "electra", "funnel", "layoutlm", "lxmert", "mobilebert", "mpnet", "squeezebert"}
-)
-
-func readTokenizerOptions(m *Model) (opts tokenizerOptions, fromLeft bool, err error) {
-	f := m.tokenizerConfig.Fields()
-	class := f.StringOr("tokenizer_class", "")
-	side := f.StringOr("truncation_side", "right", "left", "right")
-	bert := &bertOptions{
-		lowerCase:    f.BoolOr("do_lower_case", true),
-		chineseChars: f.BoolOr("tokenize_chinese_chars", true),
-		stripAccents: "null",
-	}
-	if f.Has("strip_accents") {
-		bert.stripAccents = fmt.Sprint(f.Bool("strip_accents"))
-	}
-	opts = tokenizerOptions{lowerCase: m.LowerCase}
-	name := strings.TrimSuffix(strings.TrimSuffix(class, "Fast"), "Tokenizer")
-	if slices.Contains(bertTokenizers, name) || class == "" && slices.Contains(bertModelTypes, m.Config.ModelType()) {
-		opts.bert = bert
-	}
-	return opts, side == "left", f.Err()
-}
-
 // probe checks that the library puts the special tokens around a text that the
 // file says.
 func (t *Tokenizer) probe() error {
@@ -158,9 +150,8 @@ func (t *Tokenizer) probe() error {
 // Encode tokenizes a text, special tokens included, without truncating it.
 // Invalid UTF-8 counts as U+FFFD. A failure inside the library is an ErrEncode.
 //
-// U+0000 is treated as by the reference: deleted by BERT's normalizer, unknown to
-// a vocabulary of characters. Tokenizers of bytes have a token for it that the
-// library cannot be asked for; they get the ids of U+FFFD.
+// U+0000 is treated as by the reference: deleted by BERT's normalizer, a token of
+// its own in a vocabulary of bytes, unknown to one of characters.
 func (t *Tokenizer) Encode(text string) (Encoding, error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -169,7 +160,7 @@ func (t *Tokenizer) Encode(text string) (Encoding, error) {
 	}
 	text = validUTF8(text)
 	if strings.IndexByte(text, 0) >= 0 {
-		text = strings.ReplaceAll(text, "\x00", string(t.spec.nul))
+		text = strings.ReplaceAll(text, "\x00", t.spec.nul)
 	}
 	ids, types := t.lib.encode(text)
 	e := Encoding{IDs: make([]int32, len(ids)), TypeIDs: make([]int32, len(ids)), Prefix: len(t.spec.prefix), Suffix: len(t.spec.suffix)}
@@ -184,6 +175,12 @@ func (t *Tokenizer) Encode(text string) (Encoding, error) {
 			return Encoding{}, fmt.Errorf("%w: token id %d of type %d", ErrEncode, id, types[i])
 		}
 		e.IDs[i], e.TypeIDs[i] = int32(id), int32(types[i])
+	}
+	if t.untyped {
+		clear(e.TypeIDs)
+	}
+	if t.spec.limit > 0 {
+		return t.Truncate(e, t.spec.limit)
 	}
 	return e, nil
 }
@@ -246,6 +243,36 @@ func (t *Tokenizer) Tokens(ids []int32) []string {
 // VocabSize returns one more than the largest id that Encode can return. The
 // model's embedding table may have more rows, but must not have fewer.
 func (t *Tokenizer) VocabSize() int { return len(t.spec.tokens.ends) }
+
+// TokenID returns the id of a token as the vocabulary spells it ("##ing").
+func (t *Tokenizer) TokenID(token string) (int32, bool) { return t.spec.tokens.find(token) }
+
+// unknownPrefixes returns those prefixes that are tokens of the vocabulary but
+// that a text is not split into: "[unused0]".
+func (t *Tokenizer) unknownPrefixes(prefixes []string) ([]string, error) {
+	var special []string
+	for _, prefix := range prefixes {
+		words := strings.Fields(prefix)
+		if len(words) == 0 {
+			continue
+		}
+		for _, token := range []string{prefix, words[0]} {
+			id, known := t.TokenID(token)
+			if !known {
+				continue
+			}
+			e, err := t.Encode(token)
+			if err != nil {
+				return nil, err
+			}
+			if own := e.IDs[e.Prefix : len(e.IDs)-e.Suffix]; !slices.Equal(own, []int32{id}) {
+				special = append(special, token)
+			}
+			break
+		}
+	}
+	return special, nil
+}
 
 // Close frees the library's tokenizer. It may be called more than once.
 func (t *Tokenizer) Close() error {

@@ -1,8 +1,12 @@
 package loader
 
 import (
+	"cmp"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 )
 
 // The tokenizer library aborts the process on some malformed files: only its
@@ -22,25 +26,15 @@ const (
 	tokenizerFileName = "tokenizer.json"
 )
 
-// tokenizerOptions are what other files change about tokenizer.json.
-type tokenizerOptions struct {
-	lowerCase bool         // do_lower_case of the Transformer module
-	bert      *bertOptions // nil: the tokenizer's class takes the file as it is
-}
-
-// bertOptions are what tokenizer_config.json says for a BERT tokenizer class;
-// transformers lets them win over the normalizer of tokenizer.json.
-type bertOptions struct {
-	lowerCase, chineseChars bool
-	stripAccents            string // true, false or null, which means as lowerCase
-}
-
 // tokenizerSpec is what a checked tokenizer.json says.
 type tokenizerSpec struct {
 	doc            []byte // for the library
 	prefix, suffix []int32
-	nul            rune // stands for U+0000 in texts
-	tokens         tokenTable
+	pair           []piece // of a pair of texts; nil: one after the other
+	nul            string  // stands for U+0000 in texts
+	fromLeft       bool    // truncation drops the beginning; with ownLimit
+	limit          int     // most tokens of a text, 0 for any; with ownLimit
+	tokens         *tokenTable
 	special        map[int32]bool // added tokens marked special
 
 	rehearsal  []byte   // a small document with the same normalizer
@@ -51,6 +45,32 @@ type tokenizerSpec struct {
 type tokenTable struct {
 	text string
 	ends []uint32 // of id i's token in text; its start is the end before
+
+	sort  sync.Once
+	byKey []int32 // ids in the order of their tokens; made when first needed
+}
+
+// find returns the id of a token, the smallest if several have its text.
+func (t *tokenTable) find(token string) (int32, bool) {
+	t.sort.Do(func() {
+		t.byKey = make([]int32, len(t.ends))
+		for i := range t.byKey {
+			t.byKey[i] = int32(i)
+		}
+		slices.SortStableFunc(t.byKey, func(a, b int32) int {
+			x, _ := t.get(a)
+			y, _ := t.get(b)
+			return strings.Compare(x, y)
+		})
+	})
+	at, found := slices.BinarySearchFunc(t.byKey, token, func(id int32, token string) int {
+		text, _ := t.get(id)
+		return strings.Compare(text, token)
+	})
+	if !found || token == "" { // ids that no token has are empty
+		return 0, false
+	}
+	return t.byKey[at], true
 }
 
 func (t *tokenTable) get(id int32) (string, bool) {
@@ -64,14 +84,14 @@ func (t *tokenTable) get(id int32) (string, bool) {
 	return t.text[start:t.ends[id]], true
 }
 
-func newTokenTable(byID []string) tokenTable {
+func newTokenTable(byID []string) *tokenTable {
 	var text strings.Builder
 	ends := make([]uint32, len(byID))
 	for i, s := range byID {
 		text.WriteString(s)
 		ends[i] = uint32(text.Len())
 	}
-	return tokenTable{text: text.String(), ends: ends}
+	return &tokenTable{text: text.String(), ends: ends}
 }
 
 // tokenizerChecker holds the state of one check.
@@ -135,19 +155,40 @@ func (c *tokenizerChecker) check(data []byte) (*tokenizerSpec, error) {
 	if err != nil {
 		return nil, err
 	}
+	normalizer = c.withNUL(normalizer)
 	spec := &tokenizerSpec{nul: c.nulStandIn(), special: c.special, normalized: c.added}
 	postProcessor, err := c.checkPostProcessor(spec)
 	if err != nil {
 		return nil, err
 	}
-	spec.tokens = newTokenTable(c.byID)
-	added := c.parts["added_tokens"]
-	if added == "" {
-		added = "[]"
+	if c.opts.bare {
+		spec.prefix, spec.suffix, postProcessor = nil, nil, "null"
 	}
-	spec.doc = tokenizerDoc(added, normalizer, preTokenizer, postProcessor, model)
+	if c.opts.ownLimit {
+		if err := c.readTruncation(spec); err != nil {
+			return nil, err
+		}
+	}
+	for _, token := range c.opts.special {
+		c.special[c.vocab[token]] = true
+	}
+	spec.tokens = newTokenTable(c.byID)
+	spec.doc = tokenizerDoc(c.addedTokens(), normalizer, preTokenizer, postProcessor, model)
 	spec.rehearsal = tokenizerDoc("[]", normalizer, "null", rehearsalProcessor, rehearsalModel)
 	return spec, nil
+}
+
+// readTruncation reads the file's own limit, which a StaticEmbedding keeps.
+func (c *tokenizerChecker) readTruncation(spec *tokenizerSpec) error {
+	n, err := c.part("truncation")
+	if err != nil || n == nil {
+		return err
+	}
+	f := n.Fields()
+	spec.limit = f.Int("max_length", 1, noLimit)
+	spec.fromLeft = f.StringOr("direction", "Right", "Left", "Right") == "Left"
+	f.StringOr("strategy", "LongestFirst", "LongestFirst", "OnlyFirst")
+	return f.Err()
 }
 
 func tokenizerDoc(added, normalizer, preTokenizer, postProcessor, model string) []byte {
@@ -168,18 +209,69 @@ const (
 		`"special_tokens":{"x":{"id":"x","ids":[0],"tokens":["x"]}}}`
 )
 
-// nulStandIn returns the character that goes to the library, which takes a C
-// string, for a U+0000 in a text. It is treated as the reference treats U+0000
-// wherever that is possible.
-func (c *tokenizerChecker) nulStandIn() rune {
-	switch {
-	case c.cleanText: // both are deleted
-		return '\u0001'
-	case !c.bytes: // both are unknown characters
-		return '\U0010fffe'
-	default: // byte tokenizers have a token for each; there is no stand-in
-		return '\ufffd'
+// nulMark stands for U+0000 in what goes to the library, which takes a C string;
+// a normalizer put in front of the file's own turns it back. Noncharacters are in
+// no real text.
+const nulMark = "\U0010fffe\U0010ffff\U0010fffe"
+
+const nulNormalizer = `{"type":"Replace","pattern":{"String":"` + nulMark + `"},"content":"\u0000"}`
+
+// nulStandIn returns what goes to the library for a U+0000 in a text.
+func (c *tokenizerChecker) nulStandIn() string {
+	if c.cleanText { // deletes both, and needs no other normalizer
+		return "\u0001"
 	}
+	return nulMark
+}
+
+// withNUL puts nulNormalizer in front of a normalizer.
+func (c *tokenizerChecker) withNUL(normalizer string) string {
+	switch {
+	case c.cleanText:
+		return normalizer
+	case normalizer == "null":
+		return nulNormalizer
+	}
+	return `{"type":"Sequence","normalizers":[` + nulNormalizer + `,` + normalizer + `]}`
+}
+
+// addedTokens returns the added tokens with the options' special ones.
+func (c *tokenizerChecker) addedTokens() string {
+	text := c.parts["added_tokens"]
+	if text == "" {
+		text = "[]"
+	}
+	if len(c.opts.special) == 0 {
+		return text
+	}
+	var tokens []map[string]any
+	if err := json.Unmarshal([]byte(text), &tokens); err != nil { // was checked
+		return text
+	}
+	for _, token := range c.opts.special {
+		entry := map[string]any{"id": c.vocab[token], "content": token, "special": true}
+		for _, flag := range []string{"single_word", "lstrip", "rstrip", "normalized"} {
+			entry[flag] = false
+		}
+		tokens = slices.DeleteFunc(tokens, func(t map[string]any) bool { return t["content"] == token })
+		tokens = append(tokens, entry)
+	}
+	slices.SortFunc(tokens, func(a, b map[string]any) int { return cmp.Compare(asNumber(a["id"]), asNumber(b["id"])) })
+	out, err := json.Marshal(tokens)
+	if err != nil {
+		return text
+	}
+	return string(out)
+}
+
+func asNumber(v any) float64 {
+	switch v := v.(type) {
+	case float64:
+		return v
+	case int32:
+		return float64(v)
+	}
+	return 0
 }
 
 func (c *tokenizerChecker) badf(format string, args ...any) error {

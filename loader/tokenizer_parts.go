@@ -150,13 +150,28 @@ func (c *tokenizerChecker) checkNormalizer() (string, error) {
 				b.chineseChars, b.stripAccents, b.lowerCase)
 		}
 	}
-	if c.opts.lowerCase {
+	if c.opts.lowerCase && !hasLowercase(n) {
 		if text == "null" {
 			return `{"type":"Lowercase"}`, nil
 		}
 		text = `{"type":"Sequence","normalizers":[{"type":"Lowercase"},` + text + `]}`
 	}
 	return text, nil
+}
+
+// hasLowercase says that a normalizer, or one of a Sequence, is Lowercase; the
+// reference adds none then.
+func hasLowercase(n *Config) bool {
+	if n == nil {
+		return false
+	}
+	list, _ := n.obj.get("normalizers").([]any)
+	for _, v := range append([]any{n.obj}, list...) {
+		if obj, ok := v.(*jsonObject); ok && obj.get("type") == "Lowercase" {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *tokenizerChecker) checkPreTokenizer() (string, error) {

@@ -2,6 +2,7 @@ package loader
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 )
 
@@ -14,10 +15,10 @@ func (c *tokenizerChecker) checkPostProcessor(spec *tokenizerSpec) (string, erro
 	checks := map[string]partCheck{
 		"ByteLevel": accept, // trims offsets only
 		"BertProcessing": func(c *tokenizerChecker, n *Config) error {
-			return c.checkPairProcessor(n, spec)
+			return c.checkPairProcessor(n, spec, bertPair)
 		},
 		"RobertaProcessing": func(c *tokenizerChecker, n *Config) error {
-			return c.checkPairProcessor(n, spec)
+			return c.checkPairProcessor(n, spec, robertaPair)
 		},
 		"TemplateProcessing": func(c *tokenizerChecker, n *Config) error {
 			return c.checkTemplate(n, spec)
@@ -26,7 +27,11 @@ func (c *tokenizerChecker) checkPostProcessor(spec *tokenizerSpec) (string, erro
 	if err := c.checkParts(n, "processors", checks, 1); err != nil {
 		return "", err
 	}
-	for _, id := range append(append([]int32{}, spec.prefix...), spec.suffix...) {
+	ids := slices.Concat(spec.prefix, spec.suffix)
+	for _, p := range spec.pair {
+		ids = append(ids, p.ids...)
+	}
+	for _, id := range ids {
 		if int(id) >= len(c.byID) {
 			return "", c.badf("post_processor: special token id %d is not one of the %d ids", id, len(c.byID))
 		}
@@ -34,18 +39,27 @@ func (c *tokenizerChecker) checkPostProcessor(spec *tokenizerSpec) (string, erro
 	return c.parts["post_processor"], nil
 }
 
-// addSpecial puts special tokens around those of an earlier processor.
-func addSpecial(n *Config, spec *tokenizerSpec, prefix, suffix []int32) error {
-	if len(spec.prefix)+len(spec.suffix) > 0 {
+// addSpecial records what a processor adds. There may be one that does.
+func addSpecial(n *Config, spec *tokenizerSpec, prefix, suffix []int32, pair []piece) error {
+	if spec.pair != nil {
 		return n.Unsupported("type", "a second processor that adds special tokens")
 	}
-	spec.prefix, spec.suffix = prefix, suffix
+	spec.prefix, spec.suffix, spec.pair = prefix, suffix, pair
 	return nil
+}
+
+// The pairs of BertProcessing and RobertaProcessing.
+func bertPair(cls, sep []int32) []piece {
+	return []piece{{ids: cls}, {sequence: 'A'}, {ids: sep}, {sequence: 'B', typeID: 1}, {ids: sep, typeID: 1}}
+}
+
+func robertaPair(cls, sep []int32) []piece {
+	return []piece{{ids: cls}, {sequence: 'A'}, {ids: sep}, {ids: sep}, {sequence: 'B'}, {ids: sep}}
 }
 
 // checkPairProcessor reads the cls and sep of BertProcessing and
 // RobertaProcessing, each a [token, id].
-func (c *tokenizerChecker) checkPairProcessor(n *Config, spec *tokenizerSpec) error {
+func (c *tokenizerChecker) checkPairProcessor(n *Config, spec *tokenizerSpec, pair func(cls, sep []int32) []piece) error {
 	var ids [2][]int32
 	for i, key := range []string{"cls", "sep"} {
 		pair, _ := n.obj.get(key).([]any)
@@ -58,7 +72,7 @@ func (c *tokenizerChecker) checkPairProcessor(n *Config, spec *tokenizerSpec) er
 		}
 		ids[i] = []int32{id}
 	}
-	return addSpecial(n, spec, ids[0], ids[1])
+	return addSpecial(n, spec, ids[0], ids[1], pair(ids[0], ids[1]))
 }
 
 func tokenID(v any) (int32, bool) {
@@ -99,59 +113,68 @@ func (c *tokenizerChecker) checkTemplate(n *Config, spec *tokenizerSpec) error {
 			table[name] = append(table[name], id)
 		}
 	}
-	prefix, suffix, err := readTemplate(n, "single", "A", table)
+	single, err := readTemplate(n, "single", "A", table)
 	if err != nil {
 		return err
 	}
-	if _, _, err := readTemplate(n, "pair", "AB", table); err != nil {
+	pair, err := readTemplate(n, "pair", "AB", table)
+	if err != nil {
 		return err
 	}
-	return addSpecial(n, spec, prefix, suffix)
+	var around [2][]int32
+	side := 0
+	for _, p := range single {
+		if p.sequence != 0 {
+			side = 1
+		}
+		around[side] = append(around[side], p.ids...)
+	}
+	return addSpecial(n, spec, around[0], around[1], pair)
 }
 
-// readTemplate checks that a template names each of sequences once, in order, and
-// returns the ids before the first and after it.
-func readTemplate(n *Config, key, sequences string, table map[string][]int32) (prefix, suffix []int32, err error) {
-	pieces, ok := n.obj.get(key).([]any)
-	if !ok || len(pieces) > 64 {
-		return nil, nil, n.wrong(key, "a list of at most 64 pieces")
+// readTemplate reads a template that names each of sequences once, in order.
+func readTemplate(n *Config, key, sequences string, table map[string][]int32) ([]piece, error) {
+	list, ok := n.obj.get(key).([]any)
+	if !ok || len(list) > 64 {
+		return nil, n.wrong(key, "a list of at most 64 pieces")
 	}
 	seen := ""
-	for i, v := range pieces {
+	pieces := make([]piece, len(list))
+	for i, v := range list {
 		obj, _ := v.(*jsonObject)
 		if obj == nil || len(obj.keys) != 1 {
-			return nil, nil, n.Errorf(key, "piece %d: want a Sequence or a SpecialToken, got %s", i, describe(v))
+			return nil, n.Errorf(key, "piece %d: want a Sequence or a SpecialToken, got %s", i, describe(v))
 		}
-		piece := &Config{file: n.file, path: fmt.Sprintf("%s%s piece %d: ", n.path, key, i), obj: obj, kind: n.kind}
-		body, err := piece.Object(obj.keys[0])
+		part := &Config{file: n.file, path: fmt.Sprintf("%s%s piece %d: ", n.path, key, i), obj: obj, kind: n.kind}
+		body, err := part.Object(obj.keys[0])
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		f := body.Fields()
 		id := f.String("id")
-		f.Int("type_id", 0, 1)
+		pieces[i].typeID = int32(f.Int("type_id", 0, 1))
 		if f.Err() != nil {
-			return nil, nil, f.Err()
+			return nil, f.Err()
 		}
 		switch obj.keys[0] {
 		case "Sequence":
+			if len(id) != 1 {
+				return nil, body.Errorf("id", "want A or B, got %.20q", id)
+			}
 			seen += id
+			pieces[i].sequence = id[0]
 		case "SpecialToken":
 			ids, known := table[id]
 			if !known {
-				return nil, nil, body.Errorf("id", "%.60q is not in special_tokens", id)
+				return nil, body.Errorf("id", "%.60q is not in special_tokens", id)
 			}
-			if seen == "" {
-				prefix = append(prefix, ids...)
-			} else {
-				suffix = append(suffix, ids...)
-			}
+			pieces[i].ids = ids
 		default:
-			return nil, nil, n.Errorf(key, "piece %d: want a Sequence or a SpecialToken, got %.60q", i, obj.keys[0])
+			return nil, n.Errorf(key, "piece %d: want a Sequence or a SpecialToken, got %.60q", i, obj.keys[0])
 		}
 	}
 	if seen != sequences {
-		return nil, nil, n.Errorf(key, "want the sequences %s, got %.20q", sequences, seen)
+		return nil, n.Errorf(key, "want the sequences %s, got %.20q", sequences, seen)
 	}
-	return prefix, suffix, nil
+	return pieces, nil
 }

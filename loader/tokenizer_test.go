@@ -248,7 +248,7 @@ func TestTokenizerClosed(t *testing.T) {
 
 func TestNoTokenizer(t *testing.T) {
 	for _, name := range slowTokenizers {
-		m, err := Open(modelFiles(t, map[string]string{"tokenizer.json": "", name: "x"}))
+		m, err := Open(modelFiles(t, map[string]string{"tokenizer.json": "", name: "x", "config.json": `{"model_type":"roberta","hidden_size":4}`, "tokenizer_config.json": ""}))
 		require.NoError(t, err)
 		_, err = OpenTokenizer(m)
 		require.ErrorIs(t, err, ErrUnsupported)

@@ -81,7 +81,8 @@ func writeProgram(b *bytes.Buffer, id string, tensors []cgo.Tensor, desc cgo.Pro
 		for _, n := range []uint32{uint32(o.Kind), o.Input, o.Output, o.Residual, o.Weight, o.Bias, o.PositionTable, o.TypeTable, uint32(o.Norm), o.NormWeight, o.NormBias} {
 			fields = append(fields, number(n))
 		}
-		fields = append(fields, float(o.NormEps), number(uint32(o.Activation)), number(o.Heads), float(o.Scale), number(uint32(o.Pool)), number(o.Column))
+		fields = append(fields, float(o.NormEps), number(uint32(o.Activation)), number(o.Heads), float(o.Scale), number(uint32(o.Pool)), number(o.Column),
+			number(uint32(o.ResidualAt)), number(o.KVHeads), number(o.HeadSize), number(o.Window), number(uint32(o.Flags)))
 		fmt.Fprintf(b, "    {%s},\n", strings.Join(fields, ", "))
 	}
 	b.WriteString("};\n")

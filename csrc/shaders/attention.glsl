@@ -12,9 +12,14 @@ QueryTile query_tile() {
 
 const uint QUERIES = 0, KEYS = 1, VALUES = 2;
 
+#include "attention_options.glsl"
+
 // Where this workgroup's head begins in q, k or v of a row.
 uint head_at(uint row, uint part) {
-    return row * push.input_stride + part * (push.heads * push.head_size) + gl_WorkGroupID.x * push.head_size;
+    uint head = part * push.heads + gl_WorkGroupID.x;
+    if (GROUPED && part != QUERIES)
+        head = push.heads + (part - KEYS) * push.kv_heads + gl_WorkGroupID.x / (push.heads / push.kv_heads);
+    return row * push.input_stride + head * push.head_size;
 }
 
 // Four floats from d on of the head that begins at `at`, zeros past the head. Heads of a size that is a multiple of four are aligned.

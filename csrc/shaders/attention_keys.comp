@@ -29,18 +29,27 @@ void main() {
     [[unroll]] for (uint i = 0; i < DIMENSIONS; i++) o[i] = vec4(0.0);
     barrier();
 
-    for (uint key0 = 0; key0 < tile.tokens; key0 += LOCAL_SIZE) {
-        const uint keys = min(LOCAL_SIZE, tile.tokens - key0);
+    const uvec2 range = key_range(tile, queries);
+    for (uint key0 = range.x; key0 < range.y; key0 += LOCAL_SIZE) {
+        const uint keys = min(LOCAL_SIZE, range.y - key0);
         vec4 s = vec4(0.0);
         if (t < keys) {
-            uint at = head_at(tile.first + key0 + t, KEYS);
+            const uint at = head_at(tile.first + key0 + t, KEYS);
+            const int apart = int(tile.query) - int(key0 + t); // of the first query
             for (uint d = 0; d < push.head_size; d += 4) {
                 vec4 k = load_head(at, d);
                 s = fma(vec4(k.x), tile_q[d], s);
                 s = fma(vec4(k.y), tile_q[d + 1], s);
                 s = fma(vec4(k.z), tile_q[d + 2], s);
                 s = fma(vec4(k.w), tile_q[d + 3], s);
+                [[unroll]] for (int i = 0; i < 4; i++) {
+                    if (POSITIONS)
+                        s[i] += dot(position_row(apart + i, d), vec4(tile_q[d][i], tile_q[d + 1][i], tile_q[d + 2][i], tile_q[d + 3][i]));
+                    if (TYPES) s[i] += push.scale * LOG2E * dot(type_row(apart + i, d), k);
+                }
             }
+            if (MODE != 0u)
+                [[unroll]] for (int i = 0; i < 4; i++) s[i] = seen(apart + i) ? s[i] + pair_bias(apart + i) : LOWEST;
         }
         tile_p[t] = s;
         barrier();
@@ -51,7 +60,7 @@ void main() {
         sum *= shrink;
         [[unroll]] for (uint i = 0; i < DIMENSIONS; i++) o[i] *= shrink;
         barrier(); // the scores have been read
-        tile_p[t] = exp2(s - top);
+        tile_p[t] = MASKED ? unmasked(s) * exp2(s - top) : exp2(s - top);
         barrier();
         for (uint j = 0; j < keys; j++) {
             vec4 p = tile_p[j];

@@ -55,8 +55,9 @@ void main() {
     [[unroll]] for (uint i = 0; i < 4; i++)
         [[unroll]] for (uint g = 0; g < GD; g++) o[i][g] = vec4(0.0);
 
-    for (uint key0 = 0; key0 < tile.tokens; key0 += BK) {
-        const uint keys = min(BK, tile.tokens - key0);
+    const uvec2 range = key_range(tile, queries);
+    for (uint key0 = range.x; key0 < range.y; key0 += BK) {
+        const uint keys = min(BK, range.y - key0);
         barrier(); // V and P of the last step have been read
         LOAD_TURNED(tile_kv, KEYS, tile.first + key0, keys, K4, 1.0)
         vec4 v[V_LOADS]; // on its way while the scores are made
@@ -79,6 +80,29 @@ void main() {
             }
         }
 
+        if (MODE != 0u) {
+            [[unroll]] for (uint g = 0; g < GK; g++) {
+                const int apart = int(tile.query + 4 * ty) - int(key0 + 4 * (tx + 8 * g)); // of the first of 4 × 4 pairs
+                if (POSITIONS || TYPES) { // four dimensions at a time: the pairs are at seven distances
+                    for (uint d0 = 0; d0 < d_end; d0 += 4) {
+                        vec4 c2p[7], p2c[7];
+                        [[unroll]] for (int r = 0; r < 7; r++) {
+                            c2p[r] = position_row(apart + r - 3, d0);
+                            p2c[r] = push.scale * LOG2E * type_row(apart + r - 3, d0);
+                        }
+                        [[unroll]] for (uint d = 0; d < 4; d++) {
+                            vec4 q = tile_q[(d0 + d) * Q4 + ty], k = tile_kv[(d0 + d) * K4 + tx + 8 * g];
+                            [[unroll]] for (int i = 0; i < 4; i++)
+                                [[unroll]] for (int j = 0; j < 4; j++)
+                                    s[i][g][j] = fma(q[i], c2p[i - j + 3][d], fma(k[j], p2c[i - j + 3][d], s[i][g][j]));
+                        }
+                    }
+                }
+                [[unroll]] for (int i = 0; i < 4; i++)
+                    [[unroll]] for (int j = 0; j < 4; j++) s[i][g][j] = seen(apart + i - j) ? s[i][g][j] + pair_bias(apart + i - j) : LOWEST;
+            }
+        }
+
         vec4 part = vec4(LOWEST);
         [[unroll]] for (uint g = 0; g < GK; g++) {
             vec4 real = within(4 * (tx + 8 * g), keys);
@@ -98,7 +122,7 @@ void main() {
             vec4 real = within(4 * (tx + 8 * g), keys);
             mat4 p;
             [[unroll]] for (uint i = 0; i < 4; i++) {
-                p[i] = real * exp2(s[i][g] - top[i]);
+                p[i] = (MASKED ? unmasked(s[i][g]) : real) * exp2(s[i][g] - top[i]);
                 sum[i] += (p[i].x + p[i].y) + (p[i].z + p[i].w);
             }
             p = transpose(p);

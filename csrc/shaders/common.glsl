@@ -9,7 +9,7 @@
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 64; // invocations a workgroup
 layout(constant_id = 1) const uint WEIGHT_F16 = 0;  // 1: tables and LINEAR weights are f16
-layout(constant_id = 2) const uint MODE = 0;        // LINEAR: activation. POOL: its mode
+layout(constant_id = 2) const uint MODE = 0;        // LINEAR, GATE: activation. POOL: its mode. ATTENTION, ROTATE: options
 
 const uint NONE = 0xFFFFFFFFu;
 
@@ -32,6 +32,10 @@ layout(push_constant) uniform Push { // vkb_push
     uint row_first, row_count;
     uint column;
     uint has_tables;
+    uint residual_at;
+    uint kv_heads, window;
+    uint reach_weight, reach_position, reach_type;
+    uint key_weight_at;
 } push;
 
 layout(set = 0, binding = 0) restrict readonly buffer Batch { uint batch[]; };
@@ -40,21 +44,28 @@ layout(set = 0, binding = 1) readonly buffer Input4 { vec4 x4[]; };
 layout(set = 0, binding = 2) restrict readonly buffer Residual4 { vec4 residual4[]; };
 layout(set = 0, binding = 3) buffer Output { float y[]; };
 layout(set = 0, binding = 3) buffer Output4 { vec4 y4[]; };
+layout(set = 0, binding = 4) restrict readonly buffer Weight1 { uint weight1[]; };
 layout(set = 0, binding = 4) restrict readonly buffer Weight2 { uvec2 weight2[]; };
 layout(set = 0, binding = 4) restrict readonly buffer Weight4 { uvec4 weight4[]; };
 layout(set = 0, binding = 5) restrict readonly buffer Vectors { vec4 vectors4[]; };
+layout(set = 0, binding = 6) restrict readonly buffer Position1 { uint position1[]; };
 layout(set = 0, binding = 6) restrict readonly buffer Position2 { uvec2 position2[]; };
 layout(set = 0, binding = 6) restrict readonly buffer Position4 { uvec4 position4[]; };
+layout(set = 0, binding = 7) restrict readonly buffer Type1 { uint type1[]; };
 layout(set = 0, binding = 7) restrict readonly buffer Type2 { uvec2 type2[]; };
 layout(set = 0, binding = 7) restrict readonly buffer Type4 { uvec4 type4[]; };
 
 // Rows of this op's values in the batch: its tokens or its sequences.
 uint batch_rows() { return push.per_sequence != 0u ? batch[1] : batch[0]; }
 
+const uint BEFORE_ACTIVATION = 1, AFTER_NORM = 2; // vkb_residual
+
 vec4 widen(uvec2 h) { return vec4(unpackHalf2x16(h.x), unpackHalf2x16(h.y)); }
 
 // Four consecutive floats of a VECTOR, which begins at a multiple of four and is padded with zeros.
 vec4 vector4(uint at) { return vectors4[at >> 2]; }
+
+float vector1(uint at) { return vectors4[at >> 2][at & 3u]; }
 
 // 1 for the columns c … c + 3 that lie within the width, else 0.
 vec4 within(uint c, uint width) { return vec4(lessThan(uvec4(c, c + 1u, c + 2u, c + 3u), uvec4(width))); }

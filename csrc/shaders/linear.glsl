@@ -1,4 +1,4 @@
-// linear.glsl: what the LINEAR kernels share: y = activation(x·Wᵀ + bias) + residual.
+// linear.glsl: what the LINEAR kernels share: y = activation(x·Wᵀ + bias) + residual, or activation(… + residual).
 //
 // x is [rows, K] and W is [outputs, K], both row-major with K = push.input_stride, a multiple of 32 whose padding is zero on one side at least;
 // rows and outputs are padded to whole tiles. So nothing is checked in the loops, only which columns exist when the result is written.
@@ -18,8 +18,10 @@ vec4 load_input(uint row, uint k4) { return x4[row * (push.input_stride >> 2) + 
 vec4 finish_output(uint row, uint n, vec4 sum) {
     if (n >= push.output_stride) return sum;
     if (push.bias_at != NONE) sum += vector4(push.bias_at + n);
-    sum = activate(sum);
-    if (push.residual_stride != 0u) sum += residual4[(row * push.residual_stride + n) >> 2];
+    vec4 residual = push.residual_stride != 0u ? residual4[(row * push.residual_stride + n) >> 2] : vec4(0.0);
+    const bool before = push.residual_at == BEFORE_ACTIVATION;
+    sum = activate(before ? sum + residual : sum);
+    if (!before) sum += residual;
     return sum * within(n, push.output_width);
 }
 

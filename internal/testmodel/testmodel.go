@@ -49,13 +49,18 @@ func Path(parts ...string) string {
 	return filepath.Join(append([]string{root(), "testdata"}, parts...)...)
 }
 
-// Tiny lists the directories of testdata/tiny.
-func Tiny(t testing.TB) []string {
-	entries, err := os.ReadDir(Path("tiny"))
+// Tiny lists the BERT directories of testdata/tiny; Arch those of the other architectures, testdata/arch.
+func Tiny(t testing.TB) []string { return directories(t, "tiny") }
+
+// Arch lists the directories of testdata/arch.
+func Arch(t testing.TB) []string { return directories(t, "arch") }
+
+func directories(t testing.TB, folder string) []string {
+	entries, err := os.ReadDir(Path(folder))
 	require.NoError(t, err)
 	var dirs []string
 	for _, e := range entries {
-		if _, err := os.Stat(Path("tiny", e.Name(), "golden.json")); err == nil {
+		if _, err := os.Stat(Path(folder, e.Name(), "golden.json")); err == nil {
 			dirs = append(dirs, e.Name())
 		}
 	}
@@ -80,6 +85,15 @@ func Read(t testing.TB, path string) Golden {
 		}
 	}
 	return g
+}
+
+// OneVectorEach says whether a golden file is of a model that makes one vector of a text: not of scores, sparse vectors or vectors a token.
+func OneVectorEach(t testing.TB, path string) bool {
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	var keys map[string]json.RawMessage
+	require.NoError(t, json.Unmarshal(data, &keys))
+	return keys["vectors"] != nil
 }
 
 // RequireAll says that a test must fail, not skip, if what it needs is not there.
