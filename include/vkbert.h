@@ -1,21 +1,23 @@
+/* clang-format off */
 /*
  * vkbert.h: the public C API of vkbert's compute core.
  *
- * The core runs *programs*: short lists of transformer operations over packed batches of tokens. It knows devices, weights and numbers; it
- * knows no file format, no model name and no text. Numbers in, numbers out.
+ * The core runs *programs*: short lists of transformer operations over packed batches of tokens. It knows devices, weights and numbers;
+ * it knows no file format, no model name and no text. Numbers in, numbers out.
  *
  *   vkb_device_open  ->  vkb_weights_create, _put (many times), _seal  ->  vkb_program_create  ->  vkb_program_run (many times)
  *
  * Errors.   Every call that can fail returns a vkb_status and, when `error` is not NULL, fills it; on VKB_OK it is left alone. A call that
- *           fails has no effect but that, and leaves every object usable, unless its comment says otherwise. Nothing here prints, exits or
- *           aborts.
+ *           fails has no effect but that (what it would have made is NULL), and leaves every object usable, unless its comment says
+ *           otherwise. Nothing here prints, exits or aborts.
  * Objects.  Opaque, made by _open/_create, released by _close/_destroy, for which NULL is legal. Weights hold a reference to their device
- * and programs to both, so that objects may be released in any order. Threads.  Any thread may call anything at any time, except that an
- * object must not be released while another thread is using it and that one vkb_weights is filled by one thread at a time. Runs of one
- * program are done one after another. Structs.  A struct that starts with `struct_size` is filled in by the caller with sizeof of what it
- * was compiled with. Shapes.   Written [rows, columns], row-major. T is the number of tokens in a batch, B the number of sequences. Every
- * value is f32.
+ *           and programs to both, so that objects may be released in any order.
+ * Threads.  Any thread may call anything at any time, except that an object must not be released while another thread is using it and
+ *           that one vkb_weights is filled by one thread at a time. Runs of one program are done one after another.
+ * Structs.  A struct that starts with `struct_size` is filled in by the caller with sizeof of what it was compiled with.
+ * Shapes.   Written [rows, columns], row-major. T is the number of tokens in a batch, B that of sequences. Every value is f32.
  */
+/* clang-format on */
 #ifndef VKBERT_H
 #define VKBERT_H
 
@@ -62,7 +64,8 @@ typedef struct vkb_error {
 
 typedef enum vkb_log_level { VKB_LOG_DEBUG = 0, VKB_LOG_INFO = 1, VKB_LOG_WARNING = 2 } vkb_log_level;
 
-/* Called with one line of text, from any thread, and never while a run is on the device. Must not call into this library. */
+/* Called with one line of text, from any thread, and not while a run of the object at hand is on the device. Must not call into this
+ * library. */
 typedef void (*vkb_log_fn)(void *user, vkb_log_level level, const char *message);
 
 /* ---- Devices ------------------------------------------------------------------------------------------------------------------------ */
@@ -77,16 +80,17 @@ typedef enum vkb_device_kind {
     VKB_DEVICE_NONE = 6        /* no device: a row that says why Vulkan could not be used at all */
 } vkb_device_kind;
 
-enum { /* bits of vkb_device_info.features */
-       VKB_FEATURE_F16_STORAGE = 1 << 0,
-       VKB_FEATURE_F16_ARITHMETIC = 1 << 1,
-       VKB_FEATURE_I8_STORAGE = 1 << 2,
-       VKB_FEATURE_I8_DOT = 1 << 3,        /* integer dot product */
-       VKB_FEATURE_COOPMAT = 1 << 4,       /* VK_KHR_cooperative_matrix */
-       VKB_FEATURE_COOPMAT2 = 1 << 5,      /* VK_NV_cooperative_matrix2 */
-       VKB_FEATURE_COMPUTE_QUEUE = 1 << 6, /* a queue family for compute alone */
-       VKB_FEATURE_HOST_VISIBLE = 1 << 7,  /* device-local memory that the host writes straight to */
-       VKB_FEATURE_TIMESTAMPS = 1 << 8
+/* bits of vkb_device_info.features */
+enum vkb_feature {
+    VKB_FEATURE_F16_STORAGE = 1 << 0,
+    VKB_FEATURE_F16_ARITHMETIC = 1 << 1,
+    VKB_FEATURE_I8_STORAGE = 1 << 2,
+    VKB_FEATURE_I8_DOT = 1 << 3,        /* integer dot product */
+    VKB_FEATURE_COOPMAT = 1 << 4,       /* VK_KHR_cooperative_matrix */
+    VKB_FEATURE_COOPMAT2 = 1 << 5,      /* VK_NV_cooperative_matrix2 */
+    VKB_FEATURE_COMPUTE_QUEUE = 1 << 6, /* a queue family for compute alone */
+    VKB_FEATURE_HOST_VISIBLE = 1 << 7,  /* device-local memory that the host writes straight to */
+    VKB_FEATURE_TIMESTAMPS = 1 << 8
 };
 
 typedef struct vkb_device_info {
@@ -122,15 +126,16 @@ typedef struct vkb_device vkb_device;
 
 typedef struct vkb_device_options {
     uint32_t struct_size;
-    uint32_t threads;     /* CPU backend: worker threads, 0 = as many as this process may use */
-    const char *selector; /* NULL or "auto": discrete, integrated or virtual GPU, else the CPU. "vulkan": the best Vulkan device that is not
-                             software. "vulkan:N" or "vulkan:part of a name" (software too), "cpu", "reference" */
-    const char
-        *cache_dir; /* an existing folder for the pipeline cache; NULL = keep it in memory only. A damaged or foreign file is ignored */
-    vkb_log_fn log; /* may be NULL; used until the last object on this device is released */
+    uint32_t threads;      /* CPU backend: worker threads, 0 = as many as this process may use */
+    const char *selector;  /* NULL: "auto" */
+    const char *cache_dir; /* an existing folder for compiled kernels; NULL = memory only. A damaged or foreign file is ignored */
+    vkb_log_fn log;        /* may be NULL; used until the last object on this device is released */
     void *log_user;
 } vkb_device_options;
 
+/* selector: "auto" (a discrete, integrated or virtual GPU, else the CPU), "vulkan" (the best Vulkan device that is not software),
+   "vulkan:N" or "vulkan:part of a name" (software too), "cpu", "reference". NULL options are the defaults. Closing gives the caller's
+   reference back. */
 VKB_API vkb_status vkb_device_open(const vkb_device_options *options, vkb_device **device, vkb_error *error);
 VKB_API void vkb_device_close(vkb_device *device);
 VKB_API void vkb_device_get_info(const vkb_device *device, vkb_device_info *info); /* caller sets info->struct_size */
@@ -175,8 +180,9 @@ VKB_API void vkb_weights_destroy(vkb_weights *weights);
 
 typedef enum vkb_scope { VKB_PER_TOKEN = 0, VKB_PER_SEQUENCE = 1 } vkb_scope;
 
-typedef struct vkb_value { /* an intermediate result: [T, width] or [B, width] */
-    uint32_t scope;        /* vkb_scope */
+/* An intermediate result: [T, width] or [B, width]. */
+typedef struct vkb_value {
+    uint32_t scope; /* vkb_scope */
     uint32_t width;
 } vkb_value;
 
@@ -192,19 +198,24 @@ typedef enum vkb_op_kind {
     VKB_OP_LINEAR_MAX = 8 /* max over each sequence of log(1 + relu(x·Wᵀ + bias)) [T, in]          -> [B, out] */
 } vkb_op_kind;
 
+/* clang-format off */
 /*
- * q|k|v: heads·head_size columns of queries, then kv_heads·head_size of keys, then as many of values; query head h uses key and value head
- * h / (heads / kv_heads). ATTENTION between row i and row j of a sequence adds to scale·qᵢ·kⱼ, each where it is given and before the
- * softmax: distance bias        weight [heads, 2R + 1] TABLE: its entry for j − i, held within −R … R, R of the table ALiBi bias [heads]
- * VECTOR of slopes: −slope·|i − j|                             (Press et al. 2021, arXiv:2108.12409) disentangled scores  position_table,
- * type_table [2R + 1, heads·head_size] TABLES: scale·qᵢ·position_table[i − j + R] and scale·kⱼ·type_table[i − j + R], i − j held within −R
- * … R                  (He et al. 2020, arXiv:2006.03654) and leaves out the rows j with |i − j| > window (0: none) or, where
- * VKB_FLAG_CAUSAL is set, j > i. ROTATE takes the first `columns of position_table` columns of each head of q and k as pairs (a, b), of
- * columns c and c + half or, where VKB_FLAG_INTERLEAVED is set, 2c and 2c + 1, and makes them (a·cos − b·sin, b·cos + a·sin).
- * position_table [positions, 2·half] TABLE, stored as f32: cosines, then sines, of each position. Its norm comes first, if there is one,
- * over head_size columns at a time, or over all of q and all of k if the norm's vectors are so wide: norm_weight and norm_bias for q,
- * weight and bias for k.
+ * q|k|v is heads·head_size columns of queries, then kv_heads·head_size of keys, then as many of values; query head h uses key and value
+ * head h / (heads / kv_heads).
+ *
+ * ATTENTION, between rows i and j of a sequence, adds to scale·qᵢ·kⱼ before the softmax, each where it is given:
+ *   weight [heads, 2R + 1] TABLE            distance bias: its entry for j − i, held within −R … R
+ *   bias [heads] VECTOR                     ALiBi slopes: −slope·|i − j|                            (Press et al. 2021, arXiv:2108.12409)
+ *   position_table [2R + 1, heads·head_size] TABLE   scale·qᵢ·row of i − j, held within −R … R        (He et al. 2020, arXiv:2006.03654)
+ *   type_table     [2R + 1, heads·head_size] TABLE   scale·kⱼ·row of i − j, likewise
+ * and leaves out rows j with |i − j| > window (0: none) and, with VKB_FLAG_CAUSAL, j > i.
+ *
+ * ROTATE normalises q and k, if it has a norm, over head_size columns at a time, or over all of q and all of k if the norm's vectors are so
+ * wide: norm_weight, norm_bias for q; weight, bias for k. Then it takes the first columns of each head, as many as position_table
+ * [positions, 2·half] (TABLE in f32: cosines, then sines) has, as pairs (a, b) of columns c and c + half, or with VKB_FLAG_INTERLEAVED
+ * 2c and 2c + 1, and makes them (a·cos − b·sin, b·cos + a·sin).                                      (Su et al. 2021, arXiv:2104.09864)
  */
+/* clang-format on */
 enum { VKB_FLAG_CAUSAL = 1, VKB_FLAG_INTERLEAVED = 2 };
 
 typedef enum vkb_activation {
@@ -229,13 +240,14 @@ typedef enum vkb_residual {
     VKB_RESIDUAL_AFTER_NORM = 2         /* norm(…) + residual: NORM */
 } vkb_residual;
 
-typedef enum vkb_pool {                   /* over rows i of a sequence, from its pool_start to its end; no rows give zeros */
-                        VKB_POOL_CLS = 0, /* the first of them */
-                        VKB_POOL_MAX = 1,
-                        VKB_POOL_MEAN = 2,
-                        VKB_POOL_MEAN_SQRT_LEN = 3, /* sum / √rows */
-                        VKB_POOL_WEIGHTED_MEAN = 4, /* row i of the sequence weighs i + 1 */
-                        VKB_POOL_LAST = 5           /* the last of them */
+/* over rows i of a sequence, from its pool_start to its end; no rows give zeros */
+typedef enum vkb_pool {
+    VKB_POOL_CLS = 0, /* the first of them */
+    VKB_POOL_MAX = 1,
+    VKB_POOL_MEAN = 2,
+    VKB_POOL_MEAN_SQRT_LEN = 3, /* sum / √rows */
+    VKB_POOL_WEIGHTED_MEAN = 4, /* row i of the sequence weighs i + 1 */
+    VKB_POOL_LAST = 5           /* the last of them */
 } vkb_pool;
 
 /* One step of a program. Fields that a kind does not use must be 0 (tensors and values: VKB_NONE). */
