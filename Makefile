@@ -40,9 +40,7 @@ lint: build ## gofmt, go vet, golangci-lint, clang-format, shell syntax
 	@build/lint.sh
 
 fmt: ## format the Go and C files
-	@build/setup.sh lint
-	@gofmt -w $$(git ls-files '*.go')
-	@clang-format-14 -i $$(git ls-files '*.c' '*.h' ':!csrc/spirv')
+	@build/fmt.sh
 
 demo: build ## embed a few sentences with all-MiniLM-L6-v2, rank them, verify the vectors
 	@build/demo.sh

@@ -13,9 +13,6 @@ check() {
 	"$@" || failed="$failed${failed:+, }$name"
 }
 
-# A checkout without git (an archive) is listed by find.
-files() { git ls-files "$@" 2>/dev/null || find . -path './build/[oc]*' -prune -o -type f \( $(printf -- "-name %s -o " "$@") -false \) -print; }
-
 gofmt_check() {
 	unformatted=$(files '*.go' | xargs gofmt -l)
 	[ -z "$unformatted" ] || { printf 'not formatted, make fmt does it: %s\n' "$unformatted" >&2 && return 1; }
@@ -26,7 +23,7 @@ shell_syntax() {
 }
 
 clang_format() {
-	unformatted=$(files '*.c' '*.h' | grep -v '^\(\./\)\?csrc/spirv/' | while read -r file; do
+	unformatted=$(c_files | while read -r file; do
 		clang-format-14 --dry-run -Werror "$file" 2>/dev/null || echo "$file"
 	done)
 	[ -z "$unformatted" ] || { printf 'not formatted, make fmt does it: %s\n' "$unformatted" >&2 && return 1; }
