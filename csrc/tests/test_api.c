@@ -180,7 +180,7 @@ enum { EMBED = 0, QKV = 1, ATTENTION = 2, OUT = 3, POOLED = 16, UNIT = 17 };
     X(weight_of_other_layout, QKV, op->weight = 0, "layout") \
     X(weight_of_other_shape, QKV, op->weight = f.ops[OUT].weight, "want [180, 60]") \
     X(bias_of_other_shape, QKV, op->bias = f.ops[OUT].bias, "bias") \
-    X(bias_of_attention, ATTENTION, op->bias = 3, "bias is set") \
+    X(bias_of_other_shape_attention, ATTENTION, op->bias = 3, "want [1, ") \
     X(unknown_activation, QKV, op->activation = 99, "activation 99") \
     X(residual_of_other_shape, OUT, op->residual = 1, "residual") \
     X(residual_not_written, OUT, op->residual = 9, "residual") \
@@ -195,7 +195,7 @@ enum { EMBED = 0, QKV = 1, ATTENTION = 2, OUT = 3, POOLED = 16, UNIT = 17 };
     X(attention_scale_zero, ATTENTION, op->scale = 0, "scale") \
     X(no_heads, ATTENTION, op->heads = 0, "0 heads") \
     X(heads_do_not_divide, ATTENTION, op->heads = 7, "7 heads") \
-    X(heads_of_linear, QKV, op->heads = 1, "heads is set") \
+    X(heads_of_linear, QKV, op->heads = 1, "heads, kv_heads or head_size is set") \
     X(attention_of_no_qkv, ATTENTION, op->input = 0, "want") \
     X(table_of_other_shape, EMBED, op->position_table = f.ops[QKV].weight, "position_table") \
     X(unknown_pool, POOLED, op->pool = 9, "pool 9") \
