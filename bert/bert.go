@@ -40,7 +40,7 @@ func buildBERT(b *builder, c *loader.Config) (encoder, error) {
 func bertEmbeddings(b *builder, s shape, width, types uint32) value {
 	word := b.table("embeddings.word_embeddings.weight", s.vocab, width)
 	position := b.table("embeddings.position_embeddings.weight", s.positions, width)
-	kind := uint32(none)
+	kind := none
 	if types > 0 {
 		kind = b.table("embeddings.token_type_embeddings.weight", types, width)
 	}

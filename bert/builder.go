@@ -257,13 +257,6 @@ func (b *builder) gate(x value, activation cgo.Activation) value {
 	return b.add(op, b.values[x].Scope, b.width(x)/2)
 }
 
-// linearMax is the maximum over each sequence of log(1 + relu(x·Wᵀ + bias)): [B, out].
-func (b *builder) linearMax(x value, l linearOp) value {
-	op := cgo.NewOp(cgo.OpLinearMax)
-	op.Input, op.Weight, op.Bias = uint32(x), l.weight, l.bias
-	return b.add(op, cgo.PerSequence, b.tensors[l.weight].Rows)
-}
-
 func (b *builder) normalize(x value) value {
 	op := cgo.NewOp(cgo.OpNormalize)
 	op.Input = uint32(x)

@@ -52,7 +52,7 @@ func buildDeBERTa(b *builder, c *loader.Config) (encoder, error) {
 		return encoder{}, err
 	}
 
-	position, kind := uint32(none), uint32(none)
+	position, kind := none, none
 	if biased {
 		position = b.table("embeddings.position_embeddings.weight", s.positions, width)
 	}

@@ -35,7 +35,7 @@ func buildGTE(b *builder, c *loader.Config) (encoder, error) {
 	if err := s.finish(c, f); err != nil {
 		return encoder{}, err
 	}
-	kind := uint32(none)
+	kind := none
 	if types > 0 {
 		kind = b.table("embeddings.token_type_embeddings.weight", types, s.hidden)
 	}

@@ -169,15 +169,23 @@ type Value struct {
 	Width uint32
 }
 
-// OpKind, Activation, Norm, Pool, Residual and Flags are explained in vkbert.h.
-type (
-	OpKind     uint32
-	Activation uint32
-	Norm       uint32
-	Pool       uint32
-	Residual   uint32
-	Flags      uint32
-)
+// OpKind is what a step does (vkb_op_kind).
+type OpKind uint32
+
+// Activation is a function of each value (vkb_activation).
+type Activation uint32
+
+// Norm is a kind of normalisation (vkb_norm).
+type Norm uint32
+
+// Pool is a way to make one row of a sequence's rows (vkb_pool).
+type Pool uint32
+
+// Residual says where a residual comes in (vkb_residual).
+type Residual uint32
+
+// Flags are VKB_FLAG_* bits.
+type Flags uint32
 
 const (
 	OpEmbed     OpKind = 0

@@ -76,8 +76,7 @@ static vkb_status find_vulkan(const char *selector, const vkb_device_info *infos
         uint32_t vulkan = 0;
         for (uint32_t i = 0; i < count; i++) vulkan += is_vulkan(&infos[i]);
         if (!vulkan) return vkb_fail(error, VKB_ERROR_NO_DEVICE, "device %.40s: %s", selector, why);
-        return vkb_fail(error, VKB_ERROR_NO_DEVICE,
-                        "device %.40s: there is no such device; the last of %u is vulkan:%u", selector, vulkan,
+        return vkb_fail(error, VKB_ERROR_NO_DEVICE, "device %.40s: there is no such device; the last of %u is vulkan:%u", selector, vulkan,
                         vulkan - 1);
     }
     if (!(*found)->usable)

@@ -86,12 +86,8 @@ func longestFirst(a, b, limit int) (int, int) {
 	if a+b <= limit {
 		return a, b
 	}
-	short, long := min(a, b), max(a, b)
-	if short > limit {
-		long = short
-	} else {
-		long = max(short, limit-short)
-	}
+	short := min(a, b)
+	long := max(short, limit-short)
 	if short+long > limit {
 		short = limit / 2
 		long = short + limit%2
