@@ -24,6 +24,23 @@ on_lavapipe() {
 	export VK_DRIVER_FILES VK_ICD_FILENAMES="$VK_DRIVER_FILES"
 }
 
+# run_ctest DIR: runs the tests, unless they passed already with the same sources, programs and driver. CI always runs them.
+run_ctest() {
+	passed=$1/passed
+	now=$({
+		find csrc include build/cmake build/validation build/ctest.sh CMakeLists.txt -type f | LC_ALL=C sort | xargs cat
+		cat "$1"/csrc/tests/test_*
+		echo "$VK_DRIVER_FILES"
+	} | sha256sum)
+	if [ "${CI:-}" != true ] && [ "$(cat "$passed" 2>/dev/null)" = "$now" ]; then
+		echo 'C tests passed (cached; make clean forgets)'
+		return
+	fi
+	rm -f "$passed"
+	ctest --test-dir "$1" --output-on-failure --no-tests=error -j "$jobs"
+	echo "$now" >"$passed"
+}
+
 # check_canary MISTAKE STATUS: see validation/canary.c.
 check_canary() {
 	got=$( (ulimit -c 0 && $out/canary "$1" >$out/canary.log 2>&1 && echo 0 || echo $?) 2>/dev/null) # the shell reports the signal itself
@@ -46,7 +63,7 @@ test)
 	check_canary none 0
 	check_canary usage 133 # 128 + SIGTRAP
 	check_canary sync 133
-	ctest --test-dir $out/cmake --output-on-failure --no-tests=error -j "$jobs"
+	run_ctest $out/cmake
 	;;
 asan)
 	build/setup.sh build test
@@ -56,7 +73,7 @@ asan)
 	# Tests ask for more memory than there is and want the library to say so: malloc has to return NULL, as it does elsewhere.
 	export ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1:"${ASAN_OPTIONS:-}"
 	export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1:"${UBSAN_OPTIONS:-}"
-	ctest --test-dir $out/cmake-asan --output-on-failure --no-tests=error -j "$jobs"
+	run_ctest $out/cmake-asan
 	;;
 *) fail 'want bench, test or asan' ;;
 esac

@@ -2,12 +2,14 @@ package gogettest
 
 import (
 	"archive/zip"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,39 +53,43 @@ func writeProxy(t *testing.T, root, dir string) {
 	require.NoError(t, archive.Close())
 }
 
-// moduleFiles lists what a release of the working tree would hold: what git tracks or would track, or everything but build
-// output where there is no git; and in any case no nested module.
+// moduleFiles lists what a release of the working tree would hold: what git tracks or would track, or where there is no git
+// everything but build output; in any case no nested module. (Asking git rather than walking also lets the go command cache the
+// test: the folder that holds build/out changes with every build.)
 func moduleFiles(t *testing.T, root string) []string {
 	t.Helper()
 	git := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
 	git.Dir = root
-	listed, gitErr := git.Output()
-	tracked := map[string]bool{}
-	for _, name := range strings.Split(string(listed), "\x00") {
-		tracked[name] = true
-	}
-
 	var names []string
-	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+	if listed, err := git.Output(); err == nil {
+		names = strings.Split(strings.TrimSuffix(string(listed), "\x00"), "\x00")
+	} else {
+		names = walk(t, root)
+	}
+	var nested []string
+	for _, name := range names {
+		if dir, isMod := strings.CutSuffix(name, "/go.mod"); isMod {
+			nested = append(nested, dir+"/")
 		}
-		name, err := filepath.Rel(root, path)
-		if err != nil {
-			return err
+	}
+	return slices.DeleteFunc(names, func(name string) bool {
+		_, err := os.Stat(filepath.Join(root, filepath.FromSlash(name)))
+		return errors.Is(err, fs.ErrNotExist) || // removed, but not yet from the index
+			slices.ContainsFunc(nested, func(dir string) bool { return strings.HasPrefix(name, dir) })
+	})
+}
+
+func walk(t *testing.T, root string) []string {
+	t.Helper()
+	var names []string
+	err := fs.WalkDir(os.DirFS(root), ".", func(name string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() && (name == ".git" || name == "build/out" || name == "build/cache") {
+			return fs.SkipDir
 		}
-		name = filepath.ToSlash(name)
-		if entry.IsDir() {
-			_, statErr := os.Stat(filepath.Join(path, "go.mod"))
-			if name == ".git" || name == "build/out" || name == "build/cache" || name != "." && statErr == nil {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if entry.Type().IsRegular() && (gitErr != nil || tracked[name]) {
+		if err == nil && entry.Type().IsRegular() {
 			names = append(names, name)
 		}
-		return nil
+		return err
 	})
 	require.NoError(t, err)
 	return names
