@@ -257,6 +257,7 @@ func NewProgram(w *Weights, desc ProgramDesc) (*Program, error) {
 	c := C.vkb_program_desc{
 		struct_size: C.sizeof_vkb_program_desc, value_count: C.uint32_t(len(values)), op_count: C.uint32_t(len(ops)),
 		output_count: C.uint32_t(len(outputs)), max_tokens: C.uint32_t(desc.MaxTokens), max_sequences: C.uint32_t(desc.MaxSequences),
+		activations: C.uint32_t(desc.Activations), flags: C.uint32_t(desc.Flags),
 		values:  (*C.vkb_value)(pinned(&pin, values)),
 		ops:     (*C.vkb_op)(pinned(&pin, ops)),
 		outputs: (*C.uint32_t)(pinned(&pin, outputs)),

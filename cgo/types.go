@@ -268,7 +268,15 @@ type ProgramDesc struct {
 	Outputs      []uint32
 	MaxTokens    int
 	MaxSequences int
+	Activations  DType // F32, or F16: per-token values in half the memory where the device can
+	Flags        ProgramFlags
 }
+
+// ProgramFlags (VKB_PROGRAM_*).
+type ProgramFlags uint32
+
+// Deterministic gives a sequence the same bits whatever batch it is in.
+const Deterministic ProgramFlags = 1
 
 // ProgramInfo is the memory that a program takes, in bytes.
 type ProgramInfo struct {

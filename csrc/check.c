@@ -297,6 +297,12 @@ vkb_status vkb_check_program(const vkb_weights *weights, const vkb_program_desc 
     if (!desc->max_tokens || desc->max_tokens > INT32_MAX || !desc->max_sequences || desc->max_sequences > desc->max_tokens)
         return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_program_create: limits of %u tokens and %u sequences", desc->max_tokens,
                         desc->max_sequences);
+    if (desc->activations != VKB_F32 && desc->activations != VKB_F16)
+        return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_program_create: activations of dtype %u, want %d or %d", desc->activations,
+                        VKB_F32, VKB_F16);
+    if (desc->flags & ~(uint32_t)VKB_PROGRAM_DETERMINISTIC)
+        return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_program_create: flags 0x%x, known are 0x%x", desc->flags,
+                        (unsigned)VKB_PROGRAM_DETERMINISTIC);
     for (uint32_t i = 0; i < desc->value_count; i++)
         if (desc->values[i].scope > VKB_PER_SEQUENCE || !desc->values[i].width || desc->values[i].width > INT32_MAX)
             return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "value %u: scope %u, width %u", i, desc->values[i].scope,

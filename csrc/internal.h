@@ -108,6 +108,8 @@ struct vkb_program {
     uint32_t *outputs;
     uint32_t value_count, op_count, output_count;
     uint32_t max_tokens, max_sequences;
+    uint32_t activations; /* vkb_dtype */
+    uint32_t flags;       /* VKB_PROGRAM_* */
     uint32_t vocabulary, positions, types; /* least row counts of the tables that EMBED reads; types = UINT32_MAX without a type table */
     uint64_t arena_bytes;
     uint64_t host_bytes;        /* set by backend->program_init */

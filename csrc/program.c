@@ -57,6 +57,8 @@ vkb_status vkb_program_create(vkb_weights *weights, const vkb_program_desc *desc
     p->output_count = desc->output_count;
     p->max_tokens = desc->max_tokens;
     p->max_sequences = desc->max_sequences;
+    p->activations = desc->activations;
+    p->flags = desc->flags;
     p->values = copy_of(desc->values, desc->value_count, sizeof *desc->values);
     p->ops = copy_of(desc->ops, desc->op_count, sizeof *desc->ops);
     p->outputs = copy_of(desc->outputs, desc->output_count, sizeof *desc->outputs);

@@ -278,6 +278,8 @@ typedef struct vkb_op {
 
 typedef struct vkb_program vkb_program;
 
+enum { VKB_PROGRAM_DETERMINISTIC = 1 }; /* a sequence has the same bits whatever batch it is in: kernels do not depend on its size */
+
 typedef struct vkb_program_desc {
     uint32_t struct_size;
     uint32_t value_count;
@@ -288,6 +290,8 @@ typedef struct vkb_program_desc {
     const uint32_t *outputs; /* values to hand out */
     uint32_t max_tokens;     /* limits of one batch, ≥ 1: memory for the intermediate results is taken once, for these */
     uint32_t max_sequences;  /* ≤ max_tokens */
+    uint32_t activations;    /* vkb_dtype of per-token values: VKB_F32, or VKB_F16, which a device may take as f32. Sums are f32 either way */
+    uint32_t flags;          /* VKB_PROGRAM_* */
 } vkb_program_desc;
 
 typedef struct vkb_program_info {

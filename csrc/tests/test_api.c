@@ -254,6 +254,8 @@ static void programs(void) {
     DESC("limits", d.max_tokens = 0);
     DESC("limits", d.max_sequences = 0);
     DESC("limits", d.max_sequences = 11);
+    DESC("activations", d.activations = VKB_BF16);
+    DESC("flags", d.flags = 2);
     DESC("limits", d.max_tokens = UINT32_MAX);
     DESC("output 0", d.outputs = &nowhere);
     DESC("width 0", d.values = no_width);
