@@ -12,7 +12,7 @@ import (
 )
 
 // testCache makes an empty Hugging Face cache the only one.
-func testCache(t *testing.T) string {
+func testCache(t testing.TB) string {
 	root := t.TempDir()
 	for _, name := range []string{"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "SENTENCE_TRANSFORMERS_HOME", "TORCH_HOME"} {
 		t.Setenv(name, "")
@@ -121,7 +121,7 @@ func TestHubCache(t *testing.T) {
 
 func TestDiscover(t *testing.T) {
 	hub := testCache(t)
-	dir := cacheModel(t, hub, "models--org--good", "c1", map[string]string{"config_sentence_transformers.json": `{"truncate_dim":3}`})
+	dir := cacheModel(t, hub, "models--org--good", "c1", map[string]string{"config_sentence_transformers.json": `{"truncate_dim":3}`, "README.md": "---\nlicense: mit\n---\n"})
 	write(t, hub, "models--org--good/refs/main", []byte("c1"))
 	cacheModel(t, hub, "models--org--pickled", "c1", map[string]string{"model.safetensors": "", "pytorch_model.bin": "x"})
 	cacheModel(t, hub, "models--org--cut", "c1", map[string]string{"model.safetensors": string(rawFile(oneTensor, make([]byte, 6)))})
@@ -142,14 +142,14 @@ func TestDiscover(t *testing.T) {
 		}
 		return nil
 	}
-	found, err := Discover(context.Background(), verify, root, root, filepath.Join(root, "none"))
+	found, err := Discover(context.Background(), Discovery{Verify: verify, Roots: []string{root, root}})
 	require.NoError(t, err)
 	got := map[string]Found{}
 	for _, f := range found {
 		got[f.Name] = f
 	}
 	assert.Len(t, found, 6)
-	assert.Equal(t, Found{Name: "org/good", Dir: dir, Kind: KindEmbedding, ModelType: "bert", Dim: 3, MaxSeqLength: 512}, got["org/good"])
+	assert.Equal(t, Found{Name: "org/good", Dir: dir, Kind: KindEmbedding, ModelType: "bert", Dim: 3, MaxSeqLength: 512, DType: F32, Bytes: 8, Licence: "mit"}, got["org/good"])
 	assert.NoError(t, got[filepath.Join(root, "1/2/3/near")].Err)
 	for name, want := range map[string]error{
 		"org/pickled": ErrUnsupported, "org/cut": ErrTruncated, "org/vocab": ErrBadTokenizer, filepath.Join(root, "odd"): ErrUnsupported,
@@ -159,6 +159,9 @@ func TestDiscover(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(context.Background(), -time.Second)
 	defer cancel()
-	_, err = Discover(ctx, nil, root)
+	_, err = Discover(ctx, Discovery{Roots: []string{root}})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
+	_, err = Discover(context.Background(), Discovery{Roots: []string{filepath.Join(root, "none")}})
+	require.ErrorIs(t, err, ErrNotFound)
+	require.ErrorContains(t, err, "none")
 }

@@ -74,9 +74,12 @@ type weightsFile struct {
 
 // openWeightsFile opens and maps a file, and checks its whole header.
 func openWeightsFile(path string) (_ *weightsFile, err error) {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
+	if errors.Is(err, errNotRegular) {
+		return nil, fmt.Errorf("%w: %s: %w", ErrBadHeader, path, err)
+	}
 	if err != nil {
-		return nil, notFound(err)
+		return nil, err
 	}
 	w := &weightsFile{file: f}
 	defer func() {
@@ -87,9 +90,6 @@ func openWeightsFile(path string) (_ *weightsFile, err error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w: not a regular file", ErrBadHeader)
 	}
 	tensors, raw, metadata, err := readHeader(f, info.Size())
 	if err != nil {
