@@ -21,8 +21,8 @@ type Sequence struct {
 type job struct {
 	ctx     context.Context
 	seqs    []Sequence
-	next    int // the first sequence that is not in a batch yet
-	left    int // sequences without a result
+	next    int         // the first sequence that is not in a batch yet
+	left    int         // sequences without a result
 	results [][]float32 // a sequence each: width values, or width values a token
 	err     error
 	done    chan struct{}
