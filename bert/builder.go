@@ -30,6 +30,15 @@ type builder struct {
 	tensors []tensorSpec
 	from    tensors   // where the tensors that are asked for are stored
 	dtype   cgo.DType // how tables and linear weights are stored on the device
+
+	adapters map[uint32]adapter // by the matrix that they change
+}
+
+func (b *builder) adapt(weight uint32, a adapter) {
+	if b.adapters == nil {
+		b.adapters = map[uint32]adapter{}
+	}
+	b.adapters[weight] = a
 }
 
 func (b *builder) width(v value) uint32 { return b.values[v].Width }
@@ -297,6 +306,6 @@ func (b *builder) pool(x value, modes []cgo.Pool) value {
 }
 
 // desc is the finished program with one output.
-func (b *builder) desc(output value, maxTokens, maxSequences int) cgo.ProgramDesc {
-	return cgo.ProgramDesc{Values: b.values, Ops: b.ops, Outputs: []uint32{uint32(output)}, MaxTokens: maxTokens, MaxSequences: maxSequences}
+func (p program) desc(maxTokens, maxSequences int) cgo.ProgramDesc {
+	return cgo.ProgramDesc{Values: p.values, Ops: p.ops, Outputs: []uint32{uint32(p.output)}, MaxTokens: maxTokens, MaxSequences: maxSequences}
 }
