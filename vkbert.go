@@ -177,10 +177,7 @@ func (m *Model) openFiles(ctx context.Context, model string, settings bert.Optio
 	if m.files, err = loader.OpenAs(dir, loader.KindEmbedding); err != nil {
 		return err
 	}
-	if m.tokenizer, err = loader.OpenTokenizer(m.files); err != nil {
-		return err
-	}
-	if m.encoder, err = bert.Open(ctx, m.files, settings); err != nil {
+	if m.tokenizer, m.encoder, err = openParts(ctx, m.files, settings); err != nil {
 		return err
 	}
 	return m.files.Close() // the weights are on the device

@@ -11,8 +11,9 @@ import (
 	"github.com/vkbert/vkbert/loader"
 )
 
-// chunkBytes is how much of a file is copied at a time on its way to the device: resident memory stays at the weights themselves.
-const chunkBytes = 4 << 20
+// chunkBytes is how much of a file is copied at a time on its way to the device: little enough to be still in a core's cache when the device's layout is
+// made of it.
+const chunkBytes = 256 << 10
 
 // tensors is where an architecture's tensors are stored: files, or a random generator.
 type tensors interface {
