@@ -135,6 +135,27 @@ func TestMiniLM(t *testing.T) {
 	}
 }
 
+// The same texts with int8 weights: near the golden vectors, and on the CPU as the reference has them, but where a step of an activation falls the other way.
+func TestMiniLMInt8(t *testing.T) {
+	ctx := context.Background()
+	dir := testmodel.MiniLM(t)
+	golden := testmodel.MiniLMGolden(t, dir)
+	texts := golden.Texts[:8]
+	embed := func(device string) [][]float32 {
+		m, err := vkbert.Open(ctx, dir, vkbert.WithDevice(device), vkbert.WithDType("int8"))
+		require.NoError(t, err)
+		defer m.Close()
+		vectors, err := m.EmbedBatch(ctx, texts)
+		require.NoError(t, err)
+		return vectors
+	}
+	got, want := embed("cpu"), embed("reference")
+	for i := range texts {
+		assert.Greater(t, vkbert.Cosine(got[i], golden.Vectors[i]), float32(0.98), texts[i])
+		assert.Greater(t, vkbert.Cosine(got[i], want[i]), float32(0.9995), texts[i])
+	}
+}
+
 // A text has the same vector alone, in a batch of 200, and beside neighbours of other lengths.
 func TestBatchInvariance(t *testing.T) {
 	ctx := context.Background()

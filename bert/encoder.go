@@ -15,7 +15,7 @@ import (
 // Options of [Open]; the zero value is a good default.
 type Options struct {
 	Device         string // as vkb_device_options.selector: "", "auto", "cpu", "vulkan", "vulkan:N", "vulkan:NAME", "reference"
-	DType          string // "", "auto", "f32", "f16": how weights are stored on the device
+	DType          string // "", "auto", "f32", "f16", "int8": how weights are stored on the device
 	MaxBatchTokens int    // tokens of one batch; 0 = by device
 	Threads        int    // CPU backend; 0 = as many as the process may use
 	CacheDir       string // existing folder for the pipeline cache; "" = none
@@ -181,25 +181,36 @@ func planRandom(c *loader.Config, o Options) (*planned, error) {
 }
 
 func newPlan(arch architecture, c *loader.Config, from tensors, o Options) (*planned, error) {
-	dtype, err := storage(o.DType)
+	stored, err := storageOf(o.DType)
 	if err != nil {
 		return nil, err
 	}
-	p := &planned{builder: &builder{from: from, dtype: dtype}, arch: arch, variants: map[string]program{}}
+	p := &planned{builder: &builder{from: from, stored: stored}, arch: arch, variants: map[string]program{}}
 	p.encoder, err = arch.build(p.builder, c)
 	p.tasks = p.encoder.tasks
+	p.stored.linears = stored.modules
 	return p, err
 }
 
-// storage says how weights are stored. The kernels there are do their arithmetic in f32, for which f16 weights save memory but no time: "auto" is f32.
-func storage(name string) (cgo.DType, error) {
-	switch name {
+// A storage says how the weights of a model are stored on the device.
+type storage struct {
+	name    string
+	linears cgo.DType // of the transformer's layers
+	tables  cgo.DType
+	modules cgo.DType // linear layers of the modules after the transformer, which are small and work on a row a text
+}
+
+// storageOf finds what a dtype means. The kernels there are do their arithmetic in f32, for which f16 weights save memory but no time: "auto" is f32.
+func storageOf(dtype string) (storage, error) {
+	switch dtype {
 	case "", "auto", "f32":
-		return cgo.F32, nil
+		return storage{"f32", cgo.F32, cgo.F32, cgo.F32}, nil
 	case "f16":
-		return cgo.F16, nil
+		return storage{"f16", cgo.F16, cgo.F16, cgo.F16}, nil
+	case "int8":
+		return storage{"int8", cgo.I8, cgo.F16, cgo.F32}, nil
 	}
-	return 0, fmt.Errorf("%w: dtype %q; supported: auto, f32, f16", loader.ErrUnsupported, name)
+	return storage{}, fmt.Errorf("%w: dtype %q; supported: auto, f32, f16, int8", loader.ErrUnsupported, dtype)
 }
 
 func (p *planned) open(ctx context.Context, o Options) (_ *Encoder, err error) {
@@ -228,7 +239,7 @@ func (p *planned) open(ctx context.Context, o Options) (_ *Encoder, err error) {
 	}
 	e.info = Info{
 		Architecture: p.arch.name, Dimensions: int(output.Width), Hidden: int(p.width(p.encoder.output)), Layers: p.encoder.layers, Heads: p.encoder.heads,
-		Vocabulary: p.encoder.vocab, MaxTokens: p.encoder.limit, MaxBatchTokens: e.maxTokens, DType: dtypeName(p.dtype), Unused: p.unused, Tasks: p.tasks,
+		Vocabulary: p.encoder.vocab, MaxTokens: p.encoder.limit, MaxBatchTokens: e.maxTokens, DType: p.stored.name, Unused: p.unused, Tasks: p.tasks,
 		Device: e.device.Info(), WeightBytes: weightsInfo.Bytes, NonFinite: weightsInfo.NonFinite, Program: first.program.Info(),
 	}
 	return e, nil
@@ -268,13 +279,6 @@ func taskNames(tasks []string) string {
 		return "none"
 	}
 	return strings.Join(tasks, ", ")
-}
-
-func dtypeName(d cgo.DType) string {
-	if d == cgo.F16 {
-		return "f16"
-	}
-	return "f32"
 }
 
 // checkLeftovers refuses a file that holds more inside a layer than the architecture reads: it is another architecture under this one's name.

@@ -103,8 +103,8 @@ func (l lora) linear(b *builder, out, in uint32, name string) linearOp {
 	op := linearOp{weight: b.matrix(out, in, name+adapted+"original"), bias: b.vector(out, name+".bias")}
 	a := adapter{down: map[string]uint32{}, up: map[string]uint32{}}
 	for i, task := range l.tasks {
-		down := cgo.Tensor{Rows: uint32(l.rank), Cols: in, Layout: cgo.Linear, DType: b.dtype}
-		up := cgo.Tensor{Rows: out, Cols: uint32(l.rank), Layout: cgo.Linear, DType: b.dtype}
+		down := cgo.Tensor{Rows: uint32(l.rank), Cols: in, Layout: cgo.Linear, DType: b.stored.modules}
+		up := cgo.Tensor{Rows: out, Cols: uint32(l.rank), Layout: cgo.Linear, DType: b.stored.modules}
 		a.down[task] = l.slice(b, down, i, name+adapted+"0.lora_A", []int{l.rank, int(in)}, 1)
 		a.up[task] = l.slice(b, up, i, name+adapted+"0.lora_B", []int{int(out), l.rank}, l.scale)
 	}
@@ -149,15 +149,15 @@ func (l lora) embeddings(b *builder, s shape, types uint32) value {
 	a := adapter{down: map[string]uint32{}, up: map[string]uint32{}, types: map[string]uint32{}}
 	count, hidden := len(l.tasks), int(s.hidden)
 	for i, task := range l.tasks {
-		down := cgo.Tensor{Rows: s.vocab, Cols: uint32(l.rank), Layout: cgo.Table, DType: b.dtype}
+		down := cgo.Tensor{Rows: s.vocab, Cols: uint32(l.rank), Layout: cgo.Table, DType: b.stored.tables}
 		a.down[task] = l.slice(b, down, i, word+adapted+"0.lora_A", []int{int(s.vocab), l.rank}, 1)
-		up := cgo.Tensor{Rows: s.hidden, Cols: uint32(l.rank), Layout: cgo.Linear, DType: b.dtype}
+		up := cgo.Tensor{Rows: s.hidden, Cols: uint32(l.rank), Layout: cgo.Linear, DType: b.stored.modules}
 		name := word + adapted + "0.lora_B"
 		a.up[task] = b.computed(up, name, []need{{name, []int{count, l.rank, hidden}}}, func(needs [][]float32) []float32 {
 			n := l.rank * hidden
 			return scaled(transposed(needs[0][i*n:(i+1)*n], l.rank), l.scale)
 		})
-		t := cgo.Tensor{Rows: types, Cols: s.hidden, Layout: cgo.Table, DType: b.dtype}
+		t := cgo.Tensor{Rows: types, Cols: s.hidden, Layout: cgo.Table, DType: b.stored.tables}
 		needs := []need{{kind + adapted + "original", []int{int(types), hidden}}, {kind + adapted + "0.lora_A", []int{count, int(types), l.rank}},
 			{kind + adapted + "0.lora_B", []int{count, l.rank, hidden}}}
 		a.types[task] = b.computed(t, kind, needs, func(needs [][]float32) []float32 {

@@ -20,7 +20,7 @@ func buildStatic(b *builder, m loader.StaticEmbedding) encoder {
 			table.tokens = t.Shape[0]
 		}
 	}
-	shape := cgo.Tensor{Rows: uint32(table.tokens + 1), Cols: uint32(m.Dim), Layout: cgo.Table, DType: b.dtype}
+	shape := cgo.Tensor{Rows: uint32(table.tokens + 1), Cols: uint32(m.Dim), Layout: cgo.Table, DType: b.stored.tables}
 	b.tensors = append(b.tensors, tensorSpec{Tensor: shape, sources: []source{{name: m.Table, shape: []int{table.tokens + 1, m.Dim}, from: table}}})
 	rows := b.scaledEmbed(uint32(len(b.tensors)-1), 1)
 	return encoder{output: b.pool(rows, []cgo.Pool{cgo.PoolMean}), limit: unlimited, vocab: table.tokens, blank: int32(table.tokens)}

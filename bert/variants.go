@@ -99,7 +99,7 @@ func (p *planned) addMaskedQueries() error {
 	}
 	marks := cgo.Tensor{Rows: uint32(p.maskType) + 1, Cols: 1, Layout: cgo.Table, DType: cgo.F32}
 	markTable := p.constant(marks, "marks", func(row, _ int) float32 { return one(row == int(p.maskType)) })
-	noWords := p.constant(cgo.Tensor{Rows: word.Rows, Cols: 1, Layout: cgo.Table, DType: p.dtype}, "no words", func(int, int) float32 { return 0 })
+	noWords := p.constant(cgo.Tensor{Rows: word.Rows, Cols: 1, Layout: cgo.Table, DType: p.stored.tables}, "no words", func(int, int) float32 { return 0 })
 	type widened struct {
 		in, bias, out uint32
 		mask          value
@@ -127,17 +127,17 @@ func (p *planned) addMaskedQueries() error {
 			all, narrow := int(h.query+2*h.kv), int(h.columns())
 			wide := all * (d + 1)
 			w = widened{
-				in: b.constant(cgo.Tensor{Rows: uint32(wide), Cols: uint32(narrow), Layout: cgo.Linear, DType: b.dtype}, "widening", func(row, col int) float32 {
+				in: b.constant(cgo.Tensor{Rows: uint32(wide), Cols: uint32(narrow), Layout: cgo.Linear, DType: b.stored.modules}, "widening", func(row, col int) float32 {
 					return one(row%(d+1) < d && row/(d+1)*d+row%(d+1) == col)
 				}),
 				bias: b.constant(cgo.Tensor{Rows: 1, Cols: uint32(wide), Layout: cgo.Vector, DType: cgo.F32}, "ones", func(_, col int) float32 {
 					return one(col%(d+1) == d && col/(d+1) < int(h.query))
 				}),
-				out: b.constant(cgo.Tensor{Rows: h.query * h.size, Cols: h.query * (h.size + 1), Layout: cgo.Linear, DType: b.dtype}, "narrowing", func(row, col int) float32 {
+				out: b.constant(cgo.Tensor{Rows: h.query * h.size, Cols: h.query * (h.size + 1), Layout: cgo.Linear, DType: b.stored.modules}, "narrowing", func(row, col int) float32 {
 					return one(col%(d+1) < d && col/(d+1)*d+col%(d+1) == row)
 				}),
 			}
-			keys := b.constant(cgo.Tensor{Rows: uint32(wide), Cols: 1, Layout: cgo.Linear, DType: b.dtype}, "unseen", func(row, _ int) float32 {
+			keys := b.constant(cgo.Tensor{Rows: uint32(wide), Cols: 1, Layout: cgo.Linear, DType: b.stored.modules}, "unseen", func(row, _ int) float32 {
 				head := row / (d + 1)
 				return unseen * one(row%(d+1) == d && head >= int(h.query) && head < int(h.query+h.kv))
 			})
