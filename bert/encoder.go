@@ -333,11 +333,15 @@ func (e *Encoder) Stats() Stats {
 	var sum Stats
 	for _, r := range e.running {
 		if r.queue != nil {
-			s := r.queue.snapshot()
-			sum.Batches, sum.Sequences, sum.Tokens, sum.Waiting = sum.Batches+s.Batches, sum.Sequences+s.Sequences, sum.Tokens+s.Tokens, sum.Waiting+s.Waiting
+			sum = sum.Plus(r.queue.snapshot())
 		}
 	}
 	return sum
+}
+
+// Plus adds the counts of two.
+func (s Stats) Plus(o Stats) Stats {
+	return Stats{Batches: s.Batches + o.Batches, Sequences: s.Sequences + o.Sequences, Tokens: s.Tokens + o.Tokens, Waiting: s.Waiting + o.Waiting}
 }
 
 // Embed returns a vector for each sequence, [len(seqs)][Dimensions], or where the program's output is per token [len(seqs)][tokens·Dimensions]. It waits for the

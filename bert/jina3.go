@@ -41,7 +41,7 @@ func buildJina3(b *builder, c *loader.Config) (encoder, error) {
 	if err != nil {
 		return encoder{}, err
 	}
-	f.Ignore("rope_parameters", "rope_scaling", "load_trained_adapters", "lora_adaptations")
+	f.Ignore("rotary_emb_base", "rope_parameters", "rope_scaling", "load_trained_adapters", "lora_adaptations")
 	if err := s.finish(c, f); err != nil {
 		return encoder{}, err
 	}
