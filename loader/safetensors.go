@@ -69,7 +69,8 @@ type weightsFile struct {
 	mapping *mapping
 	print   Fingerprint
 	tensors []headerTensor
-	data    int64 // offset of the first byte after the header
+	data    int64    // offset of the first byte after the header
+	names   []string // of the checkpoint, of a packed file; else nil
 }
 
 // openWeightsFile opens and maps a file, and checks its whole header.
@@ -98,6 +99,10 @@ func openWeightsFile(path string) (_ *weightsFile, err error) {
 	// Other frameworks lay a matrix out the other way round under the same names.
 	switch format := metadata["format"]; format {
 	case "", "pt", "np", "mlx":
+	case PackedFormat:
+		if w.names, err = packedNames(metadata); err != nil {
+			return nil, err
+		}
 	default:
 		return nil, fmt.Errorf("%w: weights of format %.40q: want pt; save the model again with transformers' save_pretrained", ErrUnsupported, format)
 	}
@@ -199,6 +204,9 @@ func openFiles(paths []string, owner map[string]int) (_ *Weights, err error) {
 			return nil, err
 		}
 		w.files = append(w.files, file)
+		if file.names != nil && len(paths) > 1 {
+			return nil, fmt.Errorf("%w: %s: packed weights in shards", ErrUnsupported, path)
+		}
 		for _, h := range file.tensors {
 			if at, listed := owner[h.name]; listed && at != i {
 				return nil, fmt.Errorf("%w: tensor %.200q: the index says %s, found in %s", ErrBadHeader, h.name, filepath.Base(paths[at]), path)
