@@ -21,8 +21,12 @@ type modelFlags struct {
 
 // addModel adds -m alone.
 func (f *modelFlags) addModel(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&f.model, "model", "m", "", "Hugging Face id, model directory or path of a model.safetensors")
+	f.addOptionalModel(cmd)
 	cmd.MarkFlagRequired("model") //nolint:errcheck // the flag is there
+}
+
+func (f *modelFlags) addOptionalModel(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&f.model, "model", "m", "", "Hugging Face id, model directory or path of a model.safetensors")
 }
 
 // addDevice adds what every command has that computes.
@@ -49,6 +53,15 @@ func complete(cmd *cobra.Command, flag string, values ...string) {
 
 // open opens the model. Its few messages go to standard error.
 func (f *modelFlags) open(cmd *cobra.Command) (*vkbert.Model, error) {
+	options, err := f.options(cmd)
+	if err != nil {
+		return nil, err
+	}
+	return vkbert.Open(cmd.Context(), f.model, options...)
+}
+
+// options are those of the flags.
+func (f *modelFlags) options(cmd *cobra.Command) ([]vkbert.Option, error) {
 	for _, n := range []struct {
 		flag  string
 		value int
@@ -57,8 +70,8 @@ func (f *modelFlags) open(cmd *cobra.Command) (*vkbert.Model, error) {
 			return nil, usagef("--%s %d: want 0 or more", n.flag, n.value)
 		}
 	}
-	return vkbert.Open(cmd.Context(), f.model, vkbert.WithDevice(f.device), vkbert.WithDType(f.dtype), vkbert.WithMaxBatchTokens(f.batchTokens),
-		vkbert.WithDimensions(f.dimensions), vkbert.WithTruncation(!f.noTruncate), vkbert.WithLogger(logger(cmd)))
+	return []vkbert.Option{vkbert.WithDevice(f.device), vkbert.WithDType(f.dtype), vkbert.WithMaxBatchTokens(f.batchTokens),
+		vkbert.WithDimensions(f.dimensions), vkbert.WithTruncation(!f.noTruncate), vkbert.WithLogger(logger(cmd))}, nil
 }
 
 // openTexts is open for commands that take texts, which a random model cannot.
