@@ -130,16 +130,17 @@ func (f *goldenFile) sparse(s *vkbert.SparseModel) ([]goldenSet, error) {
 	}
 	var sets []goldenSet
 	for _, key := range []string{"", "query", "document"} {
-		part := struct {
+		var part struct {
 			IDs    [][]int32
 			Sparse []vkbert.SparseVector
-		}{f.IDs, f.Sparse}
-		embed, tokenize, name := s.EmbedSparse, s.TokenizeDocument, "texts"
-		if key != "" {
-			name = key
-			if f.keys[key] == nil {
-				continue
-			}
+		}
+		embed, tokenize, name := s.EmbedSparse, s.TokenizeDocument, key
+		switch {
+		case key == "":
+			name, part.IDs, part.Sparse = "texts", f.IDs, f.Sparse
+		case f.keys[key] == nil:
+			continue
+		default:
 			if err := json.Unmarshal(f.keys[key], &part); err != nil {
 				return nil, fmt.Errorf("%q: %w", key, err)
 			}
