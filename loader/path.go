@@ -125,14 +125,12 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	if info.Size() > limit {
 		return nil, fmt.Errorf("%w: %s: want at most %d bytes, got %d", ErrBadConfig, path, limit, info.Size())
 	}
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
+	data := make([]byte, info.Size())
+	n, err := io.ReadFull(f, data)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
-	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("%w: %s: want at most %d bytes, got more", ErrBadConfig, path, limit)
-	}
-	return data, nil
+	return data[:n], nil
 }
 
 // What to do about weights in another format.
