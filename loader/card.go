@@ -62,7 +62,7 @@ func scalar(value string) string {
 	value, _, _ = strings.Cut(value, " #")
 	value = strings.Trim(strings.TrimSpace(value), `"'`)
 	value = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
+		if !unicode.IsPrint(r) || r == unicode.ReplacementChar { // which stands for what is not UTF-8
 			return -1
 		}
 		return r

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -76,6 +77,7 @@ func FuzzFrontMatter(f *testing.F) {
 	f.Fuzz(func(t *testing.T, card string) {
 		licence := frontMatterLicence(card)
 		require.NotContains(t, licence, "\n")
+		require.True(t, utf8.ValidString(licence))
 		require.LessOrEqual(t, len(licence), len(card)+3*strings.Count(card, "\n")+8)
 	})
 }
