@@ -259,18 +259,21 @@ func (w *Weights) Want(name string, shape ...int) (Tensor, error) {
 	if !ok {
 		return t, fmt.Errorf("%w: %s: tensor %q: want shape %v, got none", ErrTensor, w.place(), name, shape)
 	}
+	if err := w.wantFloat(t); err != nil { // quantised ones have other shapes too
+		return t, err
+	}
 	fits := func(want, got int) bool { return want == got || want == -1 }
 	if !slices.EqualFunc(shape, t.Shape, fits) {
 		return t, fmt.Errorf("%w: %s: tensor %q: want shape %v, got %v", ErrTensor, w.files[t.file].print.Path, name, shape, t.Shape)
 	}
-	return t, w.wantFloat(t)
+	return t, nil
 }
 
 func (w *Weights) wantFloat(t Tensor) error {
 	if t.DType.IsFloat() {
 		return nil
 	}
-	return fmt.Errorf("%w: %s: tensor %q: want F32, F16 or BF16, got %s", ErrTensor, w.files[t.file].print.Path, t.Name, t.DType)
+	return fmt.Errorf("%w: %s: tensor %q: want F32, F16 or BF16, got %s; quantized weights are not supported, use the unquantized model", ErrTensor, w.files[t.file].print.Path, t.Name, t.DType)
 }
 
 func (w *Weights) place() string {
