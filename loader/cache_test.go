@@ -165,3 +165,29 @@ func TestDiscover(t *testing.T) {
 	require.ErrorIs(t, err, ErrNotFound)
 	require.ErrorContains(t, err, "none")
 }
+
+func TestResolveRevision(t *testing.T) {
+	hub := testCache(t)
+	first := cacheModel(t, hub, "models--org--model", "c1", nil)
+	second := cacheModel(t, hub, "models--org--model", "c2", nil)
+	own := cacheModel(t, hub, "models--sentence-transformers--small", "c9", nil)
+	write(t, hub, "models--org--model/refs/main", []byte("c2"))
+	write(t, hub, "models--org--model/refs/v1.0", []byte("c1\n"))
+	write(t, hub, "models--org--model/refs/refs/pr/7", []byte("c1"))
+	write(t, hub, "models--org--model/refs/gone", []byte("c3"))
+	write(t, hub, "models--org--model/refs/evil", []byte("../../x"))
+	for name, want := range map[string]string{
+		"org/model": second, "org/model@main": second, "org/model@v1.0": first, "org/model@c1": first, "org/model@refs/pr/7": first, "small@c9": own,
+	} {
+		dir, shown, err := Resolve(name)
+		require.NoError(t, err, name)
+		assert.Equal(t, want, dir, name)
+		assert.Contains(t, shown, name)
+	}
+	for name, want := range map[string]error{
+		"org/model@v2": ErrNotFound, "org/model@gone": ErrNotFound, "org/model@evil": ErrPath, "org/model@../../x": ErrNotFound, "org/model@": ErrNotFound, "org/model@a/../b": ErrNotFound,
+	} {
+		_, _, err := Resolve(name)
+		require.ErrorIs(t, err, want, name)
+	}
+}

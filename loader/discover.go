@@ -138,7 +138,7 @@ func (s *search) link(path string) error {
 // repo looks at a repository of a Hugging Face cache.
 func (s *search) repo(id, path string) {
 	s.folders++
-	dir, err := snapshot(path)
+	dir, err := snapshot(path, "")
 	switch {
 	case err == nil:
 		s.add(id, dir)
