@@ -140,6 +140,7 @@ func plan(m *loader.Model, o Options) (*planned, error) {
 			return nil, fmt.Errorf("%w: %s: %w", loader.ErrUnsupported, m.Dir, err)
 		}
 	}
+	fromPacked(p.tensors)
 	if err := checkSources(p.tensors); err != nil {
 		return nil, err
 	}
