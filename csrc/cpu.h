@@ -19,10 +19,14 @@ typedef void (*vkb_cpu_task)(void *context, uint32_t task, uint32_t worker);
 
 /* `threads` counts the calling thread too, so that 1 starts none. */
 vkb_status vkb_cpu_pool_create(uint32_t threads, vkb_cpu_pool **pool, vkb_error *error);
-void vkb_cpu_pool_destroy(vkb_cpu_pool *pool); /* when no run is under way */
+void vkb_cpu_pool_destroy(vkb_cpu_pool *pool); /* outside its turns */
 uint32_t vkb_cpu_pool_threads(const vkb_cpu_pool *pool);
-/* Does tasks 0 … count − 1 in any order, on this thread and the pool's, and returns when all are done. Any number of threads may call it at
-   once: their runs are done one after another. */
+/* All pools share their threads. Between _begin and _end it is the calling thread's turn, for which it may wait; _pause lets others that
+   have waited come first. */
+void vkb_cpu_pool_begin(vkb_cpu_pool *pool);
+void vkb_cpu_pool_pause(vkb_cpu_pool *pool);
+void vkb_cpu_pool_end(vkb_cpu_pool *pool);
+/* Within a turn: does tasks 0 … count − 1 in any order, on this thread and the pool's, and returns when all are done. */
 void vkb_cpu_pool_run(vkb_cpu_pool *pool, uint32_t count, vkb_cpu_task task, void *context);
 
 /* ---- cpu_kernel_*.c: the inner loops, once for each instruction set; cpu_kernel.h is their common body ---- */
@@ -90,7 +94,7 @@ typedef struct vkb_cpu_device {
  */
 typedef struct vkb_cpu_weights {
     vkb_weights base;
-    void *memory; /* all tensors, as allocated */
+    void *memory;  /* all tensors */
     void **data;  /* [count], each aligned to 64 bytes */
 } vkb_cpu_weights;
 
@@ -102,8 +106,8 @@ typedef struct vkb_cpu_program {
     vkb_program base;
     const vkb_cpu_kernels *kernels;
     vkb_cpu_pool *pool;
-    void *memory;          /* arena and scratch, as allocated */
-    float *arena;          /* aligned to 64 bytes, as is scratch */
+    float *arena;          /* and behind it scratch; aligned to 64 bytes, as is scratch */
+    uint64_t arena_bytes;  /* of both */
     float *scratch;        /* [threads, scratch_floats] */
     size_t scratch_floats; /* a multiple of 16 */
     vkb_cpu_chunk *chunks; /* of the batch at hand, for ATTENTION; NULL in a program without */

@@ -26,7 +26,7 @@ typedef struct attention {
 /* Where a worker's scratch holds what, in floats from its start; n = keys of a chunk, rounded up to 16, d = head size, p = all
  * places, with room. */
 typedef struct layout {
-    uint64_t values;    /* [n, d rounded up to 16], only where d is not a multiple of 16: else they are read where they lie */
+    uint64_t values;    /* [n, d rounded up to 16]: where they lie, each row would be on another page */
     uint64_t scores;    /* [tile_rows, n] */
     uint64_t line;      /* [p] */
     uint64_t table;     /* [p / 16, d, 16]: a table's rows, place by place */
@@ -54,7 +54,7 @@ static bool lay_out(const vkb_op *op, uint32_t tile_rows, uint32_t d, uint64_t n
     uint64_t places = padded(n + VKB_CPU_QUERIES) + VKB_CPU_PANEL; /* d < 2⁹ and n ≤ 2³¹, so that no single piece overflows */
     bool positions = op->position_table != VKB_NONE, types = op->type_table != VKB_NONE;
     at->values = n * d;
-    at->scores = at->values + (d % VKB_CPU_PANEL ? n * padded(d) : 0);
+    at->scores = at->values + n * padded(d);
     at->line = at->scores + n * tile_rows;
     at->table = at->line + (has_line(op) ? places : 0);
     at->positions = at->table + (positions || types ? places * d : 0);
@@ -170,13 +170,13 @@ static void fill_types(const task *t, size_t stride) {
 /* ---- The op ---- */
 
 /* Queries `query` … `query` + rows − 1, which between them see keys first … end − 1; first: a multiple of 16. */
-static void attend_tile(const task *t, uint32_t query, uint32_t rows, uint32_t first, uint32_t end, const float *v, size_t v_stride) {
+static void attend_tile(const task *t, uint32_t query, uint32_t rows, uint32_t first, uint32_t end) {
     const attention *a = t->a;
     const vkb_cpu_kernels *kernels = a->p->kernels;
     uint32_t d = a->heads.size;
     size_t n = padded(t->keys), stride = a->qkv_stride;
     float *scores = t->scratch + t->at.scores;
-    const float *keys = t->scratch, *q = t->q + query * stride;
+    const float *keys = t->scratch, *v = t->scratch + t->at.values, *q = t->q + query * stride;
     for (size_t j = first; j < end; j += VKB_CPU_PANEL) kernels->tile(rows, q, stride, keys + j * d, VKB_CPU_PANEL, d, scores + j, n);
     if (a->op->type_table != VKB_NONE)
         for (uint32_t r = 0; r < rows; r++) {
@@ -192,7 +192,7 @@ static void attend_tile(const task *t, uint32_t query, uint32_t rows, uint32_t f
     }
     for (uint32_t j = 0; j < d; j += VKB_CPU_PANEL) {
         float c[VKB_CPU_MAX_TILE * VKB_CPU_PANEL];
-        kernels->tile(rows, scores + first, n, v + first * v_stride + j, v_stride, end - first, c, VKB_CPU_PANEL);
+        kernels->tile(rows, scores + first, n, v + first * padded(d) + j, padded(d), end - first, c, VKB_CPU_PANEL);
         uint32_t columns = d - j < VKB_CPU_PANEL ? d - j : VKB_CPU_PANEL;
         for (uint32_t r = 0; r < rows; r++) {
             float *y = a->out + ((size_t)t->row + query + r) * a->out_stride + (size_t)t->head * d + j;
@@ -218,7 +218,7 @@ static void attention_task(void *context, uint32_t number, uint32_t worker) {
     first += chunk->first;
     end += chunk->first;
 
-    size_t stride = a->qkv_stride, v_stride = stride;
+    size_t stride = a->qkv_stride;
     const float *row = a->qkv + first * stride;
     task t = {.a = a,
               .q = row + (size_t)head * d,
@@ -234,11 +234,7 @@ static void attention_task(void *context, uint32_t number, uint32_t worker) {
 
     const float *v = t.k + (size_t)a->heads.kv_heads * d;
     pack_keys(t.k, stride, t.keys, d, t.scratch);
-    if (d % VKB_CPU_PANEL) {
-        pack_values(v, stride, t.keys, d, t.scratch + t.at.values);
-        v = t.scratch + t.at.values;
-        v_stride = padded(d);
-    }
+    pack_values(v, stride, t.keys, d, t.scratch + t.at.values);
     if (a->lined) fill_line(&t);
     if (op->type_table != VKB_NONE) {
         pack_table(&t, op->type_table);
@@ -248,7 +244,7 @@ static void attention_task(void *context, uint32_t number, uint32_t worker) {
     for (uint32_t done = 0, rows; done < t.count; done += rows) {
         rows = t.count - done < a->p->kernels->tile_rows ? t.count - done : a->p->kernels->tile_rows;
         seen_by(op, t.begin + done, rows, t.keys, &first, &end);
-        attend_tile(&t, t.begin + done, rows, first / VKB_CPU_PANEL * VKB_CPU_PANEL, end, v, v_stride);
+        attend_tile(&t, t.begin + done, rows, first / VKB_CPU_PANEL * VKB_CPU_PANEL, end);
     }
 }
 

@@ -66,15 +66,16 @@ static void do_panel(const linear *l, uint32_t panel, uint32_t first, uint32_t e
                              .activation = l->op->activation,
                              .residual_first = l->op->residual_at == VKB_RESIDUAL_BEFORE_ACTIVATION,
                              .columns = l->outputs - column < VKB_CPU_PANEL ? l->outputs - column : VKB_CPU_PANEL};
+    float c[VKB_CPU_BLOCK_ROWS * VKB_CPU_PANEL];
     /* tiles of about equal height: one of 1 row would take as long as one of 4, waiting for its own sums */
     uint32_t step = ceil_div(end - first, ceil_div(end - first, kernels->tile_rows));
     for (uint32_t row = first; row < end; row += step) {
         uint32_t n = end - row < step ? end - row : step;
-        float c[VKB_CPU_MAX_TILE * VKB_CPU_PANEL];
-        vkb_cpu_tile(l->p, l->tensor, l->weight, w, panel, row - first, n, l->x + first * l->x_stride, l->x_stride, scratch, c);
-        finish.residual = l->residual ? l->residual + row * l->residual_stride + column : NULL;
-        kernels->finish(n, c, &finish, l->y + row * l->y_stride + column, l->y_stride);
+        vkb_cpu_tile(l->p, l->tensor, l->weight, w, panel, row - first, n, l->x + first * l->x_stride, l->x_stride, scratch,
+                     c + (row - first) * VKB_CPU_PANEL);
     }
+    finish.residual = l->residual ? l->residual + first * l->residual_stride + column : NULL;
+    kernels->finish(end - first, c, &finish, l->y + first * l->y_stride + column, l->y_stride);
 }
 
 static void norm_block(const linear *l, uint32_t block) {
