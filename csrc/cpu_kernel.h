@@ -10,6 +10,8 @@
  * and may define
  *   LEAST(a, b), GREATEST(a, b)   of two vectors; b where either is NaN, as x86 does it
  *   PAIRS(a, b, sum)              sum + a₀·b₀ + a₁·b₁ in every lane, a and b holding two 16-bit integers in each
+ *   WIDEN_I8(bytes)               8-bit integers at `bytes` to a vector of 16-bit ones
+ *   NARROW(x)                     32-bit integers to half a vector of 16-bit ones, which they fit
  *
  * Comparisons are written so that NaN passes through: a non-finite input must show in the output.
  */
@@ -222,27 +224,37 @@ TARGET static void finish(uint32_t rows, const float *c, const vkb_cpu_finish *f
 #undef CASE
 }
 
+#ifndef NARROW
+#define NARROW(x) __builtin_convertvector(x, vh)
+#endif
+#ifndef WIDEN_I8
+#define WIDEN_I8(bytes) ((vi) __builtin_convertvector(*(const vb_unaligned *)(bytes), vs))
+#endif
 #ifndef PAIRS
 #define PAIRS(a, b, sum) ((sum) + ((a) << 16 >> 16) * ((b) << 16 >> 16) + ((a) >> 16) * ((b) >> 16))
 #endif
 
 typedef int16_t vs __attribute__((vector_size(4 * LANES)));
+typedef int32_t vi_unaligned __attribute__((vector_size(4 * LANES), aligned(2), may_alias));
+typedef int16_t vh __attribute__((vector_size(2 * LANES)));
 typedef int8_t vb __attribute__((vector_size(2 * LANES)));
 typedef int8_t vb_unaligned __attribute__((vector_size(2 * LANES), aligned(1), may_alias));
 
-INLINE void tile_i8_of(const uint32_t rows, const int16_t *a, size_t a_stride, const float *a_scale, const int8_t *b, const float *b_scale,
+INLINE void tile_i8_of(const uint32_t rows, const int16_t *a, size_t a_stride, const float *a_scale, const int16_t *b, const float *b_scale,
                        uint32_t depth, float *c, size_t c_stride) {
     vi sum[TILE_ROWS][VECTORS] = {{{0}}};
-    for (uint32_t k = 0; k < depth; k += 2, b += 2 * VKB_CPU_PANEL) {
-        vi w[VECTORS];
-        UNROLL for (uint32_t v = 0; v < VECTORS; v++) {
-            w[v] = (vi) __builtin_convertvector(*(const vb_unaligned *)(b + 2 * v * LANES), vs);
-        }
-        UNROLL for (uint32_t r = 0; r < rows; r++) {
-            int32_t pair;
-            memcpy(&pair, a + r * a_stride + k, sizeof pair);
-            vi x = pair - (vi){0};
-            UNROLL for (uint32_t v = 0; v < VECTORS; v++) sum[r][v] = PAIRS(x, w[v], sum[r][v]);
+    const int16_t *row[TILE_ROWS];
+    UNROLL for (uint32_t r = 0; r < rows; r++) row[r] = a + r * a_stride;
+    for (uint32_t k = 0; k < depth; k += 4, b += 4 * VKB_CPU_PANEL) {
+        UNROLL for (uint32_t pair = 0; pair < 2; pair++) {
+            vi w[VECTORS];
+            UNROLL for (uint32_t v = 0; v < VECTORS; v++) w[v] = *(const vi_unaligned *)(const void *)(b + 2 * (pair * VKB_CPU_PANEL + v * LANES));
+            UNROLL for (uint32_t r = 0; r < rows; r++) {
+                int32_t both;
+                memcpy(&both, row[r] + k + 2 * pair, sizeof both);
+                vi x = both - (vi){0};
+                UNROLL for (uint32_t v = 0; v < VECTORS; v++) sum[r][v] = PAIRS(x, w[v], sum[r][v]);
+            }
         }
     }
     UNROLL for (uint32_t r = 0; r < rows; r++) {
@@ -253,7 +265,7 @@ INLINE void tile_i8_of(const uint32_t rows, const int16_t *a, size_t a_stride, c
     }
 }
 
-TARGET static void tile_i8(uint32_t rows, const int16_t *a, size_t a_stride, const float *a_scale, const int8_t *b, const float *b_scale,
+TARGET static void tile_i8(uint32_t rows, const int16_t *a, size_t a_stride, const float *a_scale, const int16_t *b, const float *b_scale,
                            uint32_t depth, float *c, size_t c_stride) {
 #define CASE(n) \
     case n: \
@@ -284,12 +296,11 @@ TARGET static float quantize(const float *x, uint32_t count, int16_t *q) {
         uint32_t n = count - i < LANES ? count - i : LANES;
         vf y = (n == LANES ? load(x + i) : load_part(x + i, n)) * splat(inverse);
         y = y + splat(magic);
-        vi whole_numbers = (vi)y - (vi)splat(magic);
-        int32_t part[LANES];
-        memcpy(part, &whole_numbers, sizeof part);
-        for (uint32_t j = 0; j < n; j++) q[i + j] = (int16_t)(finite ? part[j] : 0);
+        vi numbers = ((vi)y - (vi)splat(magic)) & -(int32_t)finite;
+        vh narrow = NARROW(numbers);
+        memcpy(q + i, &narrow, n * sizeof *q);
     }
-    if (count % VKB_CPU_I8_GROUP) q[count] = 0;
+    for (i = count; i < vkb_cpu_i8_depth(count); i++) q[i] = 0;
     return scale;
 }
 
@@ -360,8 +371,12 @@ TARGET static void widen(const uint16_t *halves, uint64_t count, float *floats) 
     for (uint64_t i = 0; i < count; i += LANES) store(floats + i, WIDEN(halves + i));
 }
 
+TARGET static void widen_i8(const int8_t *bytes, uint64_t count, int16_t *words) {
+    for (uint64_t i = 0; i < count; i += 2 * LANES) *(vi_unaligned *)(void *)(words + i) = WIDEN_I8(bytes + i);
+}
+
 #define KERNELS(sets, test) \
     { \
         .name = sets, .supported = test, .tile_rows = TILE_ROWS, .tile = tile, .finish = finish, .norm = norm, .softmax = softmax, \
-        .gate = gate, .widen = widen, .quantize = quantize, .tile_i8 = tile_i8 \
+        .gate = gate, .widen = widen, .quantize = quantize, .widen_i8 = widen_i8, .tile_i8 = tile_i8 \
     }
