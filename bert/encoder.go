@@ -177,7 +177,7 @@ func (p *planned) open(ctx context.Context, o Options) (_ *Encoder, err error) {
 		Vocabulary: p.encoder.vocab, MaxTokens: p.encoder.limit, MaxBatchTokens: maxTokens, DType: dtypeName(p.dtype), Unused: p.unused,
 		Device: e.device.Info(), WeightBytes: weightsInfo.Bytes, NonFinite: weightsInfo.NonFinite, Program: e.program.Info(),
 	}
-	e.queue = newQueue(e.program, p.encoder.positions, e.info.Dimensions, maxTokens, maxSequences)
+	e.queue = newQueue(e.program, p.encoder.positions, p.values[p.output], maxTokens, maxSequences)
 	e.close = sync.OnceFunc(func() {
 		e.queue.close()
 		e.release()

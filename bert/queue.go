@@ -21,9 +21,9 @@ type Sequence struct {
 type job struct {
 	ctx     context.Context
 	seqs    []Sequence
-	next    int // the first sequence that is not in a batch yet
-	left    int // sequences without a result
-	results [][]float32
+	next    int         // the first sequence that is not in a batch yet
+	left    int         // sequences without a result
+	results [][]float32 // a sequence each: width values, or width values a token
 	err     error
 	done    chan struct{}
 }
@@ -34,7 +34,8 @@ type job struct {
 type queue struct {
 	program      *cgo.Program
 	positions    func(ids, positions []int32) // nil: 0, 1, 2, …
-	width        int
+	width        int                          // of a row of the output
+	perToken     bool                         // the output has a row for each token, not for each sequence
 	maxTokens    int
 	maxSequences int
 
@@ -66,14 +67,16 @@ type owner struct {
 	index int // of the sequence in its job
 }
 
-func newQueue(program *cgo.Program, positions func(ids, positions []int32), width, maxTokens, maxSequences int) *queue {
-	q := &queue{program: program, positions: positions, width: width, maxTokens: maxTokens, maxSequences: maxSequences, ended: make(chan struct{})}
+func newQueue(program *cgo.Program, positions func(ids, positions []int32), output cgo.Value, maxTokens, maxSequences int) *queue {
+	q := &queue{program: program, positions: positions, width: int(output.Width), perToken: output.Scope == cgo.PerToken, maxTokens: maxTokens,
+		maxSequences: maxSequences, ended: make(chan struct{})}
 	q.wake = sync.NewCond(&q.mutex)
 	go q.loop()
 	return q
 }
 
-// run hands the sequences in and waits for their vectors, [len(seqs)][width], or for the end of ctx. Every sequence must fit a batch.
+// run hands the sequences in and waits for their vectors, [len(seqs)][width], or where the output is per token [len(seqs)][tokens·width], or for the end
+// of ctx. Every sequence must fit a batch.
 func (q *queue) run(ctx context.Context, seqs []Sequence) ([][]float32, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -160,7 +163,11 @@ func (q *queue) pack() {
 			q.jobs = append(q.jobs, j)
 		}
 	}
-	b.vectors = grow(b.vectors, len(b.owners)*q.width)
+	rows := len(b.owners)
+	if q.perToken {
+		rows = len(b.IDs)
+	}
+	b.vectors = grow(b.vectors, rows*q.width)
 	q.stats.Sequences += uint64(len(b.owners))
 	q.stats.Tokens += uint64(len(b.IDs))
 	if len(b.owners) > 0 {
@@ -192,21 +199,30 @@ func grow(s []float32, n int) []float32 {
 	return s[:n]
 }
 
-// deliver hands every row to its job, or the batch's error to all jobs that had a part in it.
+// rows are the outputs of a sequence of the batch.
+func (q *queue) rows(i int) []float32 {
+	first, end := i, i+1
+	if q.perToken {
+		first, end = int(q.batch.CuSeqlens[i]), int(q.batch.CuSeqlens[i+1])
+	}
+	return q.batch.vectors[first*q.width : end*q.width]
+}
+
+// deliver hands every sequence's rows to its job, or the batch's error to all jobs that had a part in it.
 func (q *queue) deliver(err error) {
-	notFinite := errors.Is(err, cgo.NotFinite) // the other rows of such a batch are good
+	notFinite := errors.Is(err, cgo.NotFinite) // the other sequences of such a batch are good
 	q.mutex.Lock()
 	defer q.mutex.Unlock()
 	for i, o := range q.batch.owners {
-		row := q.batch.vectors[i*q.width : (i+1)*q.width]
+		rows := q.rows(i)
 		switch {
-		case o.job.err != nil: // it has failed by an earlier row
+		case o.job.err != nil: // it has failed by an earlier sequence
 		case err != nil && !notFinite:
 			q.fail(o.job, err)
-		case notFinite && !finite(row):
+		case notFinite && !finite(rows):
 			q.fail(o.job, fmt.Errorf("text %d: %w", o.index, ErrNotFinite))
 		default:
-			o.job.results[o.index] = append([]float32(nil), row...)
+			o.job.results[o.index] = append([]float32(nil), rows...)
 			if o.job.left--; o.job.left == 0 {
 				q.finish(o.job, nil)
 			}

@@ -90,6 +90,25 @@ func TestDeliverSparesTheOthers(t *testing.T) {
 	assert.Empty(t, q.jobs, "what a failed call still had waiting is taken out")
 }
 
+func TestDeliverTokens(t *testing.T) {
+	ctx := context.Background()
+	first, second := jobOf(ctx, 2, 1), jobOf(ctx, 3)
+	q := idle(6, 3, first, second)
+	q.perToken, q.width = true, 2
+	q.pack() // in turn: 2 tokens of first, 3 of second, 1 of first
+	require.Len(t, q.batch.vectors, 12)
+	for i := range q.batch.vectors {
+		q.batch.vectors[i] = float32(i)
+	}
+	q.batch.vectors[5] = float32(inf()) // of second
+	q.deliver(&notFinite)
+	<-first.done
+	<-second.done
+	require.NoError(t, first.err)
+	assert.Equal(t, [][]float32{{0, 1, 2, 3}, {10, 11}}, first.results)
+	require.ErrorIs(t, second.err, ErrNotFinite)
+}
+
 func TestQueueClosesWhileIdle(t *testing.T) {
 	e, err := OpenRandom(context.Background(), mustConfig(t), Options{Device: "cpu"})
 	require.NoError(t, err)
