@@ -20,6 +20,8 @@ type Options struct {
 	CacheDir       string // existing folder for the pipeline cache; "" = none
 	Log            func(level cgo.LogLevel, message string)
 	Pooling        []cgo.Pool // instead of the model's own; nil = as the model says
+
+	MaxQueuedTokens int // tokens that may wait for a batch, over all calls, before further ones are held up; 0 = 64 batches
 }
 
 // Info is what is known of an open encoder.
@@ -177,7 +179,11 @@ func (p *planned) open(ctx context.Context, o Options) (_ *Encoder, err error) {
 		Vocabulary: p.encoder.vocab, MaxTokens: p.encoder.limit, MaxBatchTokens: maxTokens, DType: dtypeName(p.dtype), Unused: p.unused,
 		Device: e.device.Info(), WeightBytes: weightsInfo.Bytes, NonFinite: weightsInfo.NonFinite, Program: e.program.Info(),
 	}
-	e.queue = newQueue(e.program, p.encoder.positions, p.values[p.output], maxTokens, maxSequences)
+	e.queue = newQueue(p.values[p.output], p.encoder.positions, maxTokens, maxSequences, o.MaxQueuedTokens)
+	e.queue.check = e.check
+	if err = e.queue.addLane(e.program, batchesAtOnce(e.info.Device.Kind), newBudget(maxTokens, o.MaxBatchTokens > 0, o.CacheDir, e.info.budgetKey())); err != nil {
+		return nil, err
+	}
 	e.close = sync.OnceFunc(func() {
 		e.queue.close()
 		e.release()
@@ -239,11 +245,6 @@ func (e *Encoder) Stats() Stats { return e.queue.snapshot() }
 
 // Embed returns a vector for each sequence, [len(seqs)][Dimensions]. It waits for the device, or for the end of ctx.
 func (e *Encoder) Embed(ctx context.Context, seqs []Sequence) ([][]float32, error) {
-	for i, s := range seqs {
-		if err := e.check(s); err != nil {
-			return nil, fmt.Errorf("text %d: %w", i, err)
-		}
-	}
 	if len(seqs) == 0 {
 		return nil, ctx.Err()
 	}
