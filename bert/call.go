@@ -10,11 +10,13 @@ func (e *Encoder) Begin(ctx context.Context, count int) (*Call, error) {
 // Add hands in sequences, the first of which is number first of the call. It waits while the call has enough waiting to keep the device busy, or all calls
 // together too much to hold. release, if it is not nil, is called once, when seqs is not read any more, and must not block. An error means that the call is over.
 func (c *Call) Add(first int, seqs []Sequence, release func()) error {
-	if err := c.validate(first, seqs); err != nil {
-		if release != nil {
-			release()
+	for i, s := range seqs {
+		if err := c.queue.validate(first+i, s); err != nil {
+			if release != nil {
+				release()
+			}
+			return c.fail(err)
 		}
-		return err
 	}
 	return c.add(first, seqs, release)
 }

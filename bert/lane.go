@@ -18,7 +18,9 @@ type lane struct {
 
 	// Below the queue's mutex.
 	budget  *budget
+	free    []*batch
 	timer   *time.Timer
+	held    bool      // a goroutine waits for the timer
 	running int       // batches
 	began   time.Time // when running became more than 0
 	ended   time.Time // when the last batch ended
@@ -57,34 +59,40 @@ func (q *queue) addLane(e executor, depth int, b *budget) error {
 			return err
 		}
 	}
+	l.free = batches
 	q.mutex.Lock()
 	q.lanes = append(q.lanes, l)
 	q.mutex.Unlock()
 	q.ended.Add(depth)
-	for _, b := range batches {
-		go l.loop(b)
+	for range depth {
+		go l.loop()
 	}
 	return nil
 }
 
-// loop is the way of one batch at a time.
-func (l *lane) loop(b *batch) {
+// loop runs one batch at a time.
+func (l *lane) loop() {
 	q := l.queue
 	defer q.ended.Done()
-	defer b.work.Close()
 	q.mutex.Lock()
 	defer q.mutex.Unlock()
 	for {
 		switch {
-		case len(q.short)+len(q.long) > 0:
+		case q.short.len()+q.long.len() > 0 && len(l.free) > 0:
 			if wait := l.hold(time.Now()); wait > 0 {
 				l.timer.Reset(wait)
+				l.held = true
 				q.wake.Wait()
+				l.held = false
 			} else {
-				l.once(b)
+				l.once()
 			}
 		case q.closed && q.open == 0:
 			l.timer.Stop()
+			if n := len(l.free); n > 0 { // as many as there are goroutines
+				l.free[n-1].work.Close()
+				l.free = l.free[:n-1]
+			}
 			return
 		default:
 			q.wake.Wait()
@@ -104,12 +112,15 @@ func (l *lane) hold(now time.Time) time.Duration {
 }
 
 // once packs a batch and runs it. The mutex is held before and after, not meanwhile.
-func (l *lane) once(b *batch) {
+func (l *lane) once() {
 	q := l.queue
+	b := l.free[len(l.free)-1]
+	l.free = l.free[:len(l.free)-1]
 	start := time.Now()
 	q.pack(b, l.budget.target(q.stats.QueuedTokens))
-	if len(b.owners) == 0 {
-		return // all that waited was cancelled
+	if len(b.owners) == 0 { // all that waited was cancelled
+		l.free = append(l.free, b)
+		return
 	}
 	if l.running++; l.running == 1 {
 		l.began = start
@@ -118,7 +129,7 @@ func (l *lane) once(b *batch) {
 		l.due = start
 	}
 	l.due = l.due.Add(l.budget.estimate(b.tokens))
-	if len(q.short)+len(q.long) > 0 {
+	if q.short.len()+q.long.len() > 0 {
 		q.signal() // the next batch may be prepared
 	}
 	q.mutex.Unlock()
@@ -142,7 +153,7 @@ func (l *lane) once(b *batch) {
 	if err == nil {
 		decided = l.budget.observe(b.tokens, end.Sub(from))
 	}
-	if len(q.short)+len(q.long) > 0 {
+	if q.short.len()+q.long.len() > 0 {
 		q.signal()
 	}
 	q.mutex.Unlock()
@@ -151,4 +162,8 @@ func (l *lane) once(b *batch) {
 	}
 	q.deliver(b, err)
 	q.mutex.Lock()
+	l.free = append(l.free, b)
+	if q.short.len()+q.long.len() > 0 {
+		q.signal()
+	}
 }

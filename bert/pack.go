@@ -38,7 +38,7 @@ func (q *queue) pack(b *batch, target int) {
 	b.tokens, b.typed, b.pooled, b.owners = 0, false, false, b.owners[:0]
 	b.full.CuSeqlens[0] = 0
 	share := target
-	if len(q.long) > 0 {
+	if q.long.len() > 0 {
 		share = target * 3 / 4
 	}
 	now := time.Now()
@@ -58,8 +58,8 @@ func (q *queue) pack(b *batch, target int) {
 }
 
 func (q *queue) packShort(b *batch, limit int, now time.Time) {
-	for len(q.short) > 0 {
-		c := q.short[0]
+	for q.short.len() > 0 {
+		c := q.short.first()
 		if err := c.ctx.Err(); err != nil {
 			q.finish(c, err)
 			continue
@@ -67,15 +67,15 @@ func (q *queue) packShort(b *batch, limit int, now time.Time) {
 		if !q.packCall(b, c, limit, limit, now) {
 			return
 		}
-		q.short = q.short[1:]
+		q.short.pop()
 		c.listed = false
 	}
 }
 
 // packLong gives long calls their turns: a quarter of a batch each.
 func (q *queue) packLong(b *batch, limit int, now time.Time) {
-	for len(q.long) > 0 {
-		c := q.long[0]
+	for q.long.len() > 0 {
+		c := q.long.first()
 		if err := c.ctx.Err(); err != nil {
 			q.finish(c, err)
 			continue
@@ -85,9 +85,9 @@ func (q *queue) packLong(b *batch, limit int, now time.Time) {
 		if !empty && b.tokens == before {
 			return // what it has next does not fit
 		}
-		q.long = q.long[1:]
+		q.long.pop()
 		if c.listed = !empty; !empty {
-			q.long = append(q.long, c)
+			q.long.add(c)
 		}
 	}
 }
@@ -117,7 +117,7 @@ func (q *queue) packCall(b *batch, c *Call, limit, quantum int, now time.Time) b
 		c.pieces[0] = piece{}
 		c.pieces = c.pieces[1:]
 	}
-	c.pieces = nil
+	c.pieces = c.one[:0]
 	return true
 }
 

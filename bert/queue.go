@@ -3,6 +3,7 @@ package bert
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,8 +34,8 @@ type queue struct {
 
 	mutex  sync.Mutex
 	wake   *sync.Cond // lanes that have nothing to do
-	short  []*Call    // with sequences to pack
-	long   []*Call
+	short  calls      // with sequences to pack
+	long   calls
 	line   []*waiter // for room
 	lanes  []*lane
 	open   int // calls that are not done
@@ -69,13 +70,15 @@ type Call struct {
 	done    chan struct{} // gets one value when the call is over
 
 	// Below the queue's mutex.
-	pieces  []piece // in order; those that are packed completely are gone
-	waiting int     // their tokens that are not packed
-	left    int     // sequences without a result
-	long    bool    // takes turns
-	listed  bool    // in short or long
-	over    bool
-	err     error
+	pieces   []piece  // in order; those that are packed completely are gone
+	one      [1]piece // the room for most calls' pieces
+	waiting  int      // their tokens that are not packed
+	promised int      // tokens of those that left the line and are about to be handed in
+	left     int      // sequences without a result
+	long     bool     // takes turns
+	listed   bool     // in short or long
+	over     bool
+	err      error
 }
 
 // piece is some of a call's sequences.
@@ -93,15 +96,13 @@ const longCall = 0.25
 // windowBatches is how many batches a call may have waiting: one to be packed while another is handed in.
 const windowBatches = 2
 
-// validate ends the call if one of the sequences is not one that a batch may have.
-func (c *Call) validate(first int, seqs []Sequence) error {
-	if c.queue.check == nil {
+// validate says what is wrong with a sequence.
+func (q *queue) validate(index int, s Sequence) error {
+	if q.check == nil {
 		return nil
 	}
-	for i, s := range seqs {
-		if err := c.queue.check(s); err != nil {
-			return c.fail(fmt.Errorf("text %d: %w", first+i, err))
-		}
+	if err := q.check(s); err != nil {
+		return fmt.Errorf("text %d: %w", index, err)
 	}
 	return nil
 }
@@ -111,15 +112,25 @@ func (q *queue) begin(ctx context.Context, count int, long bool) (*Call, error) 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	c := &Call{queue: q, ctx: ctx, results: make([][]float32, count), left: count, long: long, done: make(chan struct{}, 1)}
 	q.mutex.Lock()
 	defer q.mutex.Unlock()
+	return q.start(ctx, count, long)
+}
+
+// start is begin with the mutex held.
+func (q *queue) start(ctx context.Context, count int, long bool) (*Call, error) {
 	if q.closed {
 		return nil, loader.ErrClosed
 	}
 	q.open++
+	c := spare.Get().(*Call)
+	*c = Call{queue: q, ctx: ctx, results: make([][]float32, count), left: count, long: long, done: c.done}
+	c.pieces = c.one[:0]
 	return c, nil
 }
+
+// spare are calls that ended well, which no batch knows any more.
+var spare = sync.Pool{New: func() any { return &Call{done: make(chan struct{}, 1)} }}
 
 // add hands in the sequences from the index first on. It waits while too many tokens wait already. release is called when the queue does not read seqs any more.
 func (c *Call) add(first int, seqs []Sequence, release func()) error {
@@ -140,6 +151,7 @@ func (c *Call) add(first int, seqs []Sequence, release func()) error {
 		q.mutex.Lock()
 		if w.let {
 			q.promised -= tokens
+			c.promised -= tokens
 		} else {
 			q.leave(w)
 		}
@@ -154,19 +166,29 @@ func (c *Call) add(first int, seqs []Sequence, release func()) error {
 		}
 		return c.ctx.Err()
 	}
-	c.pieces = append(c.pieces, piece{seqs: seqs, first: first, release: release, since: time.Now()})
-	c.waiting += tokens
-	q.stats.QueuedTokens += tokens
-	if !c.listed {
-		c.listed = true
-		if c.long = c.long || float64(c.waiting) > longCall*float64(q.target()); c.long {
-			q.long = append(q.long, c)
-		} else {
-			q.short = append(q.short, c)
-		}
-	}
+	q.put(c, piece{seqs: seqs, first: first, release: release, since: time.Now()}, tokens)
 	q.signal()
 	return nil
+}
+
+// put appends a piece of so many tokens.
+func (q *queue) put(c *Call, p piece, tokens int) {
+	c.pieces = append(c.pieces, p)
+	c.waiting += tokens
+	q.stats.QueuedTokens += tokens
+	if c.listed {
+		return
+	}
+	c.listed = true
+	c.long = c.long || float64(c.waiting) > longCall*float64(q.target())
+	q.list(c).add(c)
+}
+
+func (q *queue) list(c *Call) *calls {
+	if c.long {
+		return &q.long
+	}
+	return &q.short
 }
 
 // ahead says that a call need not stand in line: those in front of it wait for their own windows alone.
@@ -181,7 +203,8 @@ func (q *queue) ahead(c *Call) bool {
 
 // room says whether a call may hand in so many tokens.
 func (q *queue) room(c *Call, tokens int) bool {
-	return (c.waiting == 0 || c.waiting+tokens <= windowBatches*q.maxTokens) && (q.queued() == 0 || q.queued()+tokens <= q.maxQueued)
+	waiting := c.waiting + c.promised
+	return (waiting == 0 || waiting+tokens <= windowBatches*q.maxTokens) && (q.queued() == 0 || q.queued()+tokens <= q.maxQueued)
 }
 
 func (q *queue) queued() int { return q.stats.QueuedTokens + q.promised }
@@ -195,6 +218,7 @@ func (q *queue) admit() {
 		if w.call.over || !full && q.room(w.call, w.tokens) {
 			w.let = true
 			q.promised += w.tokens
+			w.call.promised += w.tokens
 			close(w.room)
 		} else {
 			stay = append(stay, w)
@@ -213,12 +237,13 @@ func (q *queue) leave(w *waiter) {
 	}
 }
 
-// signal wakes a lane that may have been waiting for work.
+// signal wakes a lane that may take what waits.
 func (q *queue) signal() {
-	if len(q.lanes) == 1 {
-		q.wake.Signal()
-	} else {
-		q.wake.Broadcast() // one may be held back and another free
+	for _, l := range q.lanes {
+		if len(l.free) > 0 && !l.held {
+			q.wake.Broadcast()
+			return
+		}
 	}
 }
 
@@ -226,13 +251,17 @@ func (q *queue) signal() {
 func (c *Call) wait() ([][]float32, error) {
 	select {
 	case <-c.done:
-		if c.err != nil {
-			return nil, c.err
-		}
-		return c.results, nil
 	case <-c.ctx.Done():
-		return nil, c.fail(c.ctx.Err())
+		c.fail(c.ctx.Err()) //nolint:errcheck // c has it, or ended well just before
+		<-c.done
 	}
+	if c.err != nil {
+		return nil, c.err
+	}
+	results := c.results
+	*c = Call{done: c.done}
+	spare.Put(c)
+	return results, nil
 }
 
 // fail ends a call that is not over yet, and returns the error that it has then.
@@ -252,16 +281,7 @@ func (q *queue) finish(c *Call, err error) {
 	c.over = true
 	c.err = err
 	if c.listed {
-		list := &q.short
-		if c.long {
-			list = &q.long
-		}
-		for i, other := range *list {
-			if other == c {
-				*list = append((*list)[:i], (*list)[i+1:]...)
-				break
-			}
-		}
+		q.list(c).remove(c)
 		c.listed = false
 	}
 	for _, p := range c.pieces {
@@ -284,17 +304,32 @@ func (q *queue) finish(c *Call, err error) {
 
 // run hands sequences in and waits for their vectors.
 func (q *queue) run(ctx context.Context, seqs []Sequence) ([][]float32, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	total := 0
-	for _, s := range seqs {
+	for i, s := range seqs {
+		if err := q.validate(i, s); err != nil {
+			return nil, err
+		}
 		total += len(s.IDs)
 	}
-	c, err := q.begin(ctx, len(seqs), total > q.maxTokens)
+	q.mutex.Lock()
+	c, err := q.start(ctx, len(seqs), total > q.maxTokens)
 	if err != nil {
+		q.mutex.Unlock()
 		return nil, err
 	}
-	if err := c.validate(0, seqs); err != nil {
-		return nil, err
+	if ctx.Done() == nil && len(seqs) <= q.maxSequences {
+		// A call that cannot be cancelled need not change goroutines, which takes some microseconds.
+		if l := q.idle(total); l != nil {
+			q.put(c, piece{seqs: seqs, since: time.Now()}, total)
+			l.once()
+			q.mutex.Unlock()
+			return c.wait()
+		}
 	}
+	q.mutex.Unlock()
 	for first := 0; first < len(seqs); { // at most a batch at a time
 		end, tokens := first, 0
 		for end < len(seqs) && (end == first || tokens+len(seqs[end].IDs) <= q.maxTokens) {
@@ -307,6 +342,19 @@ func (q *queue) run(ctx context.Context, seqs []Sequence) ([][]float32, error) {
 		first = end
 	}
 	return c.wait()
+}
+
+// idle returns a lane that can do so many tokens at once, if nothing waits.
+func (q *queue) idle(tokens int) *lane {
+	if q.short.len()+q.long.len() > 0 || len(q.line) > 0 {
+		return nil
+	}
+	for _, l := range q.lanes {
+		if l.running == 0 && tokens <= l.budget.tokens() {
+			return l
+		}
+	}
+	return nil
 }
 
 // close lets the calls that are open finish, refuses new ones, and returns when the devices are idle for good.
@@ -342,4 +390,37 @@ func (q *queue) target() int {
 		return q.maxTokens
 	}
 	return tokens
+}
+
+// calls is a list, of which mostly the first is taken.
+type calls struct {
+	list []*Call
+	head int
+}
+
+func (l *calls) len() int     { return len(l.list) - l.head }
+func (l *calls) first() *Call { return l.list[l.head] }
+
+func (l *calls) add(c *Call) {
+	if l.head > 0 && len(l.list) == cap(l.list) {
+		n := copy(l.list, l.list[l.head:])
+		clear(l.list[n:])
+		l.list, l.head = l.list[:n], 0
+	}
+	l.list = append(l.list, c)
+}
+
+func (l *calls) pop() {
+	l.list[l.head] = nil
+	if l.head++; l.head == len(l.list) {
+		l.list, l.head = l.list[:0], 0
+	}
+}
+
+func (l *calls) remove(c *Call) {
+	if i := slices.Index(l.list[l.head:], c); i == 0 {
+		l.pop()
+	} else if i > 0 {
+		l.list = slices.Delete(l.list, l.head+i, l.head+i+1)
+	}
 }
