@@ -40,12 +40,12 @@ const (
 	enoughSpeed  = 0.95
 )
 
-// budgetKey names all that the speed of a batch depends on.
-func (i Info) budgetKey() string {
+// budgetKey names all that the speed of a program's batches depends on.
+func (e *Encoder) budgetKey(program string) string {
 	core, _ := cgo.Version()
-	d := i.Device
-	return fmt.Sprintf("%s, %s %x %s, %d threads, %s %d layers %d hidden %d heads %d dimensions, %s", core, d.Name, d.UUID, d.Driver, d.Threads,
-		i.Architecture, i.Layers, i.Hidden, i.Heads, i.Dimensions, i.DType)
+	d, p := e.device.Info(), e.arch
+	return fmt.Sprintf("%s, %s %x %s, %d threads, %s %q: %d layers, %d hidden, %d heads, %d values, %s", core, d.Name, d.UUID, d.Driver, d.Threads,
+		p.arch.name, program, p.encoder.layers, p.width(p.encoder.output), p.encoder.heads, p.width(p.output), p.stored.name)
 }
 
 func newBudget(most int, fixed bool, folder, key string) *budget {

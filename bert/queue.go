@@ -2,7 +2,6 @@ package bert
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -26,7 +25,7 @@ type Sequence struct {
 type queue struct {
 	output       cgo.Value                    // of the programs
 	positions    func(ids, positions []int32) // nil: 0, 1, 2, …
-	check        func(Sequence) error         // nil: all are good
+	check        func(*Sequence) error        // of those that are handed in piece by piece; nil: all are good
 	maxTokens    int                          // of a batch
 	maxSequences int
 	maxQueued    int // tokens that wait, over all calls
@@ -95,17 +94,6 @@ const longCall = 0.25
 
 // windowBatches is how many batches a call may have waiting: one to be packed while another is handed in.
 const windowBatches = 2
-
-// validate says what is wrong with a sequence.
-func (q *queue) validate(index int, s Sequence) error {
-	if q.check == nil {
-		return nil
-	}
-	if err := q.check(s); err != nil {
-		return fmt.Errorf("text %d: %w", index, err)
-	}
-	return nil
-}
 
 // begin starts a call of count sequences, which are handed in with [Call.add].
 func (q *queue) begin(ctx context.Context, count int, long bool) (*Call, error) {
@@ -308,10 +296,7 @@ func (q *queue) run(ctx context.Context, seqs []Sequence) ([][]float32, error) {
 		return nil, err
 	}
 	total := 0
-	for i, s := range seqs {
-		if err := q.validate(i, s); err != nil {
-			return nil, err
-		}
+	for _, s := range seqs {
 		total += len(s.IDs)
 	}
 	q.mutex.Lock()

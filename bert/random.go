@@ -57,7 +57,7 @@ func RandomProgram(c *loader.Config) ([]cgo.Tensor, cgo.ProgramDesc, error) {
 	for i, spec := range p.tensors {
 		shapes[i] = spec.Tensor
 	}
-	return shapes, p.desc(p.output, 0, 0), nil
+	return shapes, p.program().desc(0, 0), nil
 }
 
 // randomTensors makes up weights of the true shapes: small uniform numbers, so that activations stay in range, the same ones every time.

@@ -17,3 +17,21 @@ type Stats struct {
 	Busy       time.Duration // the device had at least one run to do
 	Delivering time.Duration // copying vectors out
 }
+
+// Plus adds what two queues have done.
+func (s Stats) Plus(o Stats) Stats {
+	s.Batches += o.Batches
+	s.Sequences += o.Sequences
+	s.Tokens += o.Tokens
+	s.Waiting += o.Waiting
+	s.QueuedTokens += o.QueuedTokens
+	s.BatchTokens = max(s.BatchTokens, o.BatchTokens)
+	s.Tokenizing += o.Tokenizing
+	s.Queued += o.Queued
+	s.HandIns += o.HandIns
+	s.Packing += o.Packing
+	s.Computing += o.Computing
+	s.Busy += o.Busy
+	s.Delivering += o.Delivering
+	return s
+}

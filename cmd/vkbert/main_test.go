@@ -166,7 +166,6 @@ func TestFailures(t *testing.T) {
 		"file of no model":     {".safetensors", "", model(filepath.Join(mean, "config.json"))},
 		"architecture":         {"megabert", "", model(changed(t, "config.json", `"bert"`, `"megabert"`))},
 		"pooling mode":         {"median", "", model(changed(t, "1_Pooling/config.json", `"mean"`, `"median"`))},
-		"dtype":                {"int8", "", []string{"embed", "-m", mean, "--dtype", "int8", "a"}},
 		"unknown dtype":        {"f64", "", []string{"embed", "-m", mean, "--dtype", "f64", "a"}},
 		"device":               {"vulkan:9", "", []string{"embed", "-m", mean, "--device", "vulkan:9", "a"}},
 		"unknown device":       {"tpu", "", []string{"embed", "-m", mean, "--device", "tpu", "a"}},
