@@ -209,12 +209,16 @@ func TestQueueIsBounded(t *testing.T) {
 	for range 20 {
 		all = append(all, start(q, context.Background(), sequences(1, 10)))
 	}
-	gone := start(q, ctx, sequences(1, 10))
-	until(t, "all stand in line", func() bool {
-		q.mutex.Lock()
-		defer q.mutex.Unlock()
-		return len(q.line) == 18 && d.running.Load() == 1
-	})
+	inLine := func(n int) {
+		until(t, "all stand in line", func() bool {
+			q.mutex.Lock()
+			defer q.mutex.Unlock()
+			return len(q.line) == n && d.running.Load() == 1
+		})
+	}
+	inLine(17)
+	gone := start(q, ctx, sequences(1, 10)) // the last in line
+	inLine(18)
 	assert.Equal(t, 20, q.snapshot().QueuedTokens)
 	cancel()
 	require.ErrorIs(t, <-gone, context.Canceled)
