@@ -1,12 +1,15 @@
 package bert
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -382,6 +385,51 @@ func BenchmarkQueue(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkBesideLong makes calls of one short sequence while another call of 20,000 keeps the device busy: VKBERT_BENCH_DEVICE, else the CPU. It reports their p99 in
+// batches as the long call has them.
+func BenchmarkBesideLong(b *testing.B) {
+	device := cmp.Or(os.Getenv("VKBERT_BENCH_DEVICE"), "cpu")
+	c, err := RandomConfig("minilm-l6")
+	require.NoError(b, err)
+	e, err := OpenRandom(context.Background(), c, Options{Device: device, DType: os.Getenv("VKBERT_BENCH_DTYPE")})
+	require.NoError(b, err)
+	defer e.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	random := rand.New(rand.NewPCG(1, 2))
+	lengths := make([]int, 20_000)
+	for i := range lengths {
+		lengths[i] = 8 + random.IntN(120)
+	}
+	long := sequences(0, lengths...)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			e.Embed(ctx, long) //nolint:errcheck // it is cancelled
+		}
+	}()
+	time.Sleep(3 * time.Second) // the size of batches is known then
+	before := e.Stats()
+	begin := time.Now()
+	var times []time.Duration
+	for b.Loop() {
+		start := time.Now()
+		_, err := e.Embed(ctx, sequences(1, 16))
+		require.NoError(b, err)
+		times = append(times, time.Since(start))
+		time.Sleep(time.Duration(random.IntN(int(5 * time.Millisecond))))
+	}
+	after := e.Stats()
+	each := time.Since(begin) / time.Duration(after.Batches-before.Batches)
+	cancel()
+	<-done
+	slices.Sort(times)
+	b.ReportMetric(float64(times[len(times)*99/100])/1e6, "p99-ms")
+	b.ReportMetric(float64(times[len(times)/2])/1e6, "p50-ms")
+	b.ReportMetric(float64(each)/1e6, "batch-ms")
+	b.ReportMetric(float64(times[len(times)*99/100])/float64(each), "p99-batches")
 }
 
 type idleDevice struct{}
