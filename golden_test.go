@@ -46,7 +46,6 @@ func TestTinyDirectories(t *testing.T) { testDirectories(t, "tiny", testmodel.Ti
 
 // What is refused, and the word that the refusal must say.
 var refused = map[string]string{
-	"deberta_v2_own":   "conv_kernel_size",
 	"colbert":          "MultiVectorEncoder, which vkbert.OpenMultiVector opens",
 	"colbert_stanford": "MultiVectorEncoder, which vkbert.OpenMultiVector opens",
 	"splade":           "SparseEncoder, which vkbert.OpenSparse opens",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/vkbert/vkbert/bert"
 	"github.com/vkbert/vkbert/cgo"
@@ -112,6 +113,7 @@ func (m *Model) Stats() Stats {
 	var sum Stats
 	if m.encoder != nil {
 		sum = m.encoder.Stats()
+		sum.Tokenizing = time.Duration(m.tokenizing.Load())
 	}
 	for _, other := range m.others() {
 		sum = sum.Plus(other.Stats())

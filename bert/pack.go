@@ -1,234 +1,201 @@
 package bert
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"os"
-	"strings"
+	"time"
 
 	"github.com/vkbert/vkbert/cgo"
-	"github.com/vkbert/vkbert/loader"
-	"github.com/vkbert/vkbert/loader/convert"
 )
 
-// A packed file ([loader.PackedLayout]) holds the tensors of a program in place of those of the checkpoint. A program says how each is made, in its sources; the
-// name in the file spells that out, so that a file which another release would have put together otherwise is found to lack a tensor, and nothing is loaded
-// wrongly. What is made of the configuration alone is made again.
-
-// owner is the file that a tensor is made of; nil if there is none, or more than one.
-func (spec *tensorSpec) owner() *files {
-	var owner *files
-	for _, src := range spec.sources {
-		from := src.from
-		if c, ok := from.(*computed); ok {
-			if len(c.needs) == 0 {
-				return nil
-			}
-			from = c.from
-		}
-		f, ok := from.(*files)
-		if !ok || owner != nil && owner.weights != f.weights {
-			return nil
-		}
-		owner = f
-	}
-	return owner
+// batch is a batch on its way through a lane; its memory is used again and again.
+type batch struct {
+	work   *cgo.Work
+	full   cgo.Batch // work's slices with their whole capacity
+	output []float32
+	tokens int
+	typed  bool // a sequence has type ids
+	pooled bool // a sequence leaves rows out of pooling
+	owners []owner
 }
 
-// packedName spells out what a tensor is made of.
-func (spec *tensorSpec) packedName() string {
-	var parts []string
-	for _, src := range spec.sources {
-		var name string
-		switch from := src.from.(type) {
-		case *files:
-			name = from.prefix + src.name
-		case *computed:
-			var needs []string
-			for _, n := range from.needs {
-				needs = append(needs, from.from.(*files).prefix+n.name)
-			}
-			name = src.name + " made of " + strings.Join(needs, " and ")
-		}
-		if src.add != 0 {
-			name += fmt.Sprintf(" plus %g", src.add)
-		}
-		if src.turn != 0 {
-			name += fmt.Sprintf(" turned by %d", src.turn)
-		}
-		parts = append(parts, name)
-	}
-	return strings.Join(parts, ", ")
+// owner says whose a sequence is.
+type owner struct {
+	call  *Call
+	index int // of the sequence in its call
 }
 
-// shape is how a file stores the whole of a tensor.
-func (spec *tensorSpec) shape() []int {
-	if spec.Layout == cgo.Vector {
-		return []int{int(spec.Cols)}
+func newBatch(tokens, sequences, values int) (*batch, error) {
+	work, err := cgo.NewWork(tokens, sequences, values)
+	if err != nil {
+		return nil, err
 	}
-	return []int{int(spec.Rows), int(spec.Cols)}
+	return &batch{work: work, full: work.Batch, output: work.Output}, nil
 }
 
-// packedNames returns the name that each of the tensors of a file has in a packed one, "" for those of other files. Names that come again are numbered.
-func packedNames(specs []tensorSpec, of func(*files) bool) []string {
-	names := make([]string, len(specs))
-	times := map[string]int{}
-	for i := range specs {
-		owner := specs[i].owner()
-		if owner == nil || !of(owner) {
+// pack fills a batch up to target tokens, or with one sequence that is longer.
+func (q *queue) pack(b *batch, target int) {
+	b.tokens, b.typed, b.pooled, b.owners = 0, false, false, b.owners[:0]
+	b.full.CuSeqlens[0] = 0
+	share := target
+	if q.long.len() > 0 {
+		share = target * 3 / 4
+	}
+	now := time.Now()
+	q.packShort(b, share, now)
+	q.packLong(b, target, now)
+	q.packShort(b, target, now)
+	b.seal(q.output, q.positions != nil)
+	q.stats.QueuedTokens -= b.tokens
+	q.stats.Sequences += uint64(len(b.owners))
+	q.stats.Tokens += uint64(b.tokens)
+	if len(b.owners) > 0 {
+		q.stats.Batches++
+	}
+	if len(q.line) > 0 {
+		q.admit()
+	}
+}
+
+func (q *queue) packShort(b *batch, limit int, now time.Time) {
+	for q.short.len() > 0 {
+		c := q.short.first()
+		if err := c.ctx.Err(); err != nil {
+			q.finish(c, err)
 			continue
 		}
-		name := specs[i].packedName()
-		if times[name]++; times[name] > 1 {
-			names[i] = fmt.Sprintf("%s (%d)", name, times[name])
+		if !q.packCall(b, c, limit, limit, now) {
+			return
+		}
+		q.short.pop()
+		c.listed = false
+	}
+}
+
+// packLong gives long calls their turns: a quarter of a batch each.
+func (q *queue) packLong(b *batch, limit int, now time.Time) {
+	for q.long.len() > 0 {
+		c := q.long.first()
+		if err := c.ctx.Err(); err != nil {
+			q.finish(c, err)
 			continue
 		}
-		names[i] = name
-	}
-	return names
-}
-
-// packedFiles is a packed file's own tensors.
-type packedFiles struct{ *files }
-
-func (p packedFiles) check(name string, want []int) error {
-	_, err := p.weights.Want(name, want...)
-	p.used[name] = true
-	return err
-}
-
-func (p packedFiles) stream(name string, _ []int, buffer []byte, put func(int, cgo.DType, []byte) error) error {
-	return streamTensor(p.weights, name, buffer, put)
-}
-
-// fromPacked makes packed files the sources of the tensors that they hold.
-func fromPacked(specs []tensorSpec) {
-	for i, name := range packedNames(specs, func(f *files) bool { return f.names != nil }) {
-		if name != "" {
-			specs[i].sources = []source{{name: name, shape: specs[i].shape(), from: packedFiles{specs[i].owner()}}}
+		before := b.tokens
+		empty := q.packCall(b, c, limit, max(1, int(longCall*float64(limit))), now)
+		if !empty && b.tokens == before {
+			return // what it has next does not fit
+		}
+		q.long.pop()
+		if c.listed = !empty; !empty {
+			q.long.add(c)
 		}
 	}
 }
 
-// Pack replaces the weights of the transformers in a model directory, each a single model.safetensors, by packed ones, which hold what the model needs for its own
-// kind of output and nothing else. Numbers keep their types, but for those that are computed, which are f32. When it fails, some may be replaced.
-func Pack(ctx context.Context, dir string) error {
-	m, err := loader.Open(dir)
-	if err != nil {
-		return err
-	}
-	packed, err := packAll(ctx, m)
-	if err = errors.Join(err, m.Close()); err != nil { // some systems keep what is open
-		for temporary := range packed {
-			os.Remove(temporary) //nolint:errcheck // the other error is the one to tell
-		}
-		return err
-	}
-	for temporary, path := range packed {
-		if err := os.Rename(temporary, path); err != nil {
-			return err
-		}
-	}
-	if m, err = loader.Open(dir); err == nil { // as whoever opens the result will
-		err = errors.Join(Check(m), m.Close())
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %s: a model of this kind cannot be packed: %w", loader.ErrUnsupported, dir, err)
-	}
-	return nil
-}
-
-// packAll writes the packed files of a model and its routes beside the others and returns their names, and those that they are to have.
-func packAll(ctx context.Context, m *loader.Model) (map[string]string, error) {
-	routes := []*loader.Model{m}
-	for _, route := range m.Routes {
-		routes = append(routes, route)
-	}
-	packed, seen := map[string]string{}, map[string]bool{}
-	for _, route := range routes {
-		if _, ok := route.Modules[0].(loader.Transformer); !ok || seen[place(route)] {
-			continue
-		}
-		seen[place(route)] = true
-		if len(route.Weights.Fingerprints()) != 1 {
-			return packed, fmt.Errorf("%w: %s: want weights in one file", loader.ErrUnsupported, route.Dir)
-		}
-		temporary := place(route) + ".packed"
-		packed[temporary] = place(route)
-		if err := packFile(ctx, route, temporary); err != nil {
-			return packed, err
-		}
-	}
-	if len(packed) == 0 {
-		return nil, fmt.Errorf("%w: %s: there is no transformer to pack; a table of tokens needs no conversion", loader.ErrUnsupported, m.Dir)
-	}
-	return packed, nil
-}
-
-func place(m *loader.Model) string { return m.Weights.Fingerprints()[0].Path }
-
-func packFile(ctx context.Context, m *loader.Model, path string) error {
-	p, err := plan(m, Options{})
-	if err != nil {
-		return err
-	}
-	var tensors []convert.Tensor
-	for i, name := range packedNames(p.tensors, func(f *files) bool { return f.weights == m.Weights }) {
-		if name != "" {
-			tensors = append(tensors, packTensor(ctx, &p.tensors[i], name))
-		}
-	}
-	metadata, err := loader.PackedMetadata(m.Weights.Names())
-	if err != nil {
-		return err
-	}
-	return convert.WriteSafetensors(path, tensors, metadata)
-}
-
-// storedTypes are the names of types in a file.
-var storedTypes = map[cgo.DType]loader.DType{cgo.F32: loader.F32, cgo.F16: loader.F16, cgo.BF16: loader.BF16}
-
-// packTensor is a tensor of the program on its way into a file.
-func packTensor(ctx context.Context, spec *tensorSpec, name string) convert.Tensor {
-	dtype := spec.storedType()
-	t := convert.Tensor{Name: name, DType: storedTypes[dtype], Shape: spec.shape()}
-	t.Data = func(emit func([]byte) error) error {
-		next := 0
-		late := map[int][]byte{} // what is to come behind what has not come yet, by its first element
-		put := func(first int, from cgo.DType, chunk []byte) error {
-			if from != dtype {
-				chunk = fromFloat32(toFloat32(from, chunk))
+// packCall packs sequences of a call, until the batch has limit tokens or the call has given quantum of them. It returns whether all that the call had waiting
+// is packed.
+func (q *queue) packCall(b *batch, c *Call, limit, quantum int, now time.Time) bool {
+	given := 0
+	for len(c.pieces) > 0 {
+		p := &c.pieces[0]
+		for p.next < len(p.seqs) {
+			s := p.seqs[p.next]
+			if given >= quantum || len(b.owners) == q.maxSequences || len(b.owners) > 0 && b.tokens+len(s.IDs) > limit {
+				return false
 			}
-			late[first] = append([]byte(nil), chunk...)
-			for chunk, ok := late[next]; ok; chunk, ok = late[next] {
-				delete(late, next)
-				if err := emit(chunk); err != nil {
-					return err
-				}
-				next += len(chunk) / t.DType.Size()
-			}
-			return nil
+			b.add(s, q.positions)
+			b.owners = append(b.owners, owner{c, p.first + p.next})
+			p.next++
+			given += len(s.IDs)
+			c.waiting -= len(s.IDs)
 		}
-		return spec.stream(ctx, make([]byte, chunkBytes), put)
+		q.stats.Queued += now.Sub(p.since)
+		q.stats.HandIns++
+		if p.release != nil {
+			p.release()
+		}
+		c.pieces[0] = piece{}
+		c.pieces = c.pieces[1:]
 	}
-	return t
+	c.pieces = c.one[:0]
+	return true
 }
 
-// storedType is the type that all of a tensor's sources have and that what is done to them keeps; else f32.
-func (spec *tensorSpec) storedType() cgo.DType {
-	var dtype cgo.DType
-	for i, src := range spec.sources {
-		f, ok := src.from.(*files)
-		if !ok || src.add != 0 {
-			return cgo.F32
-		}
-		name, _ := f.spelled(src.name)
-		t, _ := f.weights.Lookup(name)
-		if i > 0 && dtypes[t.DType] != dtype {
-			return cgo.F32
-		}
-		dtype = dtypes[t.DType]
+func (b *batch) add(s Sequence, positions func(ids, positions []int32)) {
+	at, n := b.tokens, len(s.IDs)
+	copy(b.full.IDs[at:], s.IDs)
+	types := b.full.TypeIDs[at : at+n]
+	if s.TypeIDs != nil {
+		copy(types, s.TypeIDs)
+		b.typed = true
+	} else {
+		clear(types)
 	}
-	return dtype
+	if positions != nil {
+		positions(s.IDs, b.full.Positions[at:at+n])
+	}
+	b.full.PoolStarts[len(b.owners)] = uint32(s.PoolStart)
+	b.pooled = b.pooled || s.PoolStart != 0
+	b.tokens += n
+	b.full.CuSeqlens[len(b.owners)+1] = uint32(b.tokens)
+}
+
+// seal cuts the slices of the work to what is in the batch.
+func (b *batch) seal(output cgo.Value, positions bool) {
+	n := len(b.owners)
+	w := &b.work.Batch
+	w.IDs, w.CuSeqlens = b.full.IDs[:b.tokens], b.full.CuSeqlens[:n+1]
+	w.TypeIDs, w.Positions, w.PoolStarts = nil, nil, nil
+	if b.typed {
+		w.TypeIDs = b.full.TypeIDs[:b.tokens]
+	}
+	if positions {
+		w.Positions = b.full.Positions[:b.tokens]
+	}
+	if b.pooled {
+		w.PoolStarts = b.full.PoolStarts[:n]
+	}
+	rows := n
+	if output.Scope == cgo.PerToken {
+		rows = b.tokens
+	}
+	b.work.Output = b.output[:rows*int(output.Width)]
+}
+
+// rows are the outputs of a sequence of the batch.
+func (b *batch) rows(i int, output cgo.Value) []float32 {
+	first, end := i, i+1
+	if output.Scope == cgo.PerToken {
+		first, end = int(b.full.CuSeqlens[i]), int(b.full.CuSeqlens[i+1])
+	}
+	return b.work.Output[first*int(output.Width) : end*int(output.Width)]
+}
+
+// deliver hands every sequence's rows to its call, or the batch's error to all calls that had a part in it.
+func (q *queue) deliver(b *batch, err error) {
+	start := time.Now()
+	notFinite := errors.Is(err, cgo.NotFinite) // the other sequences of such a batch are good
+	if err == nil || notFinite {
+		for i, o := range b.owners { // without the mutex: nobody else writes these, and nobody reads them before the call is over, or after it has failed
+			o.call.results[o.index] = append([]float32(nil), b.rows(i, q.output)...)
+		}
+	}
+	q.mutex.Lock()
+	defer q.mutex.Unlock()
+	for i, o := range b.owners {
+		c := o.call
+		switch {
+		case c.over: // failed earlier
+		case err != nil && !notFinite:
+			q.finish(c, err)
+		case notFinite && !finite(b.rows(i, q.output)):
+			q.finish(c, fmt.Errorf("text %d: %w", o.index, ErrNotFinite))
+		default:
+			if c.left--; c.left == 0 {
+				q.finish(c, nil)
+			}
+		}
+		b.owners[i] = owner{}
+	}
+	q.stats.Delivering += time.Since(start)
 }
