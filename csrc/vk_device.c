@@ -38,7 +38,7 @@ static void free_device(vkb_device *base) {
         vkb_vk_pipelines_destroy(device);
         device->vk.DestroyDevice(device->handle, NULL);
     }
-    free(device->cache_path);
+    free(device->cache_folder);
     vkb_mutex_destroy(device->pipeline_mutex);
     vkb_mutex_destroy(device->queue_mutex);
     free(device);
@@ -81,6 +81,7 @@ vkb_status vkb_vk_open(uint32_t index, const vkb_device_options *options, vkb_de
     status = create_device(device, error);
     if (!status) status = vkb_vk_layouts_create(device, error);
     if (!status) status = vkb_vk_cache_open(device, options->cache_dir, error);
+    if (!status) status = vkb_vk_variants_open(device, error);
     if (status) goto fail;
     *opened = &device->base;
     return VKB_OK;

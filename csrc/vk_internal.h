@@ -62,6 +62,8 @@ typedef struct vkb_vk_pipeline {
     VkPipeline handle;
 } vkb_vk_pipeline;
 
+typedef struct vkb_vk_variants vkb_vk_variants;
+
 typedef struct vkb_vk_device {
     vkb_device base;
     const vkb_vk_instance *instance;
@@ -78,8 +80,10 @@ typedef struct vkb_vk_device {
     vkb_vk_pipeline *pipelines;
     uint32_t pipeline_count, pipeline_capacity;
     VkPipelineCache cache;
-    char *cache_path; /* NULL: in memory only */
     bool cache_changed;
+    char *cache_folder; /* NULL: in memory only */
+    atomic_bool cache_refused;
+    vkb_vk_variants *variants;
 } vkb_vk_device;
 
 /* ---- vk_error.c ---- */
@@ -183,10 +187,63 @@ vkb_status vkb_vk_pipeline_get(vkb_vk_device *device, const vkb_kernel *kernel, 
                                vkb_error *error);
 void vkb_vk_pipelines_destroy(vkb_vk_device *device);
 
-/* ---- vk_cache.c: the pipeline cache and its file ---- */
+/* ---- vk_cache.c: the files of a device ---- */
 
+#define VKB_VK_HASH_START UINT64_C(14695981039346656037)
+uint64_t vkb_vk_hash(uint64_t hash, const void *data, size_t bytes);
+/* A number of the device, its driver and the table of kernels. */
+uint64_t vkb_vk_cache_key(const vkb_vk_device *device);
+/* What the device's file of this name holds, to be freed; NULL where there is none that can be used. */
+void *vkb_vk_cache_read(vkb_vk_device *device, const char *name, size_t *bytes);
+void vkb_vk_cache_write(vkb_vk_device *device, const char *name, const void *data, size_t bytes);
+/* Keeps the folder's name and makes the pipeline cache. */
 vkb_status vkb_vk_cache_open(vkb_vk_device *device, const char *folder, vkb_error *error);
 void vkb_vk_cache_save(vkb_vk_device *device); /* if pipelines were made since. Any thread */
+
+/* ---- vk_marker.c: what is being tried for the first time, in a file, so that what kills the process kills only one ---- */
+
+typedef struct vkb_marker vkb_marker;
+enum { VKB_MARKER_TEXT = 128 };
+
+/* Whether a process died while it tried something; `text` says what. False where it is still at it. */
+bool vkb_marker_died(const char *path, char text[VKB_MARKER_TEXT]);
+/* NULL where the file can't be made or another process is trying: then nothing is marked. */
+vkb_marker *vkb_marker_begin(const char *path, const char *text);
+void vkb_marker_end(vkb_marker *marker); /* removes the file; NULL is legal */
+
+/* ---- vk_selftest.c ---- */
+
+typedef struct vkb_vk_usage {  /* how a program uses a kernel */
+    uint32_t kind;             /* what vkb_kernel_choose takes */
+    const vkb_op *op;          /* whose step it is; NULL: not to be tested */
+    const vkb_tensor *tensors; /* what op's tensors are */
+    uint32_t activations;      /* vkb_dtype */
+    uint32_t mode;
+    bool weight_f16;
+    uint32_t head_size;
+    uint32_t inputs, width; /* of a row: op's input, the step's output */
+} vkb_vk_usage;
+
+/* Does such an op, small, with this kernel and on the reference. `reason` stays empty where they agree. An error is one that says nothing
+   about the kernel, or VKB_ERROR_DEVICE_LOST. */
+vkb_status vkb_vk_selftest(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *usage, char *reason, size_t size,
+                           vkb_error *error);
+/* The kernel that this thread is testing, or NULL. */
+const vkb_kernel *vkb_vk_selftest_kernel(void);
+
+/* ---- vk_variants.c: which kernels may run ---- */
+
+/* Why the device's driver must not be asked for `what`, or NULL: a kernel's name or "matrix properties". */
+const char *vkb_vk_denied(const vkb_device_info *device, const char *what);
+/* Sets device->variants; the cache is open. */
+vkb_status vkb_vk_variants_open(vkb_vk_device *device, vkb_error *error);
+/* Markers in the cache's folder; NULL without one. The path is to be freed. */
+char *vkb_vk_marker_path(const vkb_vk_device *device, const char *name);
+vkb_marker *vkb_vk_marker_begin(const vkb_vk_device *device, const char *name, const char *text);
+/* vkb_kernel_choose among the kernels that may run: one that was not used so before is tested first. *kernel: NULL if there is none. */
+vkb_status vkb_vk_variant_choose(vkb_vk_device *device, const vkb_vk_usage *usage, uint32_t rows, const vkb_kernel **kernel,
+                                 vkb_error *error);
+void vkb_vk_variants_save(vkb_vk_device *device); /* if tests were made since. Any thread */
 
 /* ---- vk_step.c: a program's ops as dispatches ---- */
 
@@ -206,6 +263,7 @@ typedef struct vkb_vk_step {             /* one dispatch, by whatever kernel a b
 
 typedef struct vkb_vk_program vkb_vk_program;
 
+vkb_vk_usage vkb_vk_usage_of(const vkb_vk_program *program, const vkb_vk_step *step);
 /* Fills program->steps and ->copies; the arena has its buffer and `places` is set. */
 vkb_status vkb_vk_steps_build(vkb_vk_program *program, vkb_error *error);
 

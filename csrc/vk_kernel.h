@@ -125,8 +125,11 @@ enum { VKB_KERNEL_COPY_OUT = 100 }; /* [rows, stride] of a value → [rows, widt
 extern const vkb_kernel vkb_kernels[]; /* best first for each kind */
 extern const uint32_t vkb_kernel_count;
 
-/* The first row of the table that fits the device, the head size (ATTENTION, else 0) and the number of rows; NULL if there is none. */
-const vkb_kernel *vkb_kernel_choose(const vkb_device_info *device, uint32_t subgroup_operations, uint32_t kind, uint32_t head_size,
-                                    uint32_t rows);
+enum vkb_row { VKB_ROW_USUAL = 0, VKB_ROW_OFF = 1, VKB_ROW_FIRST = 2 /* before all others, whatever its min_rows */ };
+
+/* The first row of the table that fits the device, the head size (ATTENTION, else 0) and the number of rows; NULL if there is none.
+   states: [vkb_kernel_count] vkb_row, or NULL. */
+const vkb_kernel *vkb_kernel_choose(const vkb_device_info *device, uint32_t subgroup_operations, const uint8_t *states, uint32_t kind,
+                                    uint32_t head_size, uint32_t rows);
 
 #endif /* VKB_VK_KERNEL_H */

@@ -111,16 +111,23 @@ bool vkb_kernel_fits(const vkb_kernel *kernel, const vkb_device_info *device, ui
            !(kernel->subgroup & ~subgroup_operations) && (!kernel->max_head || head_size <= kernel->max_head);
 }
 
-const vkb_kernel *vkb_kernel_choose(const vkb_device_info *device, uint32_t subgroup_operations, uint32_t kind, uint32_t head_size,
-                                    uint32_t rows) {
-    const vkb_kernel *only = atomic_load(&forced), *other = NULL;
+const vkb_kernel *vkb_kernel_forced(void) { return atomic_load(&forced); }
+
+const vkb_kernel *vkb_kernel_choose(const vkb_device_info *device, uint32_t subgroup_operations, const uint8_t *states, uint32_t kind,
+                                    uint32_t head_size, uint32_t rows) {
+    const vkb_kernel *only = atomic_load(&forced), *best = NULL;
     if (only && only->kind == kind) return vkb_kernel_fits(only, device, subgroup_operations, head_size) ? only : NULL;
     bool software = device->kind == VKB_DEVICE_SOFTWARE;
+    uint32_t best_rank = 0;
     for (uint32_t i = 0; i < vkb_kernel_count; i++) {
         const vkb_kernel *k = &vkb_kernels[i];
-        if (k->kind != kind || rows < k->min_rows || !vkb_kernel_fits(k, device, subgroup_operations, head_size)) continue;
-        if (k->software == software) return k;
-        if (!other) other = k;
+        uint32_t state = states ? states[i] : VKB_ROW_USUAL;
+        if (k->kind != kind || state == VKB_ROW_OFF || !vkb_kernel_fits(k, device, subgroup_operations, head_size)) continue;
+        uint32_t rank = state == VKB_ROW_FIRST ? 3 : rows < k->min_rows ? 0 : k->software == software ? 2 : 1;
+        if (rank > best_rank) {
+            best = k;
+            best_rank = rank;
+        }
     }
-    return other;
+    return best;
 }

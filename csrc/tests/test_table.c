@@ -32,7 +32,7 @@ static void every_device_does_everything(void) {
             uint32_t heads = kinds[k] == VKB_OP_ATTENTION ? VKB_MAX_HEAD : 0;
             for (uint32_t head = heads ? 1 : 0; head <= heads; head++) {
                 for (uint32_t n = 1; n <= 1 << 20; n *= 2) {
-                    const vkb_kernel *kernel = vkb_kernel_choose(devices[d], 0, kinds[k], head, n);
+                    const vkb_kernel *kernel = vkb_kernel_choose(devices[d], 0, NULL, kinds[k], head, n);
                     CHECK(kernel && kernel->kind == kinds[k] && kernel->min_rows <= n &&
                               kernel->local_size <= devices[d]->workgroup_invocations && kernel->shared_bytes <= devices[d]->shared_bytes &&
                               !kernel->subgroup && (!head || kernel->max_head >= head),
@@ -61,11 +61,11 @@ static void choices(void) {
                  {&least, VKB_OP_ATTENTION, 64, 32768, "attention 16x32 head 64"},
                  {&software, VKB_OP_ATTENTION, 32, 32768, "attention 64x64 head 32"}};
     for (uint32_t i = 0; i < COUNT(table); i++) {
-        const vkb_kernel *k = vkb_kernel_choose(table[i].device, all_operations, table[i].kind, table[i].head, table[i].rows);
+        const vkb_kernel *k = vkb_kernel_choose(table[i].device, all_operations, NULL, table[i].kind, table[i].head, table[i].rows);
         CHECK(k && !strcmp(k->name, table[i].want), "row %u: %s, want %s", i, k ? k->name : "none", table[i].want);
     }
-    CHECK(!vkb_kernel_choose(&large, all_operations, VKB_OP_ATTENTION, VKB_MAX_HEAD + 1, 1), "a head of %u", VKB_MAX_HEAD + 1);
-    CHECK(!vkb_kernel_choose(&large, all_operations, 50, 0, 1), "kind 50");
+    CHECK(!vkb_kernel_choose(&large, all_operations, NULL, VKB_OP_ATTENTION, VKB_MAX_HEAD + 1, 1), "a head of %u", VKB_MAX_HEAD + 1);
+    CHECK(!vkb_kernel_choose(&large, all_operations, NULL, 50, 0, 1), "kind 50");
 }
 
 static void forcing(void) {
@@ -74,12 +74,12 @@ static void forcing(void) {
         if (!strcmp(vkb_kernels[i].name, "linear 128x128")) wide = &vkb_kernels[i];
     REQUIRE(wide, "there is no linear 128x128");
     vkb_kernel_force(wide);
-    CHECK(vkb_kernel_choose(&large, 0, VKB_OP_LINEAR, 0, 1) == wide, "not the forced one");
-    CHECK(!vkb_kernel_choose(&least, 0, VKB_OP_LINEAR, 0, 1), "another one, where the forced one does not fit");
-    const vkb_kernel *other = vkb_kernel_choose(&large, 0, VKB_OP_NORM, 0, 1);
+    CHECK(vkb_kernel_choose(&large, 0, NULL, VKB_OP_LINEAR, 0, 1) == wide, "not the forced one");
+    CHECK(!vkb_kernel_choose(&least, 0, NULL, VKB_OP_LINEAR, 0, 1), "another one, where the forced one does not fit");
+    const vkb_kernel *other = vkb_kernel_choose(&large, 0, NULL, VKB_OP_NORM, 0, 1);
     CHECK(other && other->kind == VKB_OP_NORM, "another kind");
     vkb_kernel_force(NULL);
-    CHECK(vkb_kernel_choose(&large, 0, VKB_OP_LINEAR, 0, 1) != wide, "still forced");
+    CHECK(vkb_kernel_choose(&large, 0, NULL, VKB_OP_LINEAR, 0, 1) != wide, "still forced");
 }
 
 /* The host side has room for so many size classes and lists of attention tiles. */
