@@ -129,6 +129,8 @@ struct vkb_backend {
     size_t weights_size;
     size_t program_size;
     void (*device_free)(vkb_device *device); /* frees the struct too */
+    /* NULL: it has none. struct_size of the rows is set */
+    vkb_status (*device_variants)(vkb_device *device, vkb_variant *variants, uint32_t capacity, uint32_t *count, vkb_error *error);
     vkb_status (*weights_init)(vkb_weights *weights, vkb_error *error);
     /* x: `count` f32 elements for places first … of the tensor's logical row-major [rows, cols]; already rounded to the stored dtype */
     vkb_status (*weights_put)(vkb_weights *weights, uint32_t tensor, uint64_t first, const float *x, uint64_t count, vkb_error *error);
@@ -155,7 +157,7 @@ vkb_status vkb_cpu_open(const vkb_device_options *options, vkb_device **device, 
 
 /* vk_instance.c: the loader is opened at the first call and stays open. `infos` rows are zeroed but for struct_size. A machine without
    Vulkan gives one row of kind VKB_DEVICE_NONE; this fails only for want of memory. */
-vkb_status vkb_vk_devices(vkb_device_info *infos, uint32_t capacity, uint32_t *count, vkb_error *error);
+vkb_status vkb_vk_devices(const char *cache_dir, vkb_device_info *infos, uint32_t capacity, uint32_t *count, vkb_error *error);
 /* index: that of "vulkan:index" */
 vkb_status vkb_vk_open(uint32_t index, const vkb_device_options *options, vkb_device **device, vkb_error *error);
 

@@ -36,20 +36,30 @@ uint64_t vkb_vk_hash(uint64_t hash, const void *data, size_t bytes) { /* FNV-1a 
     return hash;
 }
 
-static cache_header header_for(const vkb_vk_device *device) {
-    const vkb_device_info *info = &device->base.info;
+/* Of the table of kernels; the same all through the process. */
+static uint64_t kernels_key(void) {
+    static _Atomic uint64_t known;
+    uint64_t key = atomic_load(&known);
+    if (key) return key;
+    key = VKB_VK_HASH_START;
+    for (uint32_t i = 0; i < vkb_kernel_count; i++) {
+        const vkb_kernel *k = &vkb_kernels[i];
+        key = vkb_vk_hash(key, k->code, k->code_bytes);
+        key = vkb_vk_hash(key, k->name, strlen(k->name) + 1);
+        key = vkb_vk_hash(key, k->own, sizeof k->own);
+    }
+    atomic_store(&known, key);
+    return key;
+}
+
+static cache_header header_for(const vkb_vk_physical *physical) {
+    const vkb_device_info *info = &physical->info;
     cache_header h = {.magic = "vkbfile1",
                       .vendor_id = info->vendor_id,
                       .device_id = info->device_id,
-                      .driver_version = device->physical.driver_version,
-                      .kernels = VKB_VK_HASH_START};
+                      .driver_version = physical->driver_version,
+                      .kernels = kernels_key()};
     memcpy(h.uuid, info->uuid, sizeof h.uuid);
-    for (uint32_t i = 0; i < vkb_kernel_count; i++) {
-        const vkb_kernel *k = &vkb_kernels[i];
-        h.kernels = vkb_vk_hash(h.kernels, k->code, k->code_bytes);
-        h.kernels = vkb_vk_hash(h.kernels, k->name, strlen(k->name) + 1);
-        h.kernels = vkb_vk_hash(h.kernels, k->own, sizeof k->own);
-    }
     return h;
 }
 
@@ -80,25 +90,22 @@ done:
     return why;
 }
 
-/* To be freed; NULL: no folder, or no memory. */
-static char *file_path(const vkb_vk_device *device, const char *name, const cache_header *header) {
-    size_t size = device->cache_folder ? strlen(device->cache_folder) + strlen(name) + 64 : 0;
+char *vkb_vk_cache_path(const char *folder, const char *name, uint64_t key, const char *suffix) {
+    size_t size = folder ? strlen(folder) + strlen(name) + strlen(suffix) + 32 : 0;
     char *path = size ? malloc(size) : NULL;
-    if (path)
-        snprintf(path, size, "%s/%s-%016llx.bin", device->cache_folder, name,
-                 (unsigned long long)vkb_vk_hash(VKB_VK_HASH_START, header, offsetof(cache_header, bytes)));
+    if (path) snprintf(path, size, "%s/%s-%016llx%s", folder, name, (unsigned long long)key, suffix);
     return path;
 }
 
-uint64_t vkb_vk_cache_key(const vkb_vk_device *device) {
-    cache_header header = header_for(device);
+uint64_t vkb_vk_cache_key(const vkb_vk_physical *physical) {
+    cache_header header = header_for(physical);
     return vkb_vk_hash(VKB_VK_HASH_START, &header, offsetof(cache_header, bytes));
 }
 
 void *vkb_vk_cache_read(vkb_vk_device *device, const char *name, size_t *bytes) {
     void *data = NULL;
-    cache_header want = header_for(device);
-    char *path = file_path(device, name, &want);
+    cache_header want = header_for(&device->physical);
+    char *path = vkb_vk_cache_path(device->cache_folder, name, vkb_vk_cache_key(&device->physical), ".bin");
     *bytes = 0;
     const char *why = path ? read_file(path, &want, &data, bytes) : NULL;
     if (why) vkb_log(&device->base, VKB_LOG_WARNING, "cache file %s is ignored: %s", path, why);
@@ -128,8 +135,8 @@ static bool write_file(const char *path, cache_header header, const void *data, 
 }
 
 void vkb_vk_cache_write(vkb_vk_device *device, const char *name, const void *data, size_t bytes) {
-    cache_header header = header_for(device);
-    char *path = file_path(device, name, &header);
+    cache_header header = header_for(&device->physical);
+    char *path = vkb_vk_cache_path(device->cache_folder, name, vkb_vk_cache_key(&device->physical), ".bin");
     if (path && !write_file(path, header, data, bytes) && !atomic_exchange(&device->cache_refused, true))
         vkb_log(&device->base, VKB_LOG_WARNING, "cache file %s can't be written; what it would hold is kept in memory", path);
     free(path);

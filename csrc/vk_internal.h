@@ -50,8 +50,11 @@ uint64_t vkb_vk_heap_available(const vkb_vk_instance *instance, const vkb_vk_phy
 /* Memory types of these kinds need features that are not enabled, or are not ours to use. */
 bool vkb_vk_memory_type_ok(VkMemoryPropertyFlags flags);
 
-/* As vkb_vk_examine, of the device that is "vulkan:index"; vk_instance.c */
-vkb_status vkb_vk_physical_at(uint32_t index, const vkb_vk_instance **instance, vkb_vk_physical *physical, vkb_error *error);
+/* As vkb_vk_examine, of the device that is "vulkan:index"; vk_instance.c. cache_dir: for markers, may be NULL */
+vkb_status vkb_vk_physical_at(const char *cache_dir, uint32_t index, const vkb_vk_instance **instance, vkb_vk_physical *physical,
+                              vkb_error *error);
+/* vk_device.c: whether a process died when it opened the device for the first time; then it is not usable, and says so. */
+bool vkb_vk_opening_killed(const char *cache_dir, vkb_vk_physical *physical);
 
 /* ---- vk_device.c ---- */
 
@@ -192,7 +195,9 @@ void vkb_vk_pipelines_destroy(vkb_vk_device *device);
 #define VKB_VK_HASH_START UINT64_C(14695981039346656037)
 uint64_t vkb_vk_hash(uint64_t hash, const void *data, size_t bytes);
 /* A number of the device, its driver and the table of kernels. */
-uint64_t vkb_vk_cache_key(const vkb_vk_device *device);
+uint64_t vkb_vk_cache_key(const vkb_vk_physical *physical);
+/* To be freed; NULL if the folder is NULL, or without memory. */
+char *vkb_vk_cache_path(const char *folder, const char *name, uint64_t key, const char *suffix);
 /* What the device's file of this name holds, to be freed; NULL where there is none that can be used. */
 void *vkb_vk_cache_read(vkb_vk_device *device, const char *name, size_t *bytes);
 void vkb_vk_cache_write(vkb_vk_device *device, const char *name, const void *data, size_t bytes);
@@ -205,11 +210,14 @@ void vkb_vk_cache_save(vkb_vk_device *device); /* if pipelines were made since. 
 typedef struct vkb_marker vkb_marker;
 enum { VKB_MARKER_TEXT = 128 };
 
+/* Paths may be NULL: then nothing is marked. */
 /* Whether a process died while it tried something; `text` says what. False where it is still at it. */
 bool vkb_marker_died(const char *path, char text[VKB_MARKER_TEXT]);
 /* NULL where the file can't be made or another process is trying: then nothing is marked. */
 vkb_marker *vkb_marker_begin(const char *path, const char *text);
 void vkb_marker_end(vkb_marker *marker); /* removes the file; NULL is legal */
+/* A number of the drivers that the loader will find, as far as their manifests tell. */
+uint64_t vkb_vk_drivers_key(void);
 
 /* ---- vk_selftest.c ---- */
 
@@ -237,13 +245,17 @@ const vkb_kernel *vkb_vk_selftest_kernel(void);
 const char *vkb_vk_denied(const vkb_device_info *device, const char *what);
 /* Sets device->variants; the cache is open. */
 vkb_status vkb_vk_variants_open(vkb_vk_device *device, vkb_error *error);
-/* Markers in the cache's folder; NULL without one. The path is to be freed. */
-char *vkb_vk_marker_path(const vkb_vk_device *device, const char *name);
-vkb_marker *vkb_vk_marker_begin(const vkb_vk_device *device, const char *name, const char *text);
 /* vkb_kernel_choose among the kernels that may run: one that was not used so before is tested first. *kernel: NULL if there is none. */
 vkb_status vkb_vk_variant_choose(vkb_vk_device *device, const vkb_vk_usage *usage, uint32_t rows, const vkb_kernel **kernel,
                                  vkb_error *error);
 void vkb_vk_variants_save(vkb_vk_device *device); /* if tests were made since. Any thread */
+/* Tests this use of the kernel, if it fits and was not tested, and says how things stand. */
+vkb_status vkb_vk_variant_check(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *usage, vkb_variant *variant,
+                                vkb_error *error);
+
+/* ---- vk_report.c ---- */
+
+vkb_status vkb_vk_report(vkb_device *device, vkb_variant *variants, uint32_t capacity, uint32_t *count, vkb_error *error);
 
 /* ---- vk_step.c: a program's ops as dispatches ---- */
 

@@ -33,10 +33,17 @@ static bool write_text(file f, const char *text) {
 
 static void close_file(file f) { CloseHandle(f); }
 
+static uint64_t folder_key(const char *folder) { /* manifests are in the registry */
+    (void)folder;
+    return 0;
+}
+
 #else
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 typedef int file;
@@ -63,6 +70,27 @@ static bool write_text(file f, const char *text) {
 
 static void close_file(file f) { close(f); }
 
+static uint64_t file_key(const char *path, const char *name) {
+    struct stat info;
+    if (stat(path, &info)) return 0;
+    const int64_t words[] = {info.st_mtime, info.st_size};
+    return vkb_vk_hash(vkb_vk_hash(VKB_VK_HASH_START, name, strlen(name)), words, sizeof words);
+}
+
+/* The same in whatever order the folder lists its files. */
+static uint64_t folder_key(const char *folder) {
+    uint64_t key = 0;
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        char path[512];
+        if (entry->d_name[0] == '.') continue;
+        snprintf(path, sizeof path, "%.200s/%.255s", folder, entry->d_name);
+        key += file_key(path, entry->d_name);
+    }
+    if (dir) closedir(dir);
+    return key;
+}
+
 #endif
 
 struct vkb_marker {
@@ -71,7 +99,7 @@ struct vkb_marker {
 };
 
 bool vkb_marker_died(const char *path, char text[VKB_MARKER_TEXT]) {
-    file f = open_locked(path, false);
+    file f = path ? open_locked(path, false) : no_file;
     if (f == no_file) return false;
     text[read_text(f, text, VKB_MARKER_TEXT - 1)] = '\0';
     close_file(f);
@@ -79,6 +107,7 @@ bool vkb_marker_died(const char *path, char text[VKB_MARKER_TEXT]) {
 }
 
 vkb_marker *vkb_marker_begin(const char *path, const char *text) {
+    if (!path) return NULL;
     vkb_marker *marker = malloc(sizeof *marker + strlen(path) + 1);
     if (!marker) return NULL;
     strcpy(marker->path, path);
@@ -100,4 +129,21 @@ void vkb_marker_end(vkb_marker *marker) {
     close_file(marker->file);
 #endif
     free(marker);
+}
+
+uint64_t vkb_vk_drivers_key(void) {
+    static const char *const names[] = {"VK_DRIVER_FILES", "VK_ICD_FILENAMES", "VK_ADD_DRIVER_FILES", "VK_LOADER_DRIVERS_SELECT",
+                                        "VK_LOADER_DRIVERS_DISABLE"};
+    static const char *const folders[] = {"/etc/vulkan/icd.d", "/usr/share/vulkan/icd.d", "/usr/local/etc/vulkan/icd.d",
+                                          "/usr/local/share/vulkan/icd.d"};
+    uint64_t key = VKB_VK_HASH_START;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *value = getenv(names[i]);
+        if (value) key = vkb_vk_hash(key, value, strlen(value) + 1);
+    }
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        uint64_t files = folder_key(folders[i]);
+        key = vkb_vk_hash(key, &files, sizeof files);
+    }
+    return key;
 }

@@ -192,10 +192,14 @@ static void save(vkb_vk_variants *v, vkb_vk_device *device) {
     free(text);
 }
 
+static char *marker_path(const vkb_vk_device *device) {
+    return vkb_vk_cache_path(device->cache_folder, "testing", vkb_vk_cache_key(&device->physical), "");
+}
+
 /* A kernel whose test killed a process is off. */
 static void note_killer(vkb_vk_variants *v, vkb_vk_device *device) {
     char name[VKB_MARKER_TEXT];
-    char *path = vkb_vk_marker_path(device, "kernel");
+    char *path = marker_path(device);
     if (path && vkb_marker_died(path, name)) {
         int row = row_named(name);
         if (row >= 0) note_failed(v, device, (uint32_t)row, "a process died when it was tested");
@@ -248,20 +252,6 @@ vkb_vk_usage vkb_vk_usage_of(const vkb_vk_program *p, const vkb_vk_step *s) {
     return u;
 }
 
-char *vkb_vk_marker_path(const vkb_vk_device *device, const char *name) {
-    size_t size = device->cache_folder ? strlen(device->cache_folder) + strlen(name) + 64 : 0;
-    char *path = size ? malloc(size) : NULL;
-    if (path) snprintf(path, size, "%s/trying-%s-%016llx", device->cache_folder, name, (unsigned long long)vkb_vk_cache_key(device));
-    return path;
-}
-
-vkb_marker *vkb_vk_marker_begin(const vkb_vk_device *device, const char *name, const char *text) {
-    char *path = vkb_vk_marker_path(device, name);
-    vkb_marker *marker = path ? vkb_marker_begin(path, text) : NULL;
-    free(path);
-    return marker;
-}
-
 static uint64_t key_of(const vkb_kernel *kernel, const vkb_vk_usage *u) {
     const uint32_t words[] = {u->mode, u->weight_f16, u->activations, u->head_size};
     uint64_t key = vkb_vk_hash(VKB_VK_HASH_START, kernel->name, strlen(kernel->name));
@@ -272,7 +262,9 @@ static uint64_t key_of(const vkb_kernel *kernel, const vkb_vk_usage *u) {
 static vkb_status run_test(vkb_vk_variants *v, vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *u, vkb_error *error) {
     uint32_t row = (uint32_t)(kernel - vkb_kernels);
     char reason[REASON];
-    vkb_marker *marker = vkb_vk_marker_begin(device, "kernel", kernel->name);
+    char *path = marker_path(device);
+    vkb_marker *marker = vkb_marker_begin(path, kernel->name);
+    free(path);
     double start = vkb_seconds();
     vkb_status status = vkb_vk_selftest(device, kernel, u, reason, sizeof reason, error);
     vkb_marker_end(marker);
@@ -305,6 +297,19 @@ vkb_status vkb_vk_variant_choose(vkb_vk_device *device, const vkb_vk_usage *u, u
         status = run_test(v, device, *kernel, u, error);
     } while (!status && v->rows[*kernel - vkb_kernels] == VKB_ROW_OFF);
     if (!under_test) vkb_mutex_unlock(v->mutex);
+    return status;
+}
+
+vkb_status vkb_vk_variant_check(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *u, vkb_variant *variant,
+                                vkb_error *error) {
+    vkb_vk_variants *v = device->variants;
+    uint32_t row = (uint32_t)(kernel - vkb_kernels);
+    vkb_status status = VKB_OK;
+    vkb_mutex_lock(v->mutex);
+    if (v->rows[row] != VKB_ROW_OFF && !has_passed(v, key_of(kernel, u))) status = run_test(v, device, kernel, u, error);
+    variant->state = v->rows[row] == VKB_ROW_OFF ? VKB_VARIANT_OFF : VKB_VARIANT_RUNS;
+    if (variant->state == VKB_VARIANT_OFF) snprintf(variant->reason, sizeof variant->reason, "%s", v->findings[row].reason);
+    vkb_mutex_unlock(v->mutex);
     return status;
 }
 
