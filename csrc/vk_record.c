@@ -94,8 +94,20 @@ static vkb_status end(vkb_vk_device *device, VkCommandBuffer commands, vkb_error
     return vkb_vk_check(device, device->vk.EndCommandBuffer(commands), "vkEndCommandBuffer", error);
 }
 
-static vkb_status dispatch(vkb_vk_program *p, vkb_vk_frame *f, uint32_t number, const vkb_kernel *kernel, VkCommandBuffer commands,
-                           vkb_error *error) {
+/*
+ * The number of workgroups that all batches of a class can share, so that it need not be read from memory: where few rows make no
+ * difference, or where none makes more than twice what it needs. Kernels may compute rows past the batch. 0: there is no such number.
+ */
+static uint32_t fixed_groups(const vkb_vk_program *p, const vkb_vk_step *s, const vkb_kernel *kernel, uint32_t class) {
+    enum { FEW = 16 };
+    if (s->scope != VKB_PER_TOKEN || s->kind == VKB_OP_ATTENTION || s->kind == VKB_KERNEL_COPY_OUT) return 0; /* copies know no class */
+    uint32_t least = p->thresholds[class], most = vkb_vk_class_most(p, class);
+    uint32_t groups = (most + kernel->tile_rows - 1) / kernel->tile_rows;
+    return most <= FEW || groups <= 2 * ((least + kernel->tile_rows - 1) / kernel->tile_rows) ? groups : 0;
+}
+
+static vkb_status dispatch(vkb_vk_program *p, vkb_vk_frame *f, uint32_t number, const vkb_kernel *kernel, uint32_t class,
+                           VkCommandBuffer commands, vkb_error *error) {
     const vkb_vk_step *s = vkb_vk_step_at(p, number);
     vkb_vk_device *device = vkb_vk_device_of(&p->base);
     const vkb_vk_device_table *vk = &device->vk;
@@ -108,7 +120,11 @@ static vkb_status dispatch(vkb_vk_program *p, vkb_vk_frame *f, uint32_t number, 
     vk->CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
     vk->CmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, device->pipeline_layout, 0, 1, &f->sets[number], 0, NULL);
     vk->CmdPushConstants(commands, device->pipeline_layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof push, &push);
-    vk->CmdDispatchIndirect(commands, f->upload.handle, p->arguments_at + number * sizeof(VkDispatchIndirectCommand));
+    uint32_t fixed = fixed_groups(p, s, kernel, class);
+    if (fixed)
+        vk->CmdDispatch(commands, kernel->tile_columns ? (s->columns + kernel->tile_columns - 1) / kernel->tile_columns : 1, fixed, 1);
+    else
+        vk->CmdDispatchIndirect(commands, f->upload.handle, p->arguments_at + number * sizeof(VkDispatchIndirectCommand));
     return VKB_OK;
 }
 
@@ -159,7 +175,7 @@ static vkb_status record_segment(recorder *r, VkCommandBuffer commands, uint32_t
         bool needed = needs_barrier(&r->hazards, &a);
         if (needed || (r->queries && r->next)) compute_barrier(vk, commands); /* each op by itself, to be timed */
         const vkb_kernel *kernel = vkb_vk_kernel_for(p, r->next, r->recording->tokens, r->recording->sequences);
-        vkb_status status = dispatch(p, r->frame, r->next, kernel, commands, error);
+        vkb_status status = dispatch(p, r->frame, r->next, kernel, r->recording->tokens, commands, error);
         if (status) return status;
         bool last = r->next + 1 == p->step_count || p->steps[r->next + 1].op != s->op;
         if (r->queries && last) vk->CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, r->queries, s->op + 1);
@@ -243,7 +259,7 @@ vkb_status vkb_vk_copy_record(vkb_vk_program *p, vkb_vk_frame *frame, uint32_t o
     vkb_status status = begin(device, frame->pool, &commands, error);
     if (!status) {
         compute_barrier(&device->vk, commands);
-        status = dispatch(p, frame, number, vkb_vk_kernel_for(p, number, 0, 0), commands, error);
+        status = dispatch(p, frame, number, vkb_vk_kernel_for(p, number, 0, 0), 0, commands, error);
         host_barrier(&device->vk, commands);
     }
     if (!status) status = end(device, commands, error);
