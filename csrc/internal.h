@@ -108,12 +108,12 @@ struct vkb_program {
     uint32_t *outputs;
     uint32_t value_count, op_count, output_count;
     uint32_t max_tokens, max_sequences;
-    uint32_t activations; /* vkb_dtype */
-    uint32_t flags;       /* VKB_PROGRAM_* */
+    uint32_t activations;                  /* vkb_dtype */
+    uint32_t flags;                        /* VKB_PROGRAM_* */
     uint32_t vocabulary, positions, types; /* least row counts of the tables that EMBED reads; types = UINT32_MAX without a type table */
     uint64_t arena_bytes;
     uint64_t host_bytes;        /* set by backend->program_init */
-    vkb_mutex *mutex;           /* one run at a time */
+    vkb_mutex *mutex;           /* one run at a time; NULL, as what follows, if the backend does several */
     int32_t *positions_default; /* [max_tokens]: filled when a batch brings none */
     int32_t *zeros;             /* [max_tokens] */
 };
@@ -126,6 +126,7 @@ struct vkb_backend {
     uint64_t arena_align;  /* bytes */
     uint32_t row_tile;     /* rows of a value are rounded up to this; rows past the batch may hold anything, also NaN */
     uint32_t column_align; /* floats; columns past the width must be written as zeros, so that kernels may read them */
+    bool concurrent; /* runs of one program may come from several threads at a time, in batches whose type_ids and positions may be NULL */
     size_t weights_size;
     size_t program_size;
     void (*device_free)(vkb_device *device); /* frees the struct too */
@@ -137,7 +138,7 @@ struct vkb_backend {
     vkb_status (*weights_seal)(vkb_weights *weights, vkb_error *error);
     void (*weights_free)(vkb_weights *weights);
     vkb_status (*program_init)(vkb_program *program, vkb_error *error);
-    /* batch: complete (type_ids, positions set; pool_start may be NULL) and checked. outputs: NULL for none. op_seconds: NULL unless
+    /* batch: checked; complete but for pool_start, unless `concurrent`. outputs: NULL for none. op_seconds: NULL unless
      * profiling. */
     vkb_status (*program_run)(vkb_program *program, const vkb_batch *batch, const vkb_output *outputs, double *op_seconds,
                               vkb_error *error);

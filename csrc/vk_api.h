@@ -121,6 +121,7 @@ typedef struct VkPhysicalDeviceCooperativeMatrix2FeaturesNV {
     X(CmdBindPipeline) \
     X(CmdBindDescriptorSets) \
     X(CmdPushConstants) \
+    X(CmdDispatch) \
     X(CmdDispatchIndirect) \
     X(CmdPipelineBarrier) \
     X(CmdFillBuffer) \

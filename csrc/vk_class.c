@@ -1,7 +1,7 @@
 /*
  * Size classes. Which kernel does a step best depends on how many rows the batch has; the table of kernels says from how many on. Its
- * distinct thresholds divide batches into classes, by tokens and by sequences, and the commands are recorded once for each class that
- * occurs (classes of sequences with the same kernels share them).
+ * distinct thresholds divide batches into classes, by tokens and by sequences, and the commands are recorded once for each pair of classes
+ * that occurs.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -24,16 +24,14 @@ static vkb_status find_thresholds(vkb_vk_program *p, vkb_error *error) {
     return VKB_OK;
 }
 
-static uint32_t class_of(const vkb_vk_program *p, uint32_t rows) {
+uint32_t vkb_vk_class_of(const vkb_vk_program *p, uint32_t rows) {
     uint32_t c = 0;
     while (c + 1 < p->class_count && p->thresholds[c + 1] <= rows) c++;
     return c;
 }
 
-static uint32_t number_count(const vkb_vk_program *p) { return p->step_count + p->base.output_count; }
-
-const vkb_vk_step *vkb_vk_step_at(const vkb_vk_program *p, uint32_t number) {
-    return number < p->step_count ? &p->steps[number] : &p->copies[number - p->step_count].step;
+uint32_t vkb_vk_class_most(const vkb_vk_program *p, uint32_t class) {
+    return class + 1 < p->class_count ? p->thresholds[class + 1] - 1 : p->base.max_tokens;
 }
 
 static uint64_t groups(uint64_t n, uint32_t tile) { return (n + tile - 1) / tile; }
@@ -60,7 +58,7 @@ static vkb_status choose(vkb_vk_program *p, uint32_t number, uint32_t class, vkb
     if (!kernel)
         return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: op %u (%s): there is no kernel for %u rows that this device can run",
                         device->base.info.name, s->op, name, p->thresholds[class]);
-    p->kernels[class * number_count(p) + number] = kernel;
+    p->kernels[class * vkb_vk_number_count(p) + number] = kernel;
     uint64_t rows = s->scope == VKB_PER_TOKEN ? p->base.max_tokens : p->base.max_sequences;
     uint64_t y = groups(rows, kernel->tile_rows) + (s->kind == VKB_OP_ATTENTION ? p->base.max_sequences : 0);
     uint64_t x = s->kind == VKB_OP_ATTENTION ? s->columns : kernel->tile_columns ? groups(s->columns, kernel->tile_columns) : 1;
@@ -72,51 +70,33 @@ static vkb_status choose(vkb_vk_program *p, uint32_t number, uint32_t class, vkb
     return s->kind == VKB_OP_ATTENTION ? add_list(p, kernel->tile_rows, error) : VKB_OK;
 }
 
+/* The first class whose steps per sequence have the same kernels. */
+static uint32_t find_alike(const vkb_vk_program *p, uint32_t class) {
+    for (uint32_t c = 0; c < class; c++) {
+        bool same = true;
+        for (uint32_t i = 0; i < p->step_count && same; i++)
+            same = p->steps[i].scope == VKB_PER_TOKEN || vkb_vk_kernel_for(p, i, 0, c) == vkb_vk_kernel_for(p, i, 0, class);
+        if (same) return c;
+    }
+    return class;
+}
+
 vkb_status vkb_vk_classes_init(vkb_vk_program *p, vkb_error *error) {
     vkb_status status = find_thresholds(p, error);
     if (status) return status;
-    uint32_t count = number_count(p);
+    uint32_t count = vkb_vk_number_count(p);
     p->kernels = calloc((size_t)p->class_count * count, sizeof *p->kernels);
     if (!p->kernels) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_create: out of memory for %u ops", p->base.op_count);
-    for (uint32_t c = 0; c < p->class_count; c++)
+    for (uint32_t c = 0; c < p->class_count; c++) {
         for (uint32_t i = 0; i < count && !status; i++) status = choose(p, i, c, error);
+        if (!status) p->alike[c] = find_alike(p, c);
+    }
     vkb_vk_variants_save(vkb_vk_device_of(&p->base));
     return status;
 }
 
 const vkb_kernel *vkb_vk_kernel_for(const vkb_vk_program *p, uint32_t number, uint32_t tokens, uint32_t sequences) {
     uint32_t class = 0; /* outputs' copies are recorded apart from the classes */
-    if (number < p->step_count) class = class_of(p, p->steps[number].scope == VKB_PER_TOKEN ? tokens : sequences);
-    return p->kernels[class * number_count(p) + number];
-}
-
-/* The recording with these kernels for batches of up to `tokens`, made if there is none. *number counts from 0. */
-static vkb_status find_or_record(vkb_vk_program *p, const vkb_kernel *const *kernels, uint32_t tokens, uint32_t *number, vkb_error *error) {
-    for (*number = 0; *number < p->recording_count; ++*number) {
-        const vkb_vk_recording *r = p->recordings[*number];
-        if (r->tokens == tokens && memcmp(r->kernels, kernels, p->step_count * sizeof *kernels) == 0) return VKB_OK;
-    }
-    vkb_status status = vkb_vk_record(p, kernels, tokens, VK_NULL_HANDLE, &p->recordings[*number], error);
-    if (status) return status;
-    p->recording_count++;
-    vkb_vk_cache_save(vkb_vk_device_of(&p->base));
-    return VKB_OK;
-}
-
-vkb_status vkb_vk_recording_for(vkb_vk_program *p, uint32_t tokens, uint32_t sequences, vkb_vk_recording **recording, vkb_error *error) {
-    uint32_t class = class_of(p, tokens), most = class + 1 < p->class_count ? p->thresholds[class + 1] - 1 : p->base.max_tokens;
-    uint8_t *known = &p->recording_of[class][class_of(p, sequences)];
-    vkb_status status = VKB_OK;
-    if (!*known) {
-        const vkb_kernel **kernels = malloc(p->step_count * sizeof *kernels);
-        if (!kernels) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_run: out of memory");
-        for (uint32_t i = 0; i < p->step_count; i++) kernels[i] = vkb_vk_kernel_for(p, i, tokens, sequences);
-        uint32_t number;
-        status = find_or_record(p, kernels, most, &number, error);
-        free(kernels);
-        if (status) return status;
-        *known = (uint8_t)(number + 1);
-    }
-    *recording = p->recordings[*known - 1];
-    return VKB_OK;
+    if (number < p->step_count) class = p->steps[number].scope == VKB_PER_TOKEN ? tokens : sequences;
+    return p->kernels[class * vkb_vk_number_count(p) + number];
 }

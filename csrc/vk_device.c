@@ -82,6 +82,7 @@ vkb_status vkb_vk_open(uint32_t index, const vkb_device_options *options, vkb_de
         .arena_align = VKB_VK_ALIGN,
         .row_tile = VKB_ROW_TILE,
         .column_align = VKB_COLUMN_ALIGN,
+        .concurrent = true,
         .weights_size = sizeof(vkb_vk_weights),
         .program_size = sizeof(vkb_vk_program),
         .device_free = free_device,
@@ -101,6 +102,7 @@ vkb_status vkb_vk_open(uint32_t index, const vkb_device_options *options, vkb_de
     vkb_status status = vkb_vk_physical_at(options->cache_dir, index, &device->instance, &device->physical, error);
     if (status) goto fail;
     device->base.info = device->physical.info;
+    device->spin_limit = device->base.info.kind == VKB_DEVICE_SOFTWARE ? 0 : VKB_VK_SPIN_LIMIT;
     if (!device->base.info.usable) {
         status = vkb_fail(error, VKB_ERROR_NO_DEVICE, "device vulkan:%u (%.80s): %.120s", index, device->base.info.name,
                           device->base.info.reason);

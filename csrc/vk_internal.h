@@ -1,9 +1,10 @@
 /*
  * vk_internal.h: what the files of the Vulkan backend share.
  *
- * One VkInstance a process, one VkDevice and queue a vkb_device. Weights and programs own their memory and their command pools, so the only
- * things that threads meet at are the queue and the table of pipelines, each behind its mutex. A run is waited for before it returns:
- * whenever no call is under way, nothing of ours is on the device, and everything may be freed.
+ * One VkInstance a process, one VkDevice and queue a vkb_device. Weights and programs own their memory and their command pools. What
+ * threads meet at is behind a mutex each: the queue, the table of pipelines, and a program's frames, of which every run has one to itself.
+ * A run's results are there before it returns; its fence, which follows some microseconds later, is waited for before its frame is used
+ * again or freed. So whatever is to be freed is waited for first, and nothing else of ours is on the device while no call is under way.
  */
 #ifndef VKB_VK_INTERNAL_H
 #define VKB_VK_INTERNAL_H
@@ -76,6 +77,7 @@ typedef struct vkb_vk_device {
     VkQueue queue;
     vkb_mutex *queue_mutex;
     atomic_bool lost;
+    double spin_limit; /* seconds that a wait may keep a CPU busy; 0 on software devices, which compute on the CPU that would spin */
 
     VkDescriptorSetLayout set_layout; /* the same for all kernels */
     VkPipelineLayout pipeline_layout;
@@ -99,12 +101,25 @@ vkb_status vkb_vk_alive(vkb_vk_device *device, vkb_error *error);
 
 /* ---- vk_queue.c ---- */
 
-/* Resets `fence` and submits `count` command buffers: the first `alone` of them one by one, what is left in one go. The fence is signalled
-   after the last. On failure none of them is on the device. */
-vkb_status vkb_vk_submit(vkb_vk_device *device, const VkCommandBuffer *commands, uint32_t count, uint32_t alone, VkFence fence,
-                         vkb_error *error);
-/* Waits for the fence, however long it takes. On failure nothing is on the device any more. */
-vkb_status vkb_vk_wait(vkb_vk_device *device, VkFence fence, vkb_error *error);
+typedef struct vkb_vk_work {
+    const VkCommandBuffer *commands;
+    uint32_t count;
+    uint32_t alone; /* the first so many commands are submitted one by one, what is left in one go */
+    VkFence fence;  /* reset, then signalled after the last of them */
+    /* Counts submissions that have not been waited for, this one too. Then commands[0] puts the others behind earlier work, and is left out
+       if there is none, or submitted with what follows it. NULL: nothing is counted */
+    atomic_uint *under_way;
+} vkb_vk_work;
+
+/* On failure none of it is on the device. */
+vkb_status vkb_vk_submit(vkb_vk_device *device, const vkb_vk_work *work, vkb_error *error);
+/* Waits for the fence, however long it takes; for `spin` seconds without giving the CPU away. On failure nothing is on the device any more.
+ */
+vkb_status vkb_vk_wait(vkb_vk_device *device, VkFence fence, double spin, vkb_error *error);
+/* Reads memory that the device writes until none of `count` words is VKB_VK_UNSET, for `spin` seconds at most; true: so it is. */
+bool vkb_vk_watch(const volatile uint32_t *words, uint64_t count, double spin);
+#define VKB_VK_SPIN_LIMIT 600e-6 /* seconds: a base-sized model answers a query in half of it */
+#define VKB_VK_UNSET UINT32_MAX  /* as a float a NaN that no arithmetic gives; should one come, the fence ends the wait */
 
 /* ---- vk_memory.c ---- */
 
@@ -121,7 +136,7 @@ typedef struct vkb_vk_buffer {
     VkDeviceMemory memory;
     uint64_t bytes;
     uint8_t *mapped; /* NULL: not host-visible */
-    bool coherent;
+    bool coherent, cached;
 } vkb_vk_buffer;
 
 /* `what` names it in messages. A buffer that is all zeros may be destroyed too. */
@@ -270,7 +285,6 @@ typedef struct vkb_vk_step {             /* one dispatch, by whatever kernel a b
     uint32_t input, residual, output;    /* values or VKB_NONE */
     vkb_vk_range ranges[VKB_BIND_COUNT]; /* what is bound; no buffer: the batch */
     vkb_push push;
-    VkDescriptorSet set;
 } vkb_vk_step;
 
 typedef struct vkb_vk_program vkb_vk_program;
@@ -281,55 +295,43 @@ vkb_status vkb_vk_steps_build(vkb_vk_program *program, vkb_error *error);
 
 /* ---- vk_program.c ---- */
 
-enum { VKB_VK_MAX_CLASSES = 8, VKB_VK_MAX_LISTS = 8 };
+enum { VKB_VK_MAX_CLASSES = 8, VKB_VK_MAX_LISTS = 8, VKB_VK_MAX_FRAMES = 3 };
 
 typedef struct vkb_vk_list { /* the attention list for one tile size */
     uint32_t tile_rows;
-    uint32_t at;    /* words in the batch buffer */
-    uint32_t count; /* of the batch at hand */
+    uint32_t at; /* words in the batch buffer */
 } vkb_vk_list;
 
-typedef struct vkb_vk_copy { /* one output's way to the host; made when it is first asked for */
-    vkb_vk_step step;
-    vkb_vk_buffer host; /* [rows, width] f32 */
-    VkCommandBuffer commands;
-} vkb_vk_copy;
-
-typedef struct vkb_vk_recording { /* the program's commands with one choice of kernels */
-    uint32_t tokens;              /* the most that a batch of its size class has */
-    VkCommandPool pool;
-    const vkb_kernel **kernels; /* [step_count] */
-    VkCommandBuffer *segments;  /* [segment_count], at most op_count: to be submitted in this order, each by itself */
-    uint32_t segment_count;
-} vkb_vk_recording;
+typedef struct vkb_vk_frame vkb_vk_frame;
 
 struct vkb_vk_program {
     vkb_program base;
     vkb_vk_buffer arena;
-    vkb_vk_buffer upload;  /* the batch, and behind it the arguments of all dispatches */
-    uint64_t batch_bytes;  /* of upload, what the kernels see */
-    uint64_t arguments_at; /* bytes in upload: [step_count + output_count] VkDispatchIndirectCommand */
+    uint64_t batch_bytes;  /* of a frame's upload buffer, what the kernels see */
+    uint64_t arguments_at; /* bytes in that buffer: [step_count + output_count] VkDispatchIndirectCommand */
     vkb_push places;       /* the *_at fields, the same for all steps but tiles_at */
     vkb_vk_list lists[VKB_VK_MAX_LISTS];
     uint32_t list_count;
     vkb_vk_step *steps;
-    vkb_vk_copy *copies; /* [output_count] */
+    vkb_vk_step *copies; /* [output_count]: each output's way to the host, where it is not direct */
+    bool *direct;        /* [output_count]: the step that makes it writes to the host's memory, and there is no copy */
     uint32_t step_count;
-    VkDescriptorPool descriptors;
-    VkCommandPool copy_pool;
-    VkFence fence;
-    VkCommandBuffer *submit;                 /* [op_count + output_count]: room for a run's list */
     uint32_t thresholds[VKB_VK_MAX_CLASSES]; /* least rows of each size class, rising, the first 1 */
+    uint32_t alike[VKB_VK_MAX_CLASSES];      /* the first class with the same kernels for all steps per sequence */
     uint32_t class_count;
     const vkb_kernel **kernels; /* [class_count, step_count + output_count] */
-    vkb_vk_recording *recordings[VKB_VK_MAX_CLASSES * VKB_VK_MAX_CLASSES];
-    uint32_t recording_count;
-    uint8_t recording_of[VKB_VK_MAX_CLASSES][VKB_VK_MAX_CLASSES]; /* by class of tokens and sequences: 1 + recording, 0 = not made yet */
+    vkb_mutex *frame_mutex;     /* over what follows */
+    vkb_vk_frame *frames[VKB_VK_MAX_FRAMES];
+    uint32_t frame_count;
+    atomic_uint under_way; /* frames that are on the device */
 };
 
 static inline vkb_vk_device *vkb_vk_device_of(const vkb_program *program) { return (vkb_vk_device *)program->weights->device; }
-/* Writes the step's descriptor set. */
-void vkb_vk_step_bind(vkb_vk_program *program, const vkb_vk_step *step);
+/* Numbers count a program's dispatches: its steps, then the copies of its outputs. */
+static inline uint32_t vkb_vk_number_count(const vkb_vk_program *p) { return p->step_count + p->base.output_count; }
+static inline const vkb_vk_step *vkb_vk_step_at(const vkb_vk_program *p, uint32_t number) {
+    return number < p->step_count ? &p->steps[number] : &p->copies[number - p->step_count];
+}
 vkb_status vkb_vk_program_init(vkb_program *program, vkb_error *error);
 void vkb_vk_program_free(vkb_program *program);
 
@@ -337,21 +339,64 @@ void vkb_vk_program_free(vkb_program *program);
 
 /* Fills thresholds, kernels and lists; an op that no kernel can do, or a dispatch over the device's limit, is an error. */
 vkb_status vkb_vk_classes_init(vkb_vk_program *program, vkb_error *error);
-/* The recorded commands for a batch of this size, made at first use. */
-vkb_status vkb_vk_recording_for(vkb_vk_program *program, uint32_t tokens, uint32_t sequences, vkb_vk_recording **recording,
-                                vkb_error *error);
-/* Numbers count a program's dispatches: its steps, then the copies of its outputs. */
-const vkb_vk_step *vkb_vk_step_at(const vkb_vk_program *program, uint32_t number);
+uint32_t vkb_vk_class_of(const vkb_vk_program *program, uint32_t rows);
+uint32_t vkb_vk_class_most(const vkb_vk_program *program, uint32_t class); /* rows */
+/* What does a dispatch in batches of these classes of tokens and of sequences. */
 const vkb_kernel *vkb_vk_kernel_for(const vkb_vk_program *program, uint32_t number, uint32_t tokens, uint32_t sequences);
+
+/* ---- vk_frame.c: what a run has to itself ---- */
+
+typedef struct vkb_vk_recording { /* the program's commands, for the batches of two classes */
+    VkCommandPool pool;
+    uint32_t tokens, sequences; /* classes */
+    VkCommandBuffer *segments;  /* [segment_count], at most op_count: to be submitted in this order, each by itself */
+    uint32_t segment_count;
+    double seconds; /* that a run took lately, from its submission to its results; 0: none yet */
+} vkb_vk_recording;
+
+/* "Frames in flight": a run writes its batch and reads its results in one, while runs in the others are under way. All of them work in the
+   program's one arena, one after another on the device. */
+struct vkb_vk_frame {
+    vkb_mutex *mutex;       /* held by the run that has it */
+    uint32_t users;         /* that run and those that wait for it: under program->frame_mutex */
+    vkb_vk_buffer upload;   /* the batch, and behind it the arguments of all dispatches */
+    vkb_vk_buffer *results; /* [output_count]: [rows, width] f32; made when first needed */
+    VkDescriptorPool descriptors;
+    VkDescriptorSet *sets;   /* [step_count + output_count] */
+    VkCommandPool pool;      /* of what follows; recordings have their own */
+    VkCommandBuffer order;   /* waits for the compute work of earlier submissions */
+    VkCommandBuffer *copies; /* [output_count], NULL: not recorded */
+    VkCommandBuffer *submit; /* [1 + op_count + output_count]: room for a run's list */
+    VkFence fence;
+    bool submitted;                                                       /* and the fence not waited for yet */
+    vkb_vk_recording *recordings[VKB_VK_MAX_CLASSES][VKB_VK_MAX_CLASSES]; /* by class of tokens and sequences; NULL: not made yet */
+    uint32_t list_counts[VKB_VK_MAX_LISTS];                               /* of the batch at hand */
+};
+
+/* A frame for one run: a free one, a new one while there are few, else the next to be free. Nothing of it is on the device. */
+vkb_status vkb_vk_frame_acquire(vkb_vk_program *program, vkb_vk_frame **frame, vkb_error *error);
+void vkb_vk_frame_release(vkb_vk_program *program, vkb_vk_frame *frame);
+/* What hands out this output, made at first use. */
+vkb_status vkb_vk_frame_output(vkb_vk_program *program, vkb_vk_frame *frame, uint32_t output, vkb_error *error);
+/* Waits until nothing of it is on the device. */
+vkb_status vkb_vk_frame_settle(vkb_vk_program *program, vkb_vk_frame *frame, double spin, vkb_error *error);
+/* The first one, so that what can fail fails when the program is made. */
+vkb_status vkb_vk_frames_init(vkb_vk_program *program, vkb_error *error);
+void vkb_vk_frames_free(vkb_vk_program *program);
 
 /* ---- vk_record.c ---- */
 
-/* kernels: [step_count]. tokens: the most of a batch. With `queries`, a timestamp before the first op and after each. */
-vkb_status vkb_vk_record(vkb_vk_program *program, const vkb_kernel *const *kernels, uint32_t tokens, VkQueryPool queries,
+/* With `queries`, a timestamp before the first op and after each. */
+vkb_status vkb_vk_record(vkb_vk_program *program, vkb_vk_frame *frame, uint32_t tokens, uint32_t sequences, VkQueryPool queries,
                          vkb_vk_recording **recording, vkb_error *error);
 void vkb_vk_recording_destroy(vkb_vk_program *program, vkb_vk_recording *recording);
-/* An output's buffer on the host and the commands that fill it. */
-vkb_status vkb_vk_copy_prepare(vkb_vk_program *program, uint32_t output, vkb_error *error);
+/* The commands for a batch of this size, made at first use. */
+vkb_status vkb_vk_recording_for(vkb_vk_program *program, vkb_vk_frame *frame, uint32_t tokens, uint32_t sequences,
+                                vkb_vk_recording **recording, vkb_error *error);
+/* The commands that fill an output's buffer. */
+vkb_status vkb_vk_copy_record(vkb_vk_program *program, vkb_vk_frame *frame, uint32_t output, vkb_error *error);
+/* frame->order */
+vkb_status vkb_vk_order_record(vkb_vk_device *device, VkCommandPool pool, VkCommandBuffer *commands, vkb_error *error);
 
 /* ---- vk_run.c ---- */
 

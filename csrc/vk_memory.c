@@ -100,6 +100,7 @@ vkb_status vkb_vk_buffer_create(vkb_vk_device *device, uint64_t bytes, vkb_vk_us
         buffer->mapped = mapped;
     }
     buffer->coherent = flags & COHERENT;
+    buffer->cached = flags & CACHED;
     return VKB_OK;
 fail:
     vkb_vk_buffer_destroy(device, buffer);

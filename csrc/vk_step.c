@@ -245,6 +245,6 @@ vkb_status vkb_vk_steps_build(vkb_vk_program *p, vkb_error *error) {
         vkb_status status = builders[p->base.ops[i].kind](p, i, &p->base.ops[i], error);
         if (status) return status;
     }
-    for (uint32_t i = 0; i < p->base.output_count; i++) p->copies[i].step = copy_step(p, p->base.outputs[i]);
+    for (uint32_t i = 0; i < p->base.output_count; i++) p->copies[i] = copy_step(p, p->base.outputs[i]);
     return VKB_OK;
 }

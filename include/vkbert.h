@@ -13,7 +13,8 @@
  * Objects.  Opaque, made by _open/_create, released by _close/_destroy, for which NULL is legal. Weights hold a reference to their device
  *           and programs to both, so that objects may be released in any order.
  * Threads.  Any thread may call anything at any time, except that an object must not be released while another thread is using it and
- *           that one vkb_weights is filled by one thread at a time. Runs of one program are done one after another.
+ *           that one vkb_weights is filled by one thread at a time. Runs of one program from several threads overlap on a GPU, where up to
+ *           three of them are under way at once; elsewhere they are done one after another.
  * Structs.  A struct that starts with `struct_size` is filled in by the caller with sizeof of what it was compiled with.
  * Shapes.   Written [rows, columns], row-major. T is the number of tokens in a batch, B that of sequences. Every value is f32.
  */
@@ -317,7 +318,7 @@ typedef struct vkb_program_info {
     uint32_t struct_size;
     uint32_t reserved;
     uint64_t arena_bytes; /* device memory for intermediate results */
-    uint64_t host_bytes;  /* host memory for inputs and outputs */
+    uint64_t host_bytes;  /* host memory for inputs and outputs of each run that is under way at once */
 } vkb_program_info;
 
 /* Checks the program, takes its memory, makes its kernels. The arrays of `desc` are free for other use on return. */
