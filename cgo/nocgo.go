@@ -6,13 +6,14 @@ package cgo
 const Available = false
 
 // Devices, OpenDevice and the methods below are explained in core.go.
-func Devices() ([]DeviceInfo, error) { return nil, ErrNoCgo }
+func Devices(string) ([]DeviceInfo, error) { return nil, ErrNoCgo }
 
 type Device struct{}
 
-func OpenDevice(Options) (*Device, error) { return nil, ErrNoCgo }
-func (*Device) Info() DeviceInfo          { return DeviceInfo{} }
-func (*Device) Close()                    {}
+func OpenDevice(Options) (*Device, error)    { return nil, ErrNoCgo }
+func (*Device) Info() DeviceInfo             { return DeviceInfo{} }
+func (*Device) Close()                       {}
+func (*Device) Variants() ([]Variant, error) { return nil, ErrNoCgo }
 
 type Weights struct{}
 
