@@ -1,19 +1,19 @@
 #version 450
 // NORMALIZE of few rows, and by the way what makes them, where that has been left to it (MODE): POOL, and the norm of POOL's input. A workgroup takes a
-// sequence, a subgroup every SUBGROUPS-th of its rows, a lane every 32nd pair of columns. What is pooled is bound as the residual.
+// sequence, a subgroup every SUBGROUPS-th of its rows, a lane every LANES-th pair of columns. What is pooled is bound as the residual.
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #include "common.glsl"
 
 layout(constant_id = 7) const uint SUBGROUPS = 16;
-layout(constant_id = 8) const uint WIDTH = 1024; // greatest: 64 columns a subgroup
+layout(constant_id = 8) const uint WIDTH = 1024; // greatest
 
 const uint POOL = MODE & 0xFFu;         // 0: the input is pooled already, else 1 + vkb_pool
 const bool NORM = (MODE & 0x100u) != 0u; // vkb_fold
 const uint CLS = 1, MAXIMUM = 2, MEAN = 3, MEAN_SQRT_LEN = 4, WEIGHTED_MEAN = 5, LAST = 6;
 const uint RMS = 2; // vkb_norm
-const uint PAIRS = WIDTH / 64;
+const uint LANES = LOCAL_SIZE / SUBGROUPS, PAIRS = WIDTH / (2 * LANES); // of a lane
 
 layout(set = 0, binding = 1) readonly buffer InputPairs { vec2 input_pairs[]; };
 layout(set = 0, binding = 2) restrict readonly buffer RowWords { uint row_words[]; };
@@ -21,7 +21,7 @@ layout(set = 0, binding = 2) restrict readonly buffer RowPairs { vec2 row_pairs[
 layout(set = 0, binding = 3) buffer OutputPairs { vec2 output_pairs[]; };
 layout(set = 0, binding = 5) restrict readonly buffer Vectors2 { vec2 vectors2[]; };
 
-shared vec2 parts[SUBGROUPS * WIDTH / 2];
+shared vec2 parts[SUBGROUPS * WIDTH / 2]; // then, in its first WIDTH / 2, the row
 shared float subgroup_parts[SUBGROUPS];
 
 // Over the workgroup; all come here.
@@ -45,7 +45,7 @@ float whole_max(float part) {
     return top;
 }
 
-uint pair_column(uint p) { return 64u * p + 2u * gl_SubgroupInvocationID; }
+uint pair_column(uint p) { return 2u * (LANES * p + gl_SubgroupInvocationID); }
 
 vec2 load_pair(uint row, uint p) {
     const uint at = (row * push.residual_stride + pair_column(p)) >> 1;
@@ -79,8 +79,8 @@ void load_row(uint row, out vec2 v[PAIRS]) {
     }
 }
 
-// The pooled pair of columns 2·t and 2·t + 1.
-vec2 pool(uint sequence, uint t) {
+// Leaves the pooled row in `parts`.
+void pool(uint sequence) {
     const uint first = batch[push.cu_at + sequence], n = batch[push.cu_at + sequence + 1u] - first;
     uint start = min(batch[push.pool_at + sequence], n), end = n;
     if (POOL == CLS) end = min(start + 1u, n);
@@ -96,30 +96,39 @@ vec2 pool(uint sequence, uint t) {
             else sums[p] += v[p];
         }
     }
-    [[unroll]] for (uint p = 0; p < PAIRS; p++) parts[gl_SubgroupID * (WIDTH / 2u) + 32u * p + gl_SubgroupInvocationID] = sums[p];
+    [[unroll]] for (uint p = 0; p < PAIRS; p++) parts[gl_SubgroupID * (WIDTH / 2u) + LANES * p + gl_SubgroupInvocationID] = sums[p];
     barrier();
-    vec2 sum = parts[t];
-    [[unroll]] for (uint i = 1; i < SUBGROUPS; i++) {
-        const vec2 part = parts[i * (WIDTH / 2u) + t];
-        sum = POOL == MAXIMUM ? max(sum, part) : sum + part;
-    }
+
     const float rows = float(end - start);
-    if (POOL == MEAN) sum /= max(rows, 1.0);
-    if (POOL == MEAN_SQRT_LEN) sum /= sqrt(max(rows, 1.0));
-    if (POOL == WEIGHTED_MEAN) sum /= max(0.5 * rows * float(start + 1u + end), 1.0); // (start + 1) + … + end
-    return start == end ? vec2(0.0) : sum;
+    float weight = 1.0;
+    if (POOL == MEAN) weight = 1.0 / max(rows, 1.0);
+    if (POOL == MEAN_SQRT_LEN) weight = inversesqrt(max(rows, 1.0));
+    if (POOL == WEIGHTED_MEAN) weight = 1.0 / max(0.5 * rows * float(start + 1u + end), 1.0); // (start + 1) + … + end
+    if (start == end) weight = 0.0;
+    for (uint t = gl_LocalInvocationIndex; t < WIDTH / 2u; t += LOCAL_SIZE) {
+        vec2 sum = parts[t];
+        [[unroll]] for (uint i = 1; i < SUBGROUPS; i++) {
+            const vec2 part = parts[i * (WIDTH / 2u) + t];
+            sum = POOL == MAXIMUM ? max(sum, part) : sum + part;
+        }
+        parts[t] = sum * weight;
+    }
 }
 
 void main() {
-    const uint sequence = gl_WorkGroupID.y, t = gl_LocalInvocationIndex, c = 2u * t;
-    vec2 v = vec2(0.0);
-    if (POOL != 0u) v = pool(sequence, t);
-    else if (c < push.input_stride) v = input_pairs[(sequence * push.input_stride + c) >> 1];
-    v *= within(c, push.output_width).xy;
+    const uint sequence = gl_WorkGroupID.y, pairs = push.output_stride >> 1;
+    if (POOL != 0u) pool(sequence);
+    else
+        for (uint t = gl_LocalInvocationIndex; t < pairs; t += LOCAL_SIZE)
+            parts[t] = input_pairs[sequence * (push.input_stride >> 1) + t] * within(2u * t, push.output_width).xy;
 
-    // As normalize_rows: the squares are of elements divided by the greatest, so that they neither overflow nor vanish.
-    const float top = whole_max(max(abs(v.x), abs(v.y))), divisor = top > 0.0 ? top : 1.0;
-    v /= divisor;
-    const float root = max(sqrt(whole_sum(dot(v, v))), 1.0e-12 / divisor);
-    if (c < push.output_stride) output_pairs[(sequence * push.output_stride + c) >> 1] = v / root;
+    // As normalize_rows: the squares are of elements divided by the greatest, so that they neither overflow nor vanish. Each invocation comes back to its own.
+    float top = 0.0, squares = 0.0;
+    for (uint t = gl_LocalInvocationIndex; t < pairs; t += LOCAL_SIZE) top = max(top, max(abs(parts[t].x), abs(parts[t].y)));
+    top = whole_max(top);
+    const float divisor = top > 0.0 ? top : 1.0;
+    for (uint t = gl_LocalInvocationIndex; t < pairs; t += LOCAL_SIZE) squares += dot(parts[t] / divisor, parts[t] / divisor);
+    const float root = max(sqrt(whole_sum(squares)), 1.0e-12 / divisor);
+    for (uint t = gl_LocalInvocationIndex; t < pairs; t += LOCAL_SIZE)
+        output_pairs[sequence * pairs + t] = parts[t] / divisor / root;
 }
