@@ -19,6 +19,7 @@
 #include "spirv/norm_rows.h"
 #include "spirv/normalize_rows.h"
 #include "spirv/pool_columns.h"
+#include "spirv/probe_fragments.h"
 #include "spirv/rotate_heads.h"
 #include "vk_force.h"
 
@@ -99,6 +100,9 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "linear max 32x128", LINEAR_MAX_TILE(32, 128, 16)},
 
     {.name = "copy out", .kind = VKB_KERNEL_COPY_OUT, CODE(copy_out), .local_size = 128, .tile_rows = 2, .tile_columns = 64, OWN(64)},
+
+    {.name = "fragments", .kind = VKB_KERNEL_PROBE, CODE(probe_fragments), .local_size = 32, .subgroups = 1, .tile_rows = 1,
+     .needs = VKB_NEED_F16 | VKB_NEED_MATRIX, .shared_bytes = 6 * 256},
 };
 const uint32_t vkb_kernel_count = sizeof vkb_kernels / sizeof vkb_kernels[0];
 
@@ -106,20 +110,28 @@ static _Atomic(const vkb_kernel *) forced;
 
 void vkb_kernel_force(const vkb_kernel *kernel) { atomic_store(&forced, kernel); }
 
-bool vkb_kernel_fits(const vkb_kernel *kernel, const vkb_device_info *device, uint32_t subgroup_operations, uint32_t head_size) {
-    return kernel->local_size <= device->workgroup_invocations && kernel->shared_bytes <= device->shared_bytes &&
-           !(kernel->subgroup & ~subgroup_operations) && (!kernel->max_head || head_size <= kernel->max_head);
+uint32_t vkb_kernel_invocations(const vkb_kernel *kernel, const vkb_abilities *abilities) {
+    return kernel->local_size ? kernel->local_size : kernel->subgroups * abilities->subgroup_size;
 }
 
-const vkb_kernel *vkb_kernel_choose(const vkb_device_info *device, uint32_t subgroup_operations, uint32_t kind, uint32_t head_size,
-                                    uint32_t rows) {
+static bool among(uint32_t bits, uint32_t form) { return !bits || bits >> form & 1; }
+
+static bool divides(uint32_t multiple, uint32_t n) { return !multiple || n % multiple == 0; }
+
+bool vkb_kernel_fits(const vkb_kernel *k, const vkb_abilities *a, const vkb_task *t) {
+    return k->kind == t->kind && vkb_kernel_invocations(k, a) <= a->workgroup_invocations && k->shared_bytes <= a->shared_bytes &&
+           !(k->needs & ~a->needs) && !(k->subgroup & ~a->subgroup_operations) && (!k->max_head || t->head_size <= k->max_head) &&
+           !(k->modes & t->mode) && among(k->weights, t->weights) && among(k->values, t->values) &&
+           divides(k->inputs_multiple, t->inputs) && divides(k->outputs_multiple, t->outputs);
+}
+
+const vkb_kernel *vkb_kernel_choose(const vkb_abilities *abilities, const vkb_task *task, uint32_t rows) {
     const vkb_kernel *only = atomic_load(&forced), *other = NULL;
-    if (only && only->kind == kind) return vkb_kernel_fits(only, device, subgroup_operations, head_size) ? only : NULL;
-    bool software = device->kind == VKB_DEVICE_SOFTWARE;
+    if (only && only->kind == task->kind) return vkb_kernel_fits(only, abilities, task) ? only : NULL;
     for (uint32_t i = 0; i < vkb_kernel_count; i++) {
         const vkb_kernel *k = &vkb_kernels[i];
-        if (k->kind != kind || rows < k->min_rows || !vkb_kernel_fits(k, device, subgroup_operations, head_size)) continue;
-        if (k->software == software) return k;
+        if (rows < k->min_rows || !vkb_kernel_fits(k, abilities, task)) continue;
+        if (k->software == abilities->software) return k;
         if (!other) other = k;
     }
     return other;
