@@ -26,8 +26,8 @@ type options struct {
 // "vulkan:NAME" (by index or part of the name, software implementations too), or "reference" (slow and exact). [Devices] lists what there is.
 func WithDevice(selector string) Option { return func(o *options) { o.device = selector } }
 
-// WithDType chooses how weights are stored on the device: "auto" (the default), "f32" or "f16" (half the memory). Arithmetic is f32. Until there are
-// kernels for matrix hardware, "auto" means f32.
+// WithDType chooses how weights and intermediate results are stored on the device: "auto" (the default), "f32" or "f16" (half the memory, and several times
+// as fast on a GPU with matrix hardware; sums, softmax and norms are f32 all the same). "auto" is f16 where the GPU has matrix hardware, else f32.
 func WithDType(dtype string) Option { return func(o *options) { o.dtype = dtype } }
 
 // WithMaxBatchTokens sets how many tokens the device works on at a time; 0, the default, goes by the kind of device. More tokens take more device

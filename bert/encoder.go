@@ -14,7 +14,7 @@ import (
 // Options of [Open]; the zero value is a good default.
 type Options struct {
 	Device         string // as vkb_device_options.selector: "", "auto", "cpu", "vulkan", "vulkan:N", "vulkan:NAME", "reference"
-	DType          string // "", "auto", "f32", "f16": how weights are stored on the device
+	DType          string // "", "auto", "f32", "f16": how weights and values per token are stored on the device
 	MaxBatchTokens int    // tokens of one batch; 0 = by device
 	Threads        int    // CPU backend; 0 = as many as the process may use
 	CacheDir       string // existing folder for the pipeline cache; "" = none
@@ -132,19 +132,24 @@ func planRandom(c *loader.Config, o Options) (*planned, error) {
 }
 
 func newPlan(arch architecture, c *loader.Config, from tensors, o Options) (*planned, error) {
-	dtype, err := storage(o.DType)
-	if err != nil {
+	if _, err := storage(o.DType, cgo.DeviceInfo{}); err != nil {
 		return nil, err
 	}
-	p := &planned{builder: &builder{from: from, dtype: dtype}, arch: arch}
+	p := &planned{builder: &builder{from: from}, arch: arch}
+	var err error
 	p.encoder, err = arch.build(p.builder, c)
 	return p, err
 }
 
-// storage says how weights are stored. The kernels there are do their arithmetic in f32, for which f16 weights save memory but no time: "auto" is f32.
-func storage(name string) (cgo.DType, error) {
+// storage says how weights and values per token are stored. f16 is worth its rounding where matrix hardware makes it fast: there "auto" is f16, else f32.
+func storage(name string, device cgo.DeviceInfo) (cgo.DType, error) {
 	switch name {
-	case "", "auto", "f32":
+	case "", "auto":
+		if device.Features&cgo.CooperativeMatrix != 0 && device.Kind != cgo.Software {
+			return cgo.F16, nil
+		}
+		return cgo.F32, nil
+	case "f32":
 		return cgo.F32, nil
 	case "f16":
 		return cgo.F16, nil
@@ -162,6 +167,11 @@ func (p *planned) open(ctx context.Context, o Options) (_ *Encoder, err error) {
 	if e.device, err = cgo.OpenDevice(cgo.Options{Selector: o.Device, Threads: o.Threads, CacheDir: o.CacheDir, Log: o.Log}); err != nil {
 		return nil, err
 	}
+	dtype, err := storage(o.DType, e.device.Info())
+	if err != nil {
+		return nil, err
+	}
+	p.store(dtype)
 	weights, weightsInfo, err := upload(ctx, e.device, p.tensors)
 	if err != nil {
 		return nil, err
@@ -220,7 +230,7 @@ func batchTokens(asked int, device cgo.DeviceInfo, values []cgo.Value, longest i
 			widest = max(widest, uint64(v.Width))
 		}
 		if device.BufferRange > 0 {
-			const padding = 32 // columns, and rows below
+			const padding = 64 // columns, and rows below
 			fits := device.BufferRange / (4 * (widest + padding))
 			tokens = int(min(uint64(tokens), max(fits, 128+1)-128))
 		}

@@ -53,6 +53,7 @@ func RandomProgram(c *loader.Config) ([]cgo.Tensor, cgo.ProgramDesc, error) {
 	if err != nil {
 		return nil, cgo.ProgramDesc{}, err
 	}
+	p.store(cgo.F32)
 	shapes := make([]cgo.Tensor, len(p.tensors))
 	for i, spec := range p.tensors {
 		shapes[i] = spec.Tensor

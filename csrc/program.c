@@ -73,6 +73,7 @@ vkb_status vkb_program_create(vkb_weights *weights, const vkb_program_desc *desc
         free_common(p);
         return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_create: out of memory");
     }
+    if (p->activations == VKB_F16 && !(backend->takes_f16 && backend->takes_f16(p))) p->activations = VKB_F32;
     find_limits(p);
     status = vkb_plan(p, error);
     if (status) {

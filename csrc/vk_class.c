@@ -50,7 +50,7 @@ static vkb_status add_list(vkb_vk_program *p, uint32_t tile_rows, vkb_error *err
 static vkb_status choose(vkb_vk_program *p, uint32_t number, uint32_t class, vkb_error *error) {
     vkb_vk_device *device = vkb_vk_device_of(&p->base);
     const vkb_vk_step *s = vkb_vk_step_at(p, number);
-    const char *name = s->kind == VKB_KERNEL_COPY_OUT ? "output" : vkb_op_name(s->kind);
+    const char *name = s->task.kind == VKB_KERNEL_COPY_OUT ? "output" : vkb_op_name(s->task.kind);
     vkb_vk_usage usage = vkb_vk_usage_of(p, s);
     const vkb_kernel *kernel;
     vkb_status status = vkb_vk_variant_choose(device, &usage, p->thresholds[class], &kernel, error);
@@ -60,14 +60,14 @@ static vkb_status choose(vkb_vk_program *p, uint32_t number, uint32_t class, vkb
                         device->base.info.name, s->op, name, p->thresholds[class]);
     p->kernels[class * vkb_vk_number_count(p) + number] = kernel;
     uint64_t rows = s->scope == VKB_PER_TOKEN ? p->base.max_tokens : p->base.max_sequences;
-    uint64_t y = groups(rows, kernel->tile_rows) + (s->kind == VKB_OP_ATTENTION ? p->base.max_sequences : 0);
-    uint64_t x = s->kind == VKB_OP_ATTENTION ? s->columns : kernel->tile_columns ? groups(s->columns, kernel->tile_columns) : 1;
+    uint64_t y = groups(rows, kernel->tile_rows) + (s->task.kind == VKB_OP_ATTENTION ? p->base.max_sequences : 0);
+    uint64_t x = s->task.kind == VKB_OP_ATTENTION ? s->columns : kernel->tile_columns ? groups(s->columns, kernel->tile_columns) : 1;
     if (x > device->physical.group_limit[0] || y > device->physical.group_limit[1])
         return vkb_fail(error, VKB_ERROR_UNSUPPORTED,
                         "%s: op %u (%s): %llu × %llu workgroups for %llu rows, of at most %u × %u: lower max_tokens",
                         device->base.info.name, s->op, name, (unsigned long long)x, (unsigned long long)y, (unsigned long long)rows,
                         device->physical.group_limit[0], device->physical.group_limit[1]);
-    return s->kind == VKB_OP_ATTENTION ? add_list(p, kernel->tile_rows, error) : VKB_OK;
+    return s->task.kind == VKB_OP_ATTENTION ? add_list(p, kernel->tile_rows, error) : VKB_OK;
 }
 
 /* The first class whose steps per sequence have the same kernels. */

@@ -5,20 +5,72 @@
 
 #include "vk_internal.h"
 
-/* No feature and no extension is asked for but the one that must be: the kernels need nothing beyond Vulkan 1.2's required features. */
+/* The structs of what is enabled, one chained to the next. */
+typedef struct enabled {
+    VkPhysicalDeviceFeatures2 all;
+    VkPhysicalDeviceVulkan11Features v11;
+    VkPhysicalDeviceVulkan12Features v12;
+    VkPhysicalDeviceSubgroupSizeControlFeatures sizes;
+    VkPhysicalDeviceShaderIntegerDotProductFeatures dot;
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
+    const char *extensions[4];
+    uint32_t extension_count;
+} enabled;
+
+/* What kernels may use, where it is there; the least device has nothing beyond Vulkan 1.2's required features. */
+static void enable(enabled *e, const vkb_vk_physical *physical) {
+    const vkb_vk_features *f = &physical->features;
+    bool core13 = physical->info.api_version >= VK_API_VERSION_1_3;
+    *e = (enabled){
+        .all = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &e->v11, .features = {.shaderInt64 = f->int64}},
+        .v11 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
+                .pNext = &e->v12,
+                .storageBuffer16BitAccess = f->storage16},
+        .v12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
+                .storageBuffer8BitAccess = f->storage8,
+                .shaderFloat16 = f->float16,
+                .shaderInt8 = f->int8,
+                .bufferDeviceAddress = f->addresses,
+                .vulkanMemoryModel = f->memory_model,
+                .vulkanMemoryModelDeviceScope = f->memory_model_device},
+        .sizes = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES,
+                  .subgroupSizeControl = f->size_control,
+                  .computeFullSubgroups = f->full_subgroups},
+        .dot = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES, .shaderIntegerDotProduct = f->dot},
+        .matrix = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR, .cooperativeMatrix = VK_TRUE}};
+    if (physical->portability_subset) e->extensions[e->extension_count++] = VKB_VK_PORTABILITY_SUBSET;
+    void **end = &e->v12.pNext;
+    if (f->size_control) {
+        *end = &e->sizes;
+        end = &e->sizes.pNext;
+        if (!core13) e->extensions[e->extension_count++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
+    }
+    if (f->dot) {
+        *end = &e->dot;
+        end = &e->dot.pNext;
+        if (!core13) e->extensions[e->extension_count++] = VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME;
+    }
+    if (f->matrix) {
+        *end = &e->matrix;
+        e->extensions[e->extension_count++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
+    }
+}
+
 static vkb_status create_device(vkb_vk_device *device, vkb_error *error) {
     const vkb_vk_physical *physical = &device->physical;
     const float priority = 1;
-    const char *extension = VKB_VK_PORTABILITY_SUBSET;
+    enabled e;
+    enable(&e, physical);
     VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                      .queueFamilyIndex = physical->queue_family,
                                      .queueCount = 1,
                                      .pQueuePriorities = &priority};
     VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+                               .pNext = &e.all,
                                .queueCreateInfoCount = 1,
                                .pQueueCreateInfos = &queue,
-                               .enabledExtensionCount = physical->portability_subset,
-                               .ppEnabledExtensionNames = &extension};
+                               .enabledExtensionCount = e.extension_count,
+                               .ppEnabledExtensionNames = e.extensions};
     VkDevice handle;
     vkb_status status =
         vkb_vk_check(device, device->instance->vk.CreateDevice(physical->handle, &info, NULL, &handle), "vkCreateDevice", error);
@@ -45,6 +97,18 @@ static void free_device(vkb_device *base) {
     free(device);
 }
 
+/* Kernels that read weights straight into fragments need what only a try can tell. */
+static vkb_status find_fragments(vkb_vk_device *device, vkb_error *error) {
+    vkb_abilities *a = &device->abilities;
+    bool tiled = false;
+    *a = device->physical.abilities;
+    if (!(a->needs & VKB_NEED_MATRIX) || a->matrix[0] != 16 || a->matrix[1] != 16 || a->matrix[2] != 16 || a->subgroup_size != 32)
+        return VKB_OK;
+    vkb_status status = vkb_vk_fragments_probe(device, &tiled, error);
+    if (tiled) a->needs |= VKB_NEED_FRAGMENTS;
+    return status;
+}
+
 static char *marker_path(const char *cache_dir, const vkb_vk_physical *physical) {
     return vkb_vk_cache_path(cache_dir, "opening", vkb_vk_cache_key(physical), "");
 }
@@ -69,12 +133,27 @@ static vkb_status open_marked(vkb_vk_device *device, const char *cache_dir, vkb_
     vkb_status status = create_device(device, error);
     if (!status) status = vkb_vk_layouts_create(device, error);
     if (!status) status = vkb_vk_cache_open(device, cache_dir, error);
+    if (!status) status = find_fragments(device, error);
     if (!status) status = vkb_vk_variants_open(device, error);
     vkb_marker_end(marker);
     if (file) fclose(file);
     free(survived);
     free(path);
     return status;
+}
+
+/* Rows of heads and halves of gates have to lie at whole 16-byte words: every model's do. Values per sequence stay f32. */
+static bool takes_f16(const vkb_program *program) {
+    const vkb_vk_device *device = (const vkb_vk_device *)program->weights->device;
+    if (!device->physical.features.storage16) return false;
+    for (uint32_t i = 0; i < program->op_count; i++) {
+        const vkb_op *op = &program->ops[i];
+        uint32_t width = program->values[op->output].width, heads = 0;
+        if (op->kind == VKB_OP_ATTENTION) heads = op->heads;
+        if (op->kind == VKB_OP_ROTATE) heads = op->heads + 2 * (op->kv_heads ? op->kv_heads : op->heads);
+        if ((heads && width / heads % 8) || (op->kind == VKB_OP_GATE && width % 8)) return false;
+    }
+    return true;
 }
 
 vkb_status vkb_vk_open(uint32_t index, const vkb_device_options *options, vkb_device **opened, vkb_error *error) {
@@ -91,6 +170,7 @@ vkb_status vkb_vk_open(uint32_t index, const vkb_device_options *options, vkb_de
         .weights_put = vkb_vk_weights_put,
         .weights_seal = vkb_vk_weights_seal,
         .weights_free = vkb_vk_weights_free,
+        .takes_f16 = takes_f16,
         .program_init = vkb_vk_program_init,
         .program_run = vkb_vk_program_run,
         .program_free = vkb_vk_program_free,

@@ -13,6 +13,8 @@
 #include "vk_api.h"
 #include "vk_kernel.h"
 
+enum { VKB_BAND = 64 }; /* outputs whose weights lie together in tiles */
+
 #define VKB_VK_ALIGN 256u /* of everything that is bound: Vulkan's greatest minStorageBufferOffsetAlignment */
 
 /* ---- vk_instance.c ---- */
@@ -27,6 +29,12 @@ vkb_status vkb_vk_instance_get(const vkb_vk_instance **instance, vkb_error *erro
 
 /* ---- vk_physical.c ---- */
 
+typedef struct vkb_vk_features { /* what there is of what kernels may use: all of it is enabled */
+    bool storage16, float16, storage8, int8, int64, dot, addresses, memory_model, memory_model_device;
+    bool size_control, full_subgroups; /* of compute shaders */
+    bool matrix;                       /* VK_KHR_cooperative_matrix, and the memory model that it needs */
+} vkb_vk_features;
+
 typedef struct vkb_vk_physical {
     VkPhysicalDevice handle;
     vkb_device_info info;
@@ -35,7 +43,8 @@ typedef struct vkb_vk_physical {
     uint32_t queue_family;
     uint32_t timestamp_bits;      /* 0: none */
     double timestamp_seconds;     /* a tick */
-    uint32_t subgroup_operations; /* VkSubgroupFeatureFlags that compute shaders may use */
+    vkb_vk_features features;
+    vkb_abilities abilities;      /* without VKB_NEED_FRAGMENTS, which takes a try */
     uint64_t buffer_limit;        /* greatest buffer and allocation, bytes */
     uint32_t group_limit[2];      /* greatest dispatch, x and y */
     uint32_t driver_version;
@@ -61,8 +70,7 @@ bool vkb_vk_opening_killed(const char *cache_dir, vkb_vk_physical *physical);
 
 typedef struct vkb_vk_pipeline {
     const vkb_kernel *kernel;
-    uint32_t mode;
-    bool weight_f16;
+    uint32_t mode, weights, values; /* of the vkb_task */
     VkPipeline handle;
 } vkb_vk_pipeline;
 
@@ -72,6 +80,7 @@ typedef struct vkb_vk_device {
     vkb_device base;
     const vkb_vk_instance *instance;
     vkb_vk_physical physical;
+    vkb_abilities abilities;
     vkb_vk_device_table vk;
     VkDevice handle;
     VkQueue queue;
@@ -135,7 +144,8 @@ typedef struct vkb_vk_buffer {
     VkBuffer handle;
     VkDeviceMemory memory;
     uint64_t bytes;
-    uint8_t *mapped; /* NULL: not host-visible */
+    uint8_t *mapped;  /* NULL: not host-visible */
+    uint64_t address; /* ARENA and WEIGHTS, where the device has buffer addresses; else 0 */
     bool coherent, cached;
 } vkb_vk_buffer;
 
@@ -178,7 +188,9 @@ typedef struct vkb_vk_piece { /* rows of a tensor that lie together and can be b
 
 typedef struct vkb_vk_tensor {
     uint32_t piece, piece_count; /* of weights->pieces */
-    uint64_t row_bytes;
+    uint32_t form;               /* vkb_weight_form; 0 for VECTOR */
+    uint64_t row_bytes;          /* of a padded row, tiles too */
+    uint8_t *sent;               /* in tiles, until sealed: a bit for each band that is on the device */
 } vkb_vk_tensor;
 
 typedef struct vkb_vk_weights {
@@ -189,6 +201,11 @@ typedef struct vkb_vk_weights {
     uint32_t piece_count, piece_capacity, block_count;
     vkb_vk_piece vectors;    /* all VECTOR tensors */
     vkb_vk_staging *staging; /* until sealed; NULL where the blocks are mapped */
+    struct {                 /* VKB_BAND outputs of a tensor in tiles, on the host while they are filled */
+        uint32_t tensor;     /* VKB_NONE: none */
+        uint64_t number, filled;
+        uint16_t *data; /* [VKB_BAND, padded inputs] of the widest tensor in tiles, or NULL */
+    } band;
 } vkb_vk_weights;
 
 vkb_status vkb_vk_weights_init(vkb_weights *weights, vkb_error *error);
@@ -200,10 +217,15 @@ vkb_vk_range vkb_vk_piece_range(const vkb_vk_weights *weights, const vkb_vk_piec
 /* ---- vk_pipeline.c ---- */
 
 vkb_status vkb_vk_layouts_create(vkb_vk_device *device, vkb_error *error);
-/* The pipeline of a kernel with these constants, made at first use and owned by the device. Any thread. */
-vkb_status vkb_vk_pipeline_get(vkb_vk_device *device, const vkb_kernel *kernel, uint32_t mode, bool weight_f16, VkPipeline *pipeline,
+/* The pipeline of a kernel for a task, made at first use and owned by the device. Any thread. */
+vkb_status vkb_vk_pipeline_get(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_task *task, VkPipeline *pipeline,
                                vkb_error *error);
 void vkb_vk_pipelines_destroy(vkb_vk_device *device);
+
+/* ---- vk_probe.c ---- */
+
+/* Whether the elements of a cooperative matrix lie as vkb_weight_form's tiles have them: one small dispatch. */
+vkb_status vkb_vk_fragments_probe(vkb_vk_device *device, bool *tiled, vkb_error *error);
 
 /* ---- vk_cache.c: the files of a device ---- */
 
@@ -237,14 +259,12 @@ uint64_t vkb_vk_drivers_key(void);
 /* ---- vk_selftest.c ---- */
 
 typedef struct vkb_vk_usage {  /* how a program uses a kernel */
-    uint32_t kind;             /* what vkb_kernel_choose takes */
+    vkb_task task;
     const vkb_op *op;          /* whose step it is; NULL: not to be tested */
     const vkb_tensor *tensors; /* what op's tensors are */
     uint32_t activations;      /* vkb_dtype */
-    uint32_t mode;
-    bool weight_f16;
-    uint32_t head_size;
-    uint32_t inputs, width; /* of a row: op's input, the step's output */
+    uint32_t head_size;        /* ATTENTION, ROTATE */
+    uint32_t width;            /* of the step's output */
 } vkb_vk_usage;
 
 /* Does such an op, small, with this kernel and on the reference. `reason` stays empty where they agree. An error is one that says nothing
@@ -253,6 +273,8 @@ vkb_status vkb_vk_selftest(vkb_vk_device *device, const vkb_kernel *kernel, cons
                            vkb_error *error);
 /* The kernel that this thread is testing, or NULL. */
 const vkb_kernel *vkb_vk_selftest_kernel(void);
+/* Whether this thread is testing a kernel that can do the task: then that one is taken. */
+bool vkb_vk_selftest_takes(const vkb_abilities *abilities, const vkb_task *task);
 
 /* ---- vk_variants.c: which kernels may run ---- */
 
@@ -276,12 +298,9 @@ vkb_status vkb_vk_report(vkb_device *device, vkb_variant *variants, uint32_t cap
 
 typedef struct vkb_vk_step {             /* one dispatch, by whatever kernel a batch's size asks for */
     uint32_t op;                         /* it belongs to */
-    uint32_t kind;                       /* what vkb_kernel_choose takes */
-    uint32_t head_size;                  /* ATTENTION, else 0 */
+    vkb_task task;                       /* what its kernel is chosen for */
     uint32_t scope;                      /* vkb_scope of its rows */
     uint32_t columns;                    /* ATTENTION: heads */
-    uint32_t mode;                       /* VKB_SPEC_MODE */
-    bool weight_f16;                     /* VKB_SPEC_WEIGHT_F16 */
     uint32_t input, residual, output;    /* values or VKB_NONE */
     vkb_vk_range ranges[VKB_BIND_COUNT]; /* what is bound; no buffer: the batch */
     vkb_push push;
@@ -295,7 +314,7 @@ vkb_status vkb_vk_steps_build(vkb_vk_program *program, vkb_error *error);
 
 /* ---- vk_program.c ---- */
 
-enum { VKB_VK_MAX_CLASSES = 8, VKB_VK_MAX_LISTS = 8, VKB_VK_MAX_FRAMES = 3 };
+enum { VKB_VK_MAX_CLASSES = 16, VKB_VK_MAX_LISTS = 8, VKB_VK_MAX_FRAMES = 3 };
 
 typedef struct vkb_vk_list { /* the attention list for one tile size */
     uint32_t tile_rows;

@@ -112,11 +112,11 @@ static vkb_status dispatch(vkb_vk_program *p, vkb_vk_frame *f, uint32_t number, 
     vkb_vk_device *device = vkb_vk_device_of(&p->base);
     const vkb_vk_device_table *vk = &device->vk;
     VkPipeline pipeline;
-    vkb_status status = vkb_vk_pipeline_get(device, kernel, s->mode, s->weight_f16, &pipeline, error);
+    vkb_status status = vkb_vk_pipeline_get(device, kernel, &s->task, &pipeline, error);
     if (status) return status;
     vkb_push push = s->push;
     for (uint32_t i = 0; i < p->list_count; i++)
-        if (s->kind == VKB_OP_ATTENTION && p->lists[i].tile_rows == kernel->tile_rows) push.tiles_at = p->lists[i].at;
+        if (s->task.kind == VKB_OP_ATTENTION && p->lists[i].tile_rows == kernel->tile_rows) push.tiles_at = p->lists[i].at;
     vk->CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
     vk->CmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, device->pipeline_layout, 0, 1, &f->sets[number], 0, NULL);
     vk->CmdPushConstants(commands, device->pipeline_layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof push, &push);

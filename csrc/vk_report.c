@@ -14,6 +14,13 @@ static const vkb_tensor tensors[TENSORS] = {
     [ROTATION] = {8, 16, VKB_LAYOUT_TABLE, VKB_F32},
 };
 
+static const vkb_tensor half_tensors[TENSORS] = {
+    [TABLE] = {8, 8, VKB_LAYOUT_TABLE, VKB_F16},
+    [LINEAR] = {8, 8, VKB_LAYOUT_LINEAR, VKB_F16},
+    [VECTOR] = {1, 8, VKB_LAYOUT_VECTOR, VKB_F32},
+    [ROTATION] = {8, 16, VKB_LAYOUT_TABLE, VKB_F32},
+};
+
 /* NULL: a kind that has no op. */
 static const vkb_op *typical(uint32_t kind) {
 #define NO_TENSORS \
@@ -41,33 +48,54 @@ static const vkb_op *typical(uint32_t kind) {
     return NULL;
 }
 
-static vkb_vk_usage usage_of(const vkb_kernel *kernel) {
-    vkb_vk_usage u = {.kind = kernel->kind, .op = typical(kernel->kind), .tensors = tensors, .inputs = 200, .width = 200};
-    if (kernel->kind == VKB_OP_LINEAR || kernel->kind == VKB_OP_GATE) u.mode = u.op->activation;
-    if (kernel->kind == VKB_OP_POOL) u.mode = u.op->pool;
-    if (kernel->kind == VKB_OP_ATTENTION || kernel->kind == VKB_OP_ROTATE) u.head_size = kernel->max_head ? kernel->max_head : 64;
+/* With values and weights in f32, where the kernel works on them, else in f16. */
+static vkb_vk_usage usage_of(const vkb_kernel *k) {
+    bool f16_values = k->values && !(k->values & 1), f16_weights = k->weights && !(k->weights & 1 << VKB_WEIGHTS_F32);
+    vkb_vk_usage u = {.task = {.kind = k->kind, .inputs = 256, .outputs = 256},
+                      .op = typical(k->kind),
+                      .tensors = f16_weights ? half_tensors : tensors,
+                      .activations = f16_values ? VKB_F16 : VKB_F32,
+                      .width = 200};
+    u.task.values = f16_values ? VKB_VALUES_F16 : 0;
+    u.task.weights = !f16_weights ? VKB_WEIGHTS_F32 : k->weights & 1 << VKB_WEIGHTS_F16 ? VKB_WEIGHTS_F16 : VKB_WEIGHTS_F16_TILES;
+    if (k->kind == VKB_OP_LINEAR || k->kind == VKB_OP_GATE) u.task.mode = u.op->activation;
+    if (k->kind == VKB_OP_POOL) u.task.mode = u.op->pool;
+    if (k->kind == VKB_OP_ATTENTION || k->kind == VKB_OP_ROTATE) u.head_size = k->max_head ? k->max_head : 64;
+    if (k->kind == VKB_OP_ATTENTION) u.task.head_size = u.head_size;
     return u;
 }
 
 /* What the device lacks for the kernel. */
-static void say_unfit(const vkb_vk_device *device, const vkb_kernel *k, vkb_variant *variant) {
-    const vkb_device_info *info = &device->base.info;
+static void say_unfit(const vkb_abilities *a, const vkb_kernel *k, vkb_variant *variant) {
+    static const struct {
+        uint32_t need;
+        const char *name;
+    } needs[] = {{VKB_NEED_F16, "f16 storage and arithmetic"},
+                 {VKB_NEED_ADDRESSES, "buffer addresses"},
+                 {VKB_NEED_MATRIX, "matrix hardware"},
+                 {VKB_NEED_FRAGMENTS, "matrices of 16x16x16 that lie over subgroups of 32 as NVIDIA's do"}};
     const size_t size = sizeof variant->reason;
-    if (k->local_size > info->workgroup_invocations)
-        snprintf(variant->reason, size, "it needs workgroups of %u, of at most %u", k->local_size, info->workgroup_invocations);
-    else if (k->shared_bytes > info->shared_bytes)
-        snprintf(variant->reason, size, "it needs %u bytes of shared memory, of at most %u", k->shared_bytes, info->shared_bytes);
+    uint32_t invocations = vkb_kernel_invocations(k, a);
+    if (invocations > a->workgroup_invocations)
+        snprintf(variant->reason, size, "it needs workgroups of %u, of at most %u", invocations, a->workgroup_invocations);
+    else if (k->shared_bytes > a->shared_bytes)
+        snprintf(variant->reason, size, "it needs %u bytes of shared memory, of at most %u", k->shared_bytes, a->shared_bytes);
     else
         snprintf(variant->reason, size, "it needs subgroup operations that the device lacks");
+    for (size_t i = 0; i < sizeof needs / sizeof *needs; i++) {
+        if (!(k->needs & ~a->needs & needs[i].need)) continue;
+        snprintf(variant->reason, size, "it needs %s", needs[i].name);
+        return;
+    }
 }
 
 static vkb_status describe(vkb_vk_device *device, const vkb_kernel *kernel, vkb_variant *variant, vkb_error *error) {
     vkb_vk_usage usage = usage_of(kernel);
     snprintf(variant->op, sizeof variant->op, "%s", usage.op ? vkb_op_name(kernel->kind) : "");
     snprintf(variant->name, sizeof variant->name, "%s", kernel->name);
-    if (!vkb_kernel_fits(kernel, &device->base.info, device->physical.subgroup_operations, usage.head_size)) {
+    if (!vkb_kernel_fits(kernel, &device->abilities, &usage.task)) {
         variant->state = VKB_VARIANT_UNFIT;
-        say_unfit(device, kernel, variant);
+        say_unfit(&device->abilities, kernel, variant);
         return VKB_OK;
     }
     if (usage.op) return vkb_vk_variant_check(device, kernel, &usage, variant, error);

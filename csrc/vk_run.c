@@ -56,7 +56,7 @@ static void write_arguments(const vkb_vk_program *p, vkb_vk_frame *f, uint32_t n
     const vkb_vk_step *s = vkb_vk_step_at(p, number);
     uint32_t rows = s->scope == VKB_PER_TOKEN ? batch->tokens : batch->sequences;
     VkDispatchIndirectCommand size = {1, groups(rows, kernel->tile_rows), 1};
-    if (s->kind == VKB_OP_ATTENTION) {
+    if (s->task.kind == VKB_OP_ATTENTION) {
         size.x = s->columns;
         for (uint32_t i = 0; i < p->list_count; i++)
             if (p->lists[i].tile_rows == kernel->tile_rows) size.y = f->list_counts[i];

@@ -228,6 +228,7 @@ vkb_status vkb_vk_variants_open(vkb_vk_device *device, vkb_error *error) {
         while (!atomic_compare_exchange_weak(&list, &v->next, v)) continue; /* two of one device do no harm: the later one is found */
     }
     device->variants = v;
+    device->abilities.rows = v->rows;
     vkb_mutex_lock(v->mutex);
     if (device->cache_folder && !v->loaded) load(v, device);
     note_killer(v, device);
@@ -238,22 +239,16 @@ vkb_status vkb_vk_variants_open(vkb_vk_device *device, vkb_error *error) {
 /* ---- Tests at first use ---- */
 
 vkb_vk_usage vkb_vk_usage_of(const vkb_vk_program *p, const vkb_vk_step *s) {
-    vkb_vk_usage u = {.kind = s->kind,
-                      .tensors = p->base.weights->tensors,
-                      .activations = p->base.activations,
-                      .mode = s->mode,
-                      .weight_f16 = s->weight_f16,
-                      .head_size = s->head_size};
+    vkb_vk_usage u = {
+        .task = s->task, .tensors = p->base.weights->tensors, .activations = p->base.activations, .head_size = s->push.head_size};
     if (s->op >= p->base.op_count) return u; /* an output's copy */
     u.op = &p->base.ops[s->op];
-    u.inputs = u.op->input == VKB_NONE ? 0 : p->base.values[u.op->input].width;
-    u.width = u.op->kind == VKB_OP_POOL ? u.inputs : p->base.values[u.op->output].width;
-    if (u.kind == VKB_OP_ROTATE) u.head_size = s->push.head_size;
+    u.width = p->base.values[u.op->kind == VKB_OP_POOL ? u.op->input : u.op->output].width;
     return u;
 }
 
 static uint64_t key_of(const vkb_kernel *kernel, const vkb_vk_usage *u) {
-    const uint32_t words[] = {u->mode, u->weight_f16, u->activations, u->head_size};
+    const uint32_t words[] = {u->task.mode, u->task.weights, u->task.values, u->head_size};
     uint64_t key = vkb_vk_hash(VKB_VK_HASH_START, kernel->name, strlen(kernel->name));
     return vkb_vk_hash(key, words, sizeof words);
 }
@@ -282,17 +277,15 @@ static vkb_status run_test(vkb_vk_variants *v, vkb_vk_device *device, const vkb_
 
 vkb_status vkb_vk_variant_choose(vkb_vk_device *device, const vkb_vk_usage *u, uint32_t rows, const vkb_kernel **kernel, vkb_error *error) {
     const vkb_kernel *under_test = vkb_vk_selftest_kernel();
-    const vkb_device_info *info = &device->base.info;
-    uint32_t operations = device->physical.subgroup_operations;
     vkb_vk_variants *v = device->variants;
     vkb_status status = VKB_OK;
-    if (under_test && under_test->kind == u->kind) {
+    if (vkb_vk_selftest_takes(&device->abilities, &u->task)) {
         *kernel = under_test;
         return VKB_OK;
     }
     if (!under_test) vkb_mutex_lock(v->mutex); /* else this thread holds it */
     do {
-        *kernel = vkb_kernel_choose(info, operations, v->rows, u->kind, u->head_size, rows);
+        *kernel = vkb_kernel_choose(&device->abilities, &u->task, rows);
         if (!*kernel || under_test || !u->op || vkb_kernel_forced() == *kernel || has_passed(v, key_of(*kernel, u))) break;
         status = run_test(v, device, *kernel, u, error);
     } while (!status && v->rows[*kernel - vkb_kernels] == VKB_ROW_OFF);

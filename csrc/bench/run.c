@@ -79,6 +79,7 @@ int bench_open(const bench_options *o, const vkb_tensor *tensors, uint32_t tenso
 
     if ((uint64_t)o->batch * o->tokens > INT32_MAX) return fprintf(stderr, "vkbert-bench: --batch times --tokens is too large\n"), 1;
     run->desc.struct_size = sizeof run->desc;
+    run->desc.activations = o->dtype;
     run->desc.max_tokens = o->batch * o->tokens;
     run->desc.max_sequences = o->batch;
     if (vkb_program_create(run->weights, &run->desc, &run->program, &error)) return failed("program", &error);
@@ -132,7 +133,8 @@ double bench_flops(const bench_run *run, uint32_t i) {
 static double value_bytes(const bench_run *run, uint32_t value) {
     if (value == VKB_NONE) return 0;
     const vkb_value *v = &run->desc.values[value];
-    return 4.0 * v->width * (v->scope == VKB_PER_TOKEN ? run->batch.tokens : run->batch.sequences);
+    double size = run->desc.activations == VKB_F16 && v->scope == VKB_PER_TOKEN ? 2 : 4;
+    return size * v->width * (v->scope == VKB_PER_TOKEN ? run->batch.tokens : run->batch.sequences);
 }
 
 double bench_bytes(const bench_run *run, uint32_t i) {

@@ -108,7 +108,7 @@ static vkb_device *open_cached(vkb_error *error) {
 /* The kernel that is taken first for a LINEAR of few rows. */
 static const vkb_kernel *usual_linear(const vkb_device *device) {
     const vkb_vk_device *d = (const vkb_vk_device *)device;
-    return vkb_kernel_choose(&d->base.info, d->physical.subgroup_operations, NULL, VKB_OP_LINEAR, 0, 1);
+    return vkb_kernel_choose(&d->abilities, &(vkb_task){.kind = VKB_OP_LINEAR, .inputs = 64, .outputs = 64}, 1);
 }
 
 /* A LINEAR gives the reference's results on the device. */
