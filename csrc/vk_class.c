@@ -8,20 +8,27 @@
 
 #include "vk_internal.h"
 
+static vkb_status add_threshold(vkb_vk_program *p, uint32_t rows, vkb_error *error) {
+    uint32_t at = 0;
+    while (at < p->class_count && p->thresholds[at] < rows) at++;
+    if (rows <= 1 || rows > p->base.max_tokens || (at < p->class_count && p->thresholds[at] == rows)) return VKB_OK;
+    if (p->class_count == VKB_VK_MAX_CLASSES)
+        return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "the table of kernels has more than %d size classes", VKB_VK_MAX_CLASSES);
+    memmove(&p->thresholds[at + 1], &p->thresholds[at], (p->class_count - at) * sizeof *p->thresholds);
+    p->thresholds[at] = rows;
+    p->class_count++;
+    return VKB_OK;
+}
+
 static vkb_status find_thresholds(vkb_vk_program *p, vkb_error *error) {
+    vkb_status status = VKB_OK;
     p->thresholds[0] = 1;
     p->class_count = 1;
-    for (uint32_t k = 0; k < vkb_kernel_count; k++) {
-        uint32_t rows = vkb_kernels[k].min_rows, at = 0;
-        while (at < p->class_count && p->thresholds[at] < rows) at++;
-        if (rows <= 1 || rows > p->base.max_tokens || (at < p->class_count && p->thresholds[at] == rows)) continue;
-        if (p->class_count == VKB_VK_MAX_CLASSES)
-            return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "the table of kernels has more than %d size classes", VKB_VK_MAX_CLASSES);
-        memmove(&p->thresholds[at + 1], &p->thresholds[at], (p->class_count - at) * sizeof *p->thresholds);
-        p->thresholds[at] = rows;
-        p->class_count++;
+    for (uint32_t k = 0; k < vkb_kernel_count && !status; k++) {
+        status = add_threshold(p, vkb_kernels[k].min_rows, error);
+        if (!status && vkb_kernels[k].max_rows) status = add_threshold(p, vkb_kernels[k].max_rows + 1, error);
     }
-    return VKB_OK;
+    return status;
 }
 
 uint32_t vkb_vk_class_of(const vkb_vk_program *p, uint32_t rows) {
@@ -35,6 +42,11 @@ uint32_t vkb_vk_class_most(const vkb_vk_program *p, uint32_t class) {
 }
 
 static uint64_t groups(uint64_t n, uint32_t tile) { return (n + tile - 1) / tile; }
+
+uint32_t vkb_vk_groups_x(const vkb_vk_step *s, const vkb_kernel *kernel) {
+    if (s->task.kind == VKB_OP_ATTENTION) return s->columns;
+    return kernel->tile_columns ? (uint32_t)groups(s->columns, kernel->tile_columns) : 1;
+}
 
 /* Sees to a list for attention tiles of this size. */
 static vkb_status add_list(vkb_vk_program *p, uint32_t tile_rows, vkb_error *error) {
@@ -61,13 +73,13 @@ static vkb_status choose(vkb_vk_program *p, uint32_t number, uint32_t class, vkb
     p->kernels[class * vkb_vk_number_count(p) + number] = kernel;
     uint64_t rows = s->scope == VKB_PER_TOKEN ? p->base.max_tokens : p->base.max_sequences;
     uint64_t y = groups(rows, kernel->tile_rows) + (s->task.kind == VKB_OP_ATTENTION ? p->base.max_sequences : 0);
-    uint64_t x = s->task.kind == VKB_OP_ATTENTION ? s->columns : kernel->tile_columns ? groups(s->columns, kernel->tile_columns) : 1;
+    uint32_t x = vkb_vk_groups_x(s, kernel);
     if (x > device->physical.group_limit[0] || y > device->physical.group_limit[1])
         return vkb_fail(error, VKB_ERROR_UNSUPPORTED,
-                        "%s: op %u (%s): %llu × %llu workgroups for %llu rows, of at most %u × %u: lower max_tokens",
-                        device->base.info.name, s->op, name, (unsigned long long)x, (unsigned long long)y, (unsigned long long)rows,
-                        device->physical.group_limit[0], device->physical.group_limit[1]);
-    return s->task.kind == VKB_OP_ATTENTION ? add_list(p, kernel->tile_rows, error) : VKB_OK;
+                        "%s: op %u (%s): %u × %llu workgroups for %llu rows, of at most %u × %u: lower max_tokens", device->base.info.name,
+                        s->op, name, x, (unsigned long long)y, (unsigned long long)rows, device->physical.group_limit[0],
+                        device->physical.group_limit[1]);
+    return s->task.kind == VKB_OP_ATTENTION && !kernel->by_rows ? add_list(p, kernel->tile_rows, error) : VKB_OK;
 }
 
 /* The first class whose steps per sequence have the same kernels. */

@@ -57,9 +57,8 @@ vkb_status vkb_vk_folds_init(vkb_vk_program *p, vkb_error *error) {
     if (!p->folds) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_create: out of memory");
     for (uint32_t i = 0; i < p->step_count; i++) {
         vkb_vk_step *s = &p->steps[i];
-        p->folds[i] = (vkb_vk_folds){.norm_input = find_norm(p, i, s->input),
-                                     .norm_residual = find_norm(p, i, s->residual),
-                                     .pool = find_pool(p, i)};
+        p->folds[i] =
+            (vkb_vk_folds){.norm_input = find_norm(p, i, s->input), .norm_residual = find_norm(p, i, s->residual), .pool = find_pool(p, i)};
         if (p->folds[i].pool != VKB_NONE) s->ranges[VKB_BIND_RESIDUAL] = p->steps[p->folds[i].pool].ranges[VKB_BIND_INPUT];
     }
     return VKB_OK;
@@ -91,8 +90,7 @@ static bool all_fold(const vkb_vk_program *p, uint32_t norm, uint32_t tokens, ui
 void vkb_vk_folds_find(const vkb_vk_program *p, uint32_t tokens, uint32_t sequences, bool *folded) {
     for (uint32_t i = 0; i < p->step_count; i++) folded[i] = false;
     for (uint32_t i = 0; i < p->step_count; i++)
-        if (p->folds[i].pool != VKB_NONE)
-            folded[p->folds[i].pool] = vkb_vk_kernel_for(p, i, tokens, sequences)->folds & VKB_FOLD_POOL;
+        if (p->folds[i].pool != VKB_NONE) folded[p->folds[i].pool] = vkb_vk_kernel_for(p, i, tokens, sequences)->folds & VKB_FOLD_POOL;
     for (uint32_t i = 0; i < p->step_count; i++) {
         const vkb_vk_step *s = &p->steps[i];
         bool in_place = s->task.kind == VKB_OP_NORM && s->input == s->output && s->residual == VKB_NONE;

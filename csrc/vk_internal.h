@@ -41,12 +41,12 @@ typedef struct vkb_vk_physical {
     VkPhysicalDeviceMemoryProperties memory;
     uint32_t main_heap; /* the largest device-local heap */
     uint32_t queue_family;
-    uint32_t timestamp_bits;      /* 0: none */
-    double timestamp_seconds;     /* a tick */
+    uint32_t timestamp_bits;  /* 0: none */
+    double timestamp_seconds; /* a tick */
     vkb_vk_features features;
-    vkb_abilities abilities;      /* without VKB_NEED_FRAGMENTS, which takes a try */
-    uint64_t buffer_limit;        /* greatest buffer and allocation, bytes */
-    uint32_t group_limit[2];      /* greatest dispatch, x and y */
+    vkb_abilities abilities; /* without VKB_NEED_FRAGMENTS, which takes a try */
+    uint64_t buffer_limit;   /* greatest buffer and allocation, bytes */
+    uint32_t group_limit[2]; /* greatest dispatch, x and y */
     uint32_t driver_version;
     bool memory_budget;      /* VK_EXT_memory_budget */
     bool portability_subset; /* which has to be enabled where there is one */
@@ -312,6 +312,20 @@ vkb_vk_usage vkb_vk_usage_of(const vkb_vk_program *program, const vkb_vk_step *s
 /* Fills program->steps and ->copies; the arena has its buffer and `places` is set. */
 vkb_status vkb_vk_steps_build(vkb_vk_program *program, vkb_error *error);
 
+/* ---- vk_fold.c: steps that others do by the way ---- */
+
+typedef struct vkb_vk_folds {           /* of a step: the steps that it can do by the way, or VKB_NONE */
+    uint32_t norm_input, norm_residual; /* what makes its input, its residual */
+    uint32_t pool;
+} vkb_vk_folds;
+
+/* Fills program->folds; steps and `direct` are there. */
+vkb_status vkb_vk_folds_init(vkb_vk_program *program, vkb_error *error);
+/* folded: [step_count], the steps that are left out in batches of these classes. */
+void vkb_vk_folds_find(const vkb_vk_program *program, uint32_t tokens, uint32_t sequences, bool *folded);
+/* The step with all that it takes over. */
+vkb_vk_step vkb_vk_folds_apply(const vkb_vk_program *program, const bool *folded, uint32_t step);
+
 /* ---- vk_program.c ---- */
 
 enum { VKB_VK_MAX_CLASSES = 16, VKB_VK_MAX_LISTS = 8, VKB_VK_MAX_FRAMES = 3 };
@@ -333,6 +347,7 @@ struct vkb_vk_program {
     uint32_t list_count;
     vkb_vk_step *steps;
     vkb_vk_step *copies; /* [output_count]: each output's way to the host, where it is not direct */
+    vkb_vk_folds *folds; /* [step_count] */
     bool *direct;        /* [output_count]: the step that makes it writes to the host's memory, and there is no copy */
     uint32_t step_count;
     uint32_t thresholds[VKB_VK_MAX_CLASSES]; /* least rows of each size class, rising, the first 1 */
@@ -360,6 +375,8 @@ void vkb_vk_program_free(vkb_program *program);
 vkb_status vkb_vk_classes_init(vkb_vk_program *program, vkb_error *error);
 uint32_t vkb_vk_class_of(const vkb_vk_program *program, uint32_t rows);
 uint32_t vkb_vk_class_most(const vkb_vk_program *program, uint32_t class); /* rows */
+/* Workgroups side by side. */
+uint32_t vkb_vk_groups_x(const vkb_vk_step *step, const vkb_kernel *kernel);
 /* What does a dispatch in batches of these classes of tokens and of sequences. */
 const vkb_kernel *vkb_vk_kernel_for(const vkb_vk_program *program, uint32_t number, uint32_t tokens, uint32_t sequences);
 
@@ -368,6 +385,7 @@ const vkb_kernel *vkb_vk_kernel_for(const vkb_vk_program *program, uint32_t numb
 typedef struct vkb_vk_recording { /* the program's commands, for the batches of two classes */
     VkCommandPool pool;
     uint32_t tokens, sequences; /* classes */
+    bool *folded;               /* [step_count]: left out, because others do it */
     VkCommandBuffer *segments;  /* [segment_count], at most op_count: to be submitted in this order, each by itself */
     uint32_t segment_count;
     double seconds; /* that a run took lately, from its submission to its results; 0: none yet */

@@ -140,18 +140,25 @@ typedef struct vkb_abilities { /* of a device: what decides which kernels it can
     const uint8_t *rows; /* [vkb_kernel_count] vkb_row, or NULL: all are as usual */
 } vkb_abilities;
 
-typedef struct vkb_task { /* a dispatch, as far as that decides which kernels can do it */
-    uint32_t kind;        /* vkb_op_kind or VKB_KERNEL_* */
-    uint32_t mode;        /* VKB_SPEC_MODE */
-    uint32_t weights;     /* vkb_weight_form */
-    uint32_t values;      /* vkb_value_form */
-    uint32_t head_size;   /* ATTENTION, else 0 */
+typedef struct vkb_task {     /* a dispatch, as far as that decides which kernels can do it */
+    uint32_t kind;            /* vkb_op_kind or VKB_KERNEL_* */
+    uint32_t mode;            /* VKB_SPEC_MODE */
+    uint32_t weights;         /* vkb_weight_form */
+    uint32_t values;          /* vkb_value_form */
+    uint32_t head_size;       /* ATTENTION, else 0 */
     uint32_t inputs, outputs; /* LINEAR, LINEAR_MAX: padded */
 } vkb_task;
 
 /*
+ * What a kernel can do by the way, so that another step is left out (vk_fold.c). The norms are bits of MODE too, where they are asked for:
+ * the norm_* push constants are then those of the norm that has been left out. LINEAR: of its input, or of its residual. NORMALIZE: POOL of
+ * what is bound as the residual (MODE's lower byte: 1 + vkb_pool), and the norm of that.
+ */
+enum vkb_fold { VKB_FOLD_NORM_INPUT = 1 << 8, VKB_FOLD_NORM_RESIDUAL = 1 << 9, VKB_FOLD_POOL = 1 << 10 };
+
+/*
  * One way to do one dispatch. Workgroups: x = ceil(columns / tile_columns), y = ceil(rows / tile_rows), where rows are the batch's tokens
- * or sequences (ATTENTION: x = heads, y = query_tiles) and columns the output's stride; tile_columns = 0 means x = 1.
+ * or sequences (ATTENTION: x = heads, y = query_tiles unless by_rows) and columns the output's stride; tile_columns = 0 means x = 1.
  */
 typedef struct vkb_kernel {
     const char *name;     /* "linear_f32_tile 64x64" */
@@ -164,15 +171,20 @@ typedef struct vkb_kernel {
     uint32_t own[VKB_SPEC_MAX - VKB_SPEC_OWN]; /* its tunables */
     uint32_t own_count;
     uint32_t shared_bytes; /* of workgroup memory at these tunables */
-    uint32_t min_rows;     /* chosen when the batch has at least so many rows */
+    uint32_t min_rows;     /* chosen when the batch has at least so many rows … */
+    uint32_t max_rows;     /* … and at most so many; 0 = any number */
     uint32_t needs;        /* vkb_need */
     uint32_t subgroup;     /* subgroup operations it needs (VkSubgroupFeatureFlags) beside basic; 0 = none */
-    bool software;     /* for software devices only (their memory is one cache, their lanes SIMD); false: for the others only, unless alone */
-    uint32_t max_head; /* ATTENTION: greatest head size; 0 = any */
-    uint32_t modes;    /* bits of MODE that it leaves out */
-    uint32_t weights;  /* bits 1 << vkb_weight_form: those it reads; 0 = any */
-    uint32_t values;   /* bits 1 << vkb_value_form: those it works on; 0 = any */
+    bool software; /* for software devices only (their memory is one cache, their lanes SIMD); false: for the others only, unless alone */
+    uint32_t max_head;                          /* ATTENTION: greatest head size; 0 = any */
+    uint32_t modes;                             /* bits of MODE that it leaves out */
+    uint32_t weights;                           /* bits 1 << vkb_weight_form: those it reads; 0 = any */
+    uint32_t values;                            /* bits 1 << vkb_value_form: those it works on; 0 = any */
     uint32_t inputs_multiple, outputs_multiple; /* LINEAR: of which K and N are multiples; 0 = any */
+    uint32_t head_multiple;                     /* ATTENTION: of which the head size is a multiple; 0 = any */
+    uint32_t max_outputs;                       /* NORMALIZE: greatest stride; 0 = any */
+    uint32_t folds;                             /* bits of vkb_fold */
+    bool by_rows;                               /* ATTENTION: a tile is tile_rows rows of the batch, of whatever sequences */
 } vkb_kernel;
 
 enum {

@@ -9,6 +9,7 @@
 
 #include "spirv/attention_fragments.h"
 #include "spirv/attention_keys.h"
+#include "spirv/attention_narrow.h"
 #include "spirv/attention_tile.h"
 #include "spirv/copy_out.h"
 #include "spirv/embed_rows.h"
@@ -17,16 +18,20 @@
 #include "spirv/linear_lanes.h"
 #include "spirv/linear_matrix.h"
 #include "spirv/linear_max_tile.h"
+#include "spirv/linear_narrow.h"
 #include "spirv/linear_split.h"
 #include "spirv/linear_tile.h"
 #include "spirv/norm_rows.h"
+#include "spirv/normalize_pooled.h"
 #include "spirv/normalize_rows.h"
 #include "spirv/pool_columns.h"
 #include "spirv/probe_fragments.h"
 #include "spirv/rotate_heads.h"
 #include "vk_force.h"
 
-#define SUBGROUP_BALLOT 8u /* VK_SUBGROUP_FEATURE_BALLOT_BIT */
+#define SUBGROUP_ARITHMETIC 4u /* VK_SUBGROUP_FEATURE_ARITHMETIC_BIT */
+#define SUBGROUP_BALLOT 8u     /* VK_SUBGROUP_FEATURE_BALLOT_BIT */
+#define SUBGROUP_SHUFFLE 16u   /* VK_SUBGROUP_FEATURE_SHUFFLE_BIT */
 
 #define FRAGMENTS (VKB_NEED_F16 | VKB_NEED_ADDRESSES | VKB_NEED_MATRIX | VKB_NEED_FRAGMENTS)
 
@@ -40,13 +45,13 @@
 /* BM × BN outputs a workgroup, 64 × 64 a subgroup. */
 #define LINEAR_FRAGMENTS(bm, bn, multiple) \
     .kind = VKB_OP_LINEAR, CODE(linear_fragments), .local_size = (bm) * (bn) / 128, .subgroups = (bm) * (bn) / 4096, .tile_rows = bm, \
-    .tile_columns = bn, OWN(bm, bn, 8), .shared_bytes = 2 * (bm) * 9 * 16, .needs = FRAGMENTS, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
+    .tile_columns = bn, OWN(bm, bn, 8), .shared_bytes = 2 * (bm)*9 * 16, .needs = FRAGMENTS, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
     .values = 1 << VKB_VALUES_F16, .inputs_multiple = 128, .outputs_multiple = multiple
 /* BM × 64 outputs a workgroup, ROWS × 32 a subgroup. */
 #define LINEAR_MATRIX(bm, rows) \
-    .kind = VKB_OP_LINEAR, CODE(linear_matrix), .subgroups = (bm) / (rows) * 2, .tile_rows = bm, .tile_columns = 64, OWN(bm, rows), \
-    .shared_bytes = 4 * ((bm) + 64) * 20 + 4 * (bm) * 68, .needs = VKB_NEED_F16 | VKB_NEED_MATRIX, \
-    .weights = 1 << VKB_WEIGHTS_F16_TILES, .values = 1 << VKB_VALUES_F16
+    .kind = VKB_OP_LINEAR, CODE(linear_matrix), .subgroups = (bm) / (rows)*2, .tile_rows = bm, .tile_columns = 64, OWN(bm, rows), \
+    .shared_bytes = 4 * ((bm) + 64) * 20 + 4 * (bm)*68, .needs = VKB_NEED_F16 | VKB_NEED_MATRIX, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
+    .values = 1 << VKB_VALUES_F16
 /* Sixteen rows; columns of an invocation; invocations that share a column. */
 #define LINEAR_SPLIT(local, columns, lanes) \
     .kind = VKB_OP_LINEAR, CODE(linear_split), .local_size = local, .tile_rows = 16, .tile_columns = (local) / (lanes) * (columns), \
@@ -55,6 +60,22 @@
 #define LINEAR_LANES(rows, columns) \
     .kind = VKB_OP_LINEAR, CODE(linear_lanes), .local_size = 8, .tile_rows = 8 * (rows), .tile_columns = columns, OWN(rows, columns), \
     .subgroup = SUBGROUP_BALLOT, .software = true
+/* Tiles of 16 rows and of 16 columns, subgroups that split the inputs, steps of 16 inputs that each has under way. */
+#define LINEAR_NARROW(rows, columns, count, steps) \
+    .kind = VKB_OP_LINEAR, CODE(linear_narrow), .subgroups = count, .tile_rows = 16 * (rows), .tile_columns = 16 * (columns), \
+    OWN(rows, columns, count, steps), .shared_bytes = (count) * (rows) * (1024 * (columns) + 128), \
+    .needs = VKB_NEED_F16 | VKB_NEED_FRAGMENTS, .subgroup = SUBGROUP_SHUFFLE, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
+    .values = 1 << VKB_VALUES_F16, .folds = VKB_FOLD_NORM_INPUT | VKB_FOLD_NORM_RESIDUAL
+/* Heads up to D, subgroups that split the keys. */
+#define ATTENTION_NARROW(d, count) \
+    .kind = VKB_OP_ATTENTION, CODE(attention_narrow), .subgroups = count, .tile_rows = 16, OWN(d, count), .max_head = d, \
+    .head_multiple = 16, .by_rows = true, .shared_bytes = (count) * (128 + 64 * (d)), .needs = VKB_NEED_F16 | VKB_NEED_FRAGMENTS, \
+    .subgroup = SUBGROUP_SHUFFLE, .values = 1 << VKB_VALUES_F16, .modes = ~0u
+/* Rows that are pooled at a time. */
+#define NORMALIZE_POOLED(count) \
+    .kind = VKB_OP_NORMALIZE, CODE(normalize_pooled), .subgroups = count, .tile_rows = 1, OWN(count, 64 * (count)), \
+    .max_outputs = 64 * (count), .shared_bytes = (count) * (256 * (count) + 4), .subgroup = SUBGROUP_ARITHMETIC, \
+    .folds = VKB_FOLD_POOL | VKB_FOLD_NORM_INPUT
 /* BQ queries and BK keys at a time, heads up to D. */
 #define ATTENTION_TILE(bq, bk, d) \
     .kind = VKB_OP_ATTENTION, CODE(attention_tile), .local_size = 2 * (bq), .tile_rows = bq, OWN(bq, bk, d), .max_head = d, \
@@ -84,6 +105,9 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "embed", ROWS(VKB_OP_EMBED, embed_rows, 128, 32)},
     {.name = "embed lanes", ROWS(VKB_OP_EMBED, embed_rows, 8, 1), .software = true},
 
+    {.name = "linear narrow 64", LINEAR_NARROW(4, 1, 8, 2), .min_rows = 65, .max_rows = 128},
+    {.name = "linear narrow 32", LINEAR_NARROW(2, 1, 12, 4), .min_rows = 17, .max_rows = 64},
+    {.name = "linear narrow 16", LINEAR_NARROW(1, 1, 12, 4), .max_rows = 16},
     {.name = "linear fragments 64x256", LINEAR_FRAGMENTS(64, 256, 256), .min_rows = 4096},
     {.name = "linear fragments 128x128", LINEAR_FRAGMENTS(128, 128, 0), .min_rows = 1 << 20},
     {.name = "linear fragments 64x128", LINEAR_FRAGMENTS(64, 128, 0), .min_rows = 17},
@@ -96,6 +120,10 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "linear lanes 32x16", LINEAR_LANES(4, 16), .min_rows = 17},
     {.name = "linear lanes 16x16", LINEAR_LANES(2, 16)},
 
+    {.name = "attention narrow 4 head 32", ATTENTION_NARROW(32, 4), .min_rows = 17, .max_rows = 128},
+    {.name = "attention narrow 4 head 64", ATTENTION_NARROW(64, 4), .min_rows = 17, .max_rows = 128},
+    {.name = "attention narrow head 32", ATTENTION_NARROW(32, 1), .max_rows = 16},
+    {.name = "attention narrow head 64", ATTENTION_NARROW(64, 1), .max_rows = 16},
     {.name = "attention fragments 64 head 16", ATTENTION_FRAGMENTS(4, 1, 64, 16)},
     {.name = "attention fragments 128 head 32", ATTENTION_FRAGMENTS(4, 2, 64, 32), .min_rows = 4096},
     {.name = "attention fragments 64 head 32", ATTENTION_FRAGMENTS(4, 1, 64, 32)},
@@ -124,6 +152,8 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "pool", POOL_COLUMNS(128, 4)},
     {.name = "pool lanes", POOL_COLUMNS(8, 1), .software = true},
 
+    {.name = "normalize pooled 512", NORMALIZE_POOLED(8), .max_rows = 16},
+    {.name = "normalize pooled 1024", NORMALIZE_POOLED(16), .max_rows = 16},
     {.name = "normalize", ROWS(VKB_OP_NORMALIZE, normalize_rows, 128, 32)},
     {.name = "normalize lanes", ROWS(VKB_OP_NORMALIZE, normalize_rows, 8, 1), .software = true},
 
@@ -136,8 +166,14 @@ const vkb_kernel vkb_kernels[] = {
 
     {.name = "copy out", .kind = VKB_KERNEL_COPY_OUT, CODE(copy_out), .local_size = 128, .tile_rows = 2, .tile_columns = 64, OWN(64)},
 
-    {.name = "fragments", .kind = VKB_KERNEL_PROBE, CODE(probe_fragments), .local_size = 32, .subgroups = 1, .tile_rows = 1,
-     .needs = VKB_NEED_F16 | VKB_NEED_MATRIX, .shared_bytes = 6 * 256},
+    {.name = "fragments",
+     .kind = VKB_KERNEL_PROBE,
+     CODE(probe_fragments),
+     .local_size = 32,
+     .subgroups = 1,
+     .tile_rows = 1,
+     .needs = VKB_NEED_F16 | VKB_NEED_MATRIX,
+     .shared_bytes = 6 * 256},
 };
 const uint32_t vkb_kernel_count = sizeof vkb_kernels / sizeof vkb_kernels[0];
 
@@ -157,7 +193,8 @@ bool vkb_kernel_fits(const vkb_kernel *k, const vkb_abilities *a, const vkb_task
     return k->kind == t->kind && vkb_kernel_invocations(k, a) <= a->workgroup_invocations && k->shared_bytes <= a->shared_bytes &&
            !(k->needs & ~a->needs) && !(k->subgroup & ~a->subgroup_operations) && (!k->max_head || t->head_size <= k->max_head) &&
            !(k->modes & t->mode) && among(k->weights, t->weights) && among(k->values, t->values) &&
-           divides(k->inputs_multiple, t->inputs) && divides(k->outputs_multiple, t->outputs);
+           divides(k->inputs_multiple, t->inputs) && divides(k->outputs_multiple, t->outputs) && divides(k->head_multiple, t->head_size) &&
+           (!k->max_outputs || t->outputs <= k->max_outputs);
 }
 
 const vkb_kernel *vkb_kernel_forced(void) { return atomic_load(&forced); }
@@ -170,7 +207,8 @@ const vkb_kernel *vkb_kernel_choose(const vkb_abilities *abilities, const vkb_ta
         const vkb_kernel *k = &vkb_kernels[i];
         uint32_t state = abilities->rows ? abilities->rows[i] : VKB_ROW_USUAL;
         if (state == VKB_ROW_OFF || !vkb_kernel_fits(k, abilities, task)) continue;
-        uint32_t rank = state == VKB_ROW_FIRST ? 3 : rows < k->min_rows ? 0 : k->software == abilities->software ? 2 : 1;
+        bool asked_for = rows >= k->min_rows && (!k->max_rows || rows <= k->max_rows);
+        uint32_t rank = state == VKB_ROW_FIRST ? 3 : !asked_for ? 0 : k->software == abilities->software ? 2 : 1;
         if (rank > best_rank) {
             best = k;
             best_rank = rank;

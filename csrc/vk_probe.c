@@ -88,8 +88,9 @@ vkb_status vkb_vk_fragments_probe(vkb_vk_device *device, bool *tiled, vkb_error 
     *size = (VkDispatchIndirectCommand){1, 1, 1};
     for (uint32_t i = 0; i < LANES; i++) off[i] = 1;
     status = vkb_vk_buffer_flush(device, &p.buffer, error);
-    if (!status) status = vkb_vk_submit(device, &p.commands, 1, 0, p.fence, error);
-    if (!status) status = vkb_vk_wait(device, p.fence, error);
+    vkb_vk_work work = {.commands = &p.commands, .count = 1, .fence = p.fence};
+    if (!status) status = vkb_vk_submit(device, &work, error);
+    if (!status) status = vkb_vk_wait(device, p.fence, device->spin_limit, error);
     if (!status) status = vkb_vk_buffer_invalidate(device, &p.buffer, error);
     for (uint32_t i = 0; i < LANES && !status; i++) sum += off[i];
     *tiled = !status && sum == 0;

@@ -61,7 +61,7 @@ static bool is_direct(const vkb_vk_program *p, uint32_t output) {
         if (i != output && p->base.outputs[i] == value) return false;
     for (uint32_t i = 0; i < p->step_count; i++) {
         const vkb_vk_step *s = &p->steps[i];
-        if (reads(s, value) || (s->output == value && s->kind != VKB_OP_POOL && s->kind != VKB_OP_NORMALIZE)) return false;
+        if (reads(s, value) || (s->output == value && s->task.kind != VKB_OP_POOL && s->task.kind != VKB_OP_NORMALIZE)) return false;
     }
     return true;
 }
@@ -84,6 +84,7 @@ vkb_status vkb_vk_program_init(vkb_program *program, vkb_error *error) {
     if (!status) status = vkb_vk_classes_init(p, error);
     if (!status) status = place_lists(p, words, error);
     if (!status) status = find_direct(p, error);
+    if (!status) status = vkb_vk_folds_init(p, error);
     if (!status) status = vkb_vk_frames_init(p, error);
     if (status) return status;
     program->host_bytes = p->frames[0]->upload.bytes;
@@ -97,6 +98,7 @@ void vkb_vk_program_free(vkb_program *program) {
     vkb_vk_program *p = (vkb_vk_program *)program;
     vkb_vk_frames_free(p);
     vkb_vk_buffer_destroy(vkb_vk_device_of(program), &p->arena);
+    free(p->folds);
     free(p->direct);
     free(p->kernels);
     free(p->copies);

@@ -100,15 +100,16 @@ static vkb_status end(vkb_vk_device *device, VkCommandBuffer commands, vkb_error
  */
 static uint32_t fixed_groups(const vkb_vk_program *p, const vkb_vk_step *s, const vkb_kernel *kernel, uint32_t class) {
     enum { FEW = 16 };
-    if (s->scope != VKB_PER_TOKEN || s->kind == VKB_OP_ATTENTION || s->kind == VKB_KERNEL_COPY_OUT) return 0; /* copies know no class */
+    bool listed = s->task.kind == VKB_OP_ATTENTION && !kernel->by_rows;
+    if (s->scope != VKB_PER_TOKEN || listed || s->task.kind == VKB_KERNEL_COPY_OUT) return 0; /* copies know no class */
     uint32_t least = p->thresholds[class], most = vkb_vk_class_most(p, class);
     uint32_t groups = (most + kernel->tile_rows - 1) / kernel->tile_rows;
     return most <= FEW || groups <= 2 * ((least + kernel->tile_rows - 1) / kernel->tile_rows) ? groups : 0;
 }
 
-static vkb_status dispatch(vkb_vk_program *p, vkb_vk_frame *f, uint32_t number, const vkb_kernel *kernel, uint32_t class,
-                           VkCommandBuffer commands, vkb_error *error) {
-    const vkb_vk_step *s = vkb_vk_step_at(p, number);
+/* s: step `number`, with what it takes over. */
+static vkb_status dispatch(vkb_vk_program *p, vkb_vk_frame *f, const vkb_vk_step *s, uint32_t number, const vkb_kernel *kernel,
+                           uint32_t class, VkCommandBuffer commands, vkb_error *error) {
     vkb_vk_device *device = vkb_vk_device_of(&p->base);
     const vkb_vk_device_table *vk = &device->vk;
     VkPipeline pipeline;
@@ -122,7 +123,7 @@ static vkb_status dispatch(vkb_vk_program *p, vkb_vk_frame *f, uint32_t number, 
     vk->CmdPushConstants(commands, device->pipeline_layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof push, &push);
     uint32_t fixed = fixed_groups(p, s, kernel, class);
     if (fixed)
-        vk->CmdDispatch(commands, kernel->tile_columns ? (s->columns + kernel->tile_columns - 1) / kernel->tile_columns : 1, fixed, 1);
+        vk->CmdDispatch(commands, vkb_vk_groups_x(s, kernel), fixed, 1);
     else
         vk->CmdDispatchIndirect(commands, f->upload.handle, p->arguments_at + number * sizeof(VkDispatchIndirectCommand));
     return VKB_OK;
@@ -161,6 +162,17 @@ typedef struct recorder {
     hazards hazards;
 } recorder;
 
+static vkb_status record_step(recorder *r, VkCommandBuffer commands, vkb_error *error) {
+    vkb_vk_program *p = r->program;
+    const vkb_vk_recording *recording = r->recording;
+    vkb_vk_step s = vkb_vk_folds_apply(p, recording->folded, r->next);
+    access a = access_of(p, &s);
+    bool needed = needs_barrier(&r->hazards, &a);
+    if (needed || (r->queries && r->next)) compute_barrier(&vkb_vk_device_of(&p->base)->vk, commands); /* each op by itself, to be timed */
+    const vkb_kernel *kernel = vkb_vk_kernel_for(p, r->next, recording->tokens, recording->sequences);
+    return dispatch(p, r->frame, &s, r->next, kernel, recording->tokens, commands, error);
+}
+
 /* The steps of the ops up to `ops_end`. */
 static vkb_status record_segment(recorder *r, VkCommandBuffer commands, uint32_t ops_end, vkb_error *error) {
     vkb_vk_program *p = r->program;
@@ -170,15 +182,11 @@ static vkb_status record_segment(recorder *r, VkCommandBuffer commands, uint32_t
         vk->CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, r->queries, 0);
     }
     for (; r->next < p->step_count && p->steps[r->next].op < ops_end; r->next++) {
-        const vkb_vk_step *s = &p->steps[r->next];
-        access a = access_of(p, s);
-        bool needed = needs_barrier(&r->hazards, &a);
-        if (needed || (r->queries && r->next)) compute_barrier(vk, commands); /* each op by itself, to be timed */
-        const vkb_kernel *kernel = vkb_vk_kernel_for(p, r->next, r->recording->tokens, r->recording->sequences);
-        vkb_status status = dispatch(p, r->frame, r->next, kernel, r->recording->tokens, commands, error);
+        vkb_status status = r->recording->folded[r->next] ? VKB_OK : record_step(r, commands, error);
         if (status) return status;
-        bool last = r->next + 1 == p->step_count || p->steps[r->next + 1].op != s->op;
-        if (r->queries && last) vk->CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, r->queries, s->op + 1);
+        uint32_t op = p->steps[r->next].op;
+        bool last = r->next + 1 == p->step_count || p->steps[r->next + 1].op != op;
+        if (r->queries && last) vk->CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, r->queries, op + 1);
     }
     return VKB_OK;
 }
@@ -212,12 +220,14 @@ vkb_status vkb_vk_record(vkb_vk_program *p, vkb_vk_frame *frame, uint32_t tokens
     vkb_vk_recording *made = calloc(1, sizeof *made);
     *recording = NULL;
     if (made) made->segments = calloc(p->base.op_count, sizeof *made->segments);
-    if (!made || !made->segments) {
-        free(made);
+    if (made) made->folded = calloc(p->step_count, sizeof *made->folded);
+    if (!made || !made->segments || !made->folded) {
+        vkb_vk_recording_destroy(p, made);
         return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_run: out of memory");
     }
     made->tokens = tokens;
     made->sequences = sequences;
+    vkb_vk_folds_find(p, tokens, sequences, made->folded);
     VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = device->physical.queue_family};
     vkb_status status =
         vkb_vk_check(device, device->vk.CreateCommandPool(device->handle, &pool, NULL, &made->pool), "vkCreateCommandPool", error);
@@ -235,6 +245,7 @@ void vkb_vk_recording_destroy(vkb_vk_program *p, vkb_vk_recording *r) {
     if (!r) return;
     vkb_vk_device *device = vkb_vk_device_of(&p->base);
     if (r->pool) device->vk.DestroyCommandPool(device->handle, r->pool, NULL); /* and its command buffers */
+    free(r->folded);
     free(r->segments);
     free(r);
 }
@@ -259,7 +270,7 @@ vkb_status vkb_vk_copy_record(vkb_vk_program *p, vkb_vk_frame *frame, uint32_t o
     vkb_status status = begin(device, frame->pool, &commands, error);
     if (!status) {
         compute_barrier(&device->vk, commands);
-        status = dispatch(p, frame, number, vkb_vk_kernel_for(p, number, 0, 0), 0, commands, error);
+        status = dispatch(p, frame, &p->copies[output], number, vkb_vk_kernel_for(p, number, 0, 0), 0, commands, error);
         host_barrier(&device->vk, commands);
     }
     if (!status) status = end(device, commands, error);

@@ -55,14 +55,9 @@ static uint32_t groups(uint32_t n, uint32_t tile) { return n / tile + (n % tile 
 static void write_arguments(const vkb_vk_program *p, vkb_vk_frame *f, uint32_t number, const vkb_kernel *kernel, const vkb_batch *batch) {
     const vkb_vk_step *s = vkb_vk_step_at(p, number);
     uint32_t rows = s->scope == VKB_PER_TOKEN ? batch->tokens : batch->sequences;
-    VkDispatchIndirectCommand size = {1, groups(rows, kernel->tile_rows), 1};
-    if (s->task.kind == VKB_OP_ATTENTION) {
-        size.x = s->columns;
-        for (uint32_t i = 0; i < p->list_count; i++)
-            if (p->lists[i].tile_rows == kernel->tile_rows) size.y = f->list_counts[i];
-    } else if (kernel->tile_columns) {
-        size.x = groups(s->columns, kernel->tile_columns);
-    }
+    VkDispatchIndirectCommand size = {vkb_vk_groups_x(s, kernel), groups(rows, kernel->tile_rows), 1};
+    for (uint32_t i = 0; i < p->list_count && s->task.kind == VKB_OP_ATTENTION && !kernel->by_rows; i++)
+        if (p->lists[i].tile_rows == kernel->tile_rows) size.y = f->list_counts[i];
     memcpy(f->upload.mapped + p->arguments_at + number * sizeof size, &size, sizeof size);
 }
 

@@ -233,7 +233,9 @@ static vkb_status pool(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_erro
 
 static vkb_status normalize(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_error *error) {
     (void)error;
-    add(p, begin_step(p, i, VKB_OP_NORMALIZE, op->input, VKB_NONE, op->output));
+    vkb_vk_step s = begin_step(p, i, VKB_OP_NORMALIZE, op->input, VKB_NONE, op->output);
+    s.task.outputs = s.push.output_stride;
+    add(p, s);
     return VKB_OK;
 }
 

@@ -8,8 +8,7 @@ static const uint32_t kinds[] = {VKB_OP_EMBED, VKB_OP_LINEAR,    VKB_OP_ATTENTIO
                                  VKB_OP_POOL,  VKB_OP_NORMALIZE, VKB_KERNEL_COPY_OUT};
 
 static const vkb_abilities least = {.workgroup_invocations = 128, .shared_bytes = 16384, .subgroup_size = 64};
-static const vkb_abilities large = {
-    .workgroup_invocations = 1024, .shared_bytes = 49152, .subgroup_size = 32, .subgroup_operations = 0xff};
+static const vkb_abilities large = {.workgroup_invocations = 1024, .shared_bytes = 49152, .subgroup_size = 32, .subgroup_operations = 0xff};
 static const vkb_abilities software = {
     .software = true, .workgroup_invocations = 1024, .shared_bytes = 32768, .subgroup_size = 8, .subgroup_operations = 0xff};
 
@@ -21,12 +20,12 @@ static void rows(void) {
     for (uint32_t i = 0; i < vkb_kernel_count; i++) {
         const vkb_kernel *k = &vkb_kernels[i];
         CHECK(k->name && k->name[0] && k->code && k->code[0] == 0x07230203 && k->code_bytes % 4 == 0, "row %u", i);
-        CHECK((k->local_size || k->subgroups) && k->tile_rows && k->own_count <= COUNT(k->own), "%s: %u invocations, %u rows, %u constants", k->name,
-              k->local_size, k->tile_rows, k->own_count);
+        CHECK((k->local_size || k->subgroups) && k->tile_rows && k->own_count <= COUNT(k->own), "%s: %u invocations, %u rows, %u constants",
+              k->name, k->local_size, k->tile_rows, k->own_count);
         uint32_t outputs = k->outputs_multiple ? k->outputs_multiple : VKB_OUTPUT_ALIGN;
         CHECK(VKB_ROW_TILE % k->tile_rows == 0 && outputs % (k->tile_columns ? k->tile_columns : 1) == 0,
               "%s: tiles of %u × %u leave the padding", k->name, k->tile_rows, k->tile_columns);
-        CHECK(k->software || k->needs || !k->subgroup, "%s: a row for GPUs needs subgroup operations", k->name);
+        CHECK(k->software || k->needs || k->folds || !k->subgroup, "%s: a row for GPUs needs subgroup operations", k->name);
         for (uint32_t j = 0; j < i; j++) CHECK(strcmp(k->name, vkb_kernels[j].name), "two rows are named %s", k->name);
     }
 }
@@ -88,21 +87,28 @@ static void forcing(void) {
     CHECK(choose(&large, VKB_OP_LINEAR, 0, 1) != wide, "still forced");
 }
 
+static bool add_threshold(uint32_t *thresholds, uint32_t *count, uint32_t rows) {
+    for (uint32_t i = 0; i < *count; i++)
+        if (thresholds[i] == rows) return true;
+    if (*count < VKB_VK_MAX_CLASSES) thresholds[*count] = rows;
+    return ++*count <= VKB_VK_MAX_CLASSES;
+}
+
 /* The host side has room for so many size classes and lists of attention tiles. */
 static void limits(void) {
-    uint32_t classes = 1, lists = 0;
-    for (uint32_t i = 0; i < vkb_kernel_count; i++) {
+    uint32_t thresholds[VKB_VK_MAX_CLASSES] = {1}, classes = 1, lists = 0;
+    bool room = true;
+    for (uint32_t i = 0; i < vkb_kernel_count && room; i++) {
         const vkb_kernel *k = &vkb_kernels[i];
-        bool new_class = k->min_rows > 1, new_list = k->kind == VKB_OP_ATTENTION;
-        for (uint32_t j = 0; j < i; j++) {
-            if (vkb_kernels[j].min_rows == k->min_rows) new_class = false;
-            if (vkb_kernels[j].kind == VKB_OP_ATTENTION && vkb_kernels[j].tile_rows == k->tile_rows) new_list = false;
-        }
-        classes += new_class;
+        bool new_list = k->kind == VKB_OP_ATTENTION && !k->by_rows;
+        for (uint32_t j = 0; j < i; j++)
+            if (vkb_kernels[j].kind == VKB_OP_ATTENTION && !vkb_kernels[j].by_rows && vkb_kernels[j].tile_rows == k->tile_rows)
+                new_list = false;
+        if (k->min_rows > 1) room = add_threshold(thresholds, &classes, k->min_rows);
+        if (room && k->max_rows) room = add_threshold(thresholds, &classes, k->max_rows + 1);
         lists += new_list;
     }
-    CHECK(classes <= VKB_VK_MAX_CLASSES && lists <= VKB_VK_MAX_LISTS, "%u classes of %d, %u lists of %d", classes, VKB_VK_MAX_CLASSES,
-          lists, VKB_VK_MAX_LISTS);
+    CHECK(room && lists <= VKB_VK_MAX_LISTS, "%u classes of %d, %u lists of %d", classes, VKB_VK_MAX_CLASSES, lists, VKB_VK_MAX_LISTS);
 }
 
 int main(void) {
