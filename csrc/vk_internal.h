@@ -278,8 +278,8 @@ bool vkb_vk_selftest_takes(const vkb_abilities *abilities, const vkb_task *task)
 
 /* ---- vk_variants.c: which kernels may run ---- */
 
-/* Why the device's driver must not be asked for `what`, or NULL: a kernel's name or "matrix properties". */
-const char *vkb_vk_denied(const vkb_device_info *device, const char *what);
+/* Why the device's driver is known to be wrong about this kernel, or NULL. kernel = NULL: about being asked for its matrix shapes. */
+const char *vkb_vk_denied(const vkb_device_info *device, const vkb_kernel *kernel);
 /* Sets device->variants; the cache is open. */
 vkb_status vkb_vk_variants_open(vkb_vk_device *device, vkb_error *error);
 /* vkb_kernel_choose among the kernels that may run: one that was not used so before is tested first. *kernel: NULL if there is none. */

@@ -13,7 +13,7 @@
 #include "vk_force.h"
 #include "vk_internal.h"
 
-enum { TABLE_ROWS = 61, SEQUENCES = 3, MAX_TENSORS = 12, MAX_TOKENS = 512, MAX_VALUES = 3 };
+enum { TABLE_ROWS = 61, SEQUENCES = 3, MAX_TENSORS = 12, MAX_TOKENS = 512, MAX_VALUES = 5 };
 
 typedef struct probe { /* a program of one op, and what makes its inputs */
     const vkb_tensor *like;
@@ -75,6 +75,9 @@ static void output(probe *p, vkb_op op, uint32_t scope, uint32_t width) {
     p->ops[p->value_count++] = op;
 }
 
+/* Of a LINEAR's input or output: no multiple of a tile, unless the kernel wants one. */
+static uint32_t columns(uint32_t multiple) { return multiple && 256 % multiple ? multiple : 208; }
+
 static void add_norm(probe *p, vkb_op *op, const vkb_op *like, uint32_t width) {
     op->norm = like->norm;
     op->norm_eps = like->norm_eps;
@@ -91,9 +94,23 @@ static void embed(probe *p, vkb_op op, const vkb_op *like, uint32_t width) {
     output(p, op, VKB_PER_TOKEN, width);
 }
 
+/* As input(), from another LINEAR and its norm: what a kernel that folds a norm reads. */
+static uint32_t normed(probe *p, uint32_t width) {
+    vkb_op op = p->ops[input(p, width)];
+    op.kind = VKB_OP_LINEAR;
+    op.input = p->value_count - 1;
+    op.scale = 0;
+    op.weight = p->tensor_count;
+    p->tensors[p->tensor_count++] = (vkb_tensor){width, width, VKB_LAYOUT_LINEAR, p->activations};
+    op.norm = VKB_NORM_LAYER;
+    op.norm_eps = 1e-5f;
+    output(p, op, VKB_PER_TOKEN, width);
+    return p->value_count - 1;
+}
+
 /* A norm of its own is tested by itself. */
-static void linear(probe *p, vkb_op op, const vkb_op *like, uint32_t inputs, uint32_t outputs) {
-    op.input = input(p, inputs);
+static void linear(probe *p, vkb_op op, const vkb_op *like, uint32_t inputs, uint32_t outputs, bool folds) {
+    op.input = folds ? normed(p, inputs) : input(p, inputs);
     if (like->residual != VKB_NONE) op.residual = input(p, outputs);
     op.residual_at = like->residual_at;
     op.activation = like->activation;
@@ -157,8 +174,22 @@ static void norm(probe *p, vkb_op op, const vkb_op *like, uint32_t width) {
     output(p, op, VKB_PER_TOKEN, width);
 }
 
-/* Of a LINEAR's input or output: not a multiple of anything, unless the kernel wants one. */
-static uint32_t columns(uint32_t multiple) { return multiple && 256 % multiple ? multiple : 200; }
+/* With what a kernel that folds it pools. */
+static void normalize(probe *p, vkb_op op, uint32_t width, uint32_t folds) {
+    if (folds & VKB_FOLD_POOL) {
+        vkb_op pool = op;
+        width = columns(0);
+        pool.kind = VKB_OP_POOL;
+        pool.pool = VKB_POOL_MEAN;
+        pool.input = folds & VKB_FOLD_NORM_INPUT ? normed(p, width) : input(p, width);
+        output(p, pool, VKB_PER_SEQUENCE, width);
+        op.input = p->value_count - 1;
+        output(p, op, VKB_PER_SEQUENCE, width);
+        return;
+    }
+    op.input = input(p, width);
+    output(p, op, VKB_PER_TOKEN, width);
+}
 
 /* False: a kind that is not tested by itself. */
 static bool build(probe *p, const vkb_kernel *kernel, const vkb_vk_usage *u) {
@@ -177,14 +208,13 @@ static bool build(probe *p, const vkb_kernel *kernel, const vkb_vk_usage *u) {
     fill_batch(p, kernel->tile_rows);
     switch (kernel->kind) {
     case VKB_OP_EMBED: embed(p, op, like, width); return true;
-    case VKB_OP_LINEAR: linear(p, op, like, inputs, outputs); return true;
+    case VKB_OP_LINEAR: linear(p, op, like, inputs, outputs, kernel->folds & VKB_FOLD_NORM_INPUT); return true;
     case VKB_OP_LINEAR_MAX: linear_max(p, op, like, inputs, outputs); return true;
     case VKB_OP_ATTENTION: attention(p, op, like, u->head_size); return true;
     case VKB_OP_ROTATE: rotate(p, op, like, u->head_size); return true;
     case VKB_OP_NORM: norm(p, op, like, width); return true;
     case VKB_OP_NORMALIZE:
-        op.input = input(p, width);
-        output(p, op, VKB_PER_TOKEN, width);
+        normalize(p, op, width, kernel->folds);
         return true;
     case VKB_OP_POOL:
         op.input = input(p, width);
