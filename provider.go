@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/vkbert/vkbert/bert"
 	"github.com/vkbert/vkbert/cgo"
@@ -76,6 +77,8 @@ type Info struct {
 	Modules        []string
 	Pooling        []string
 	Prompts        map[string]string
+	Tasks          []string // that [WithTask] takes: those of adapters, or a Router's routes
+	Labels         []string // of a [Reranker]'s scores, where the files name them
 	DefaultPrompt  string   // its name
 	Similarity     string   // cosine, dot, euclidean or manhattan
 	Unused         []string // tensors of the files that are not needed
@@ -88,7 +91,7 @@ type Info struct {
 
 // Info says what was opened and what memory it takes.
 func (m *Model) Info() Info {
-	e := m.encoder.Info()
+	e := m.info()
 	info := Info{
 		Name: m.name, Architecture: e.Architecture, Dimensions: m.dims, Hidden: e.Hidden, Layers: e.Layers, Heads: e.Heads, Vocabulary: e.Vocabulary,
 		MaxTokens: m.maxTokens, MaxBatchTokens: e.MaxBatchTokens, DType: e.DType, Pooling: slices.Clone(m.pooling), Prompts: map[string]string{},
@@ -102,6 +105,13 @@ func (m *Model) Info() Info {
 	for _, module := range m.files.Modules {
 		info.Modules = append(info.Modules, module.Kind())
 	}
+	info.Tasks = slices.Clone(e.Tasks)
+	if m.files.Routes != nil {
+		info.Tasks = slices.Sorted(maps.Keys(m.files.Routes))
+	}
+	if m.files.CrossEncoder != nil {
+		info.Labels = slices.Clone(m.files.CrossEncoder.Names)
+	}
 	return info
 }
 
@@ -109,4 +119,14 @@ func (m *Model) Info() Info {
 type Stats = bert.Stats
 
 // Stats says what the model has done since it was opened.
-func (m *Model) Stats() Stats { return m.encoder.Stats() }
+func (m *Model) Stats() Stats {
+	var sum Stats
+	if m.encoder != nil {
+		sum = m.encoder.Stats()
+		sum.Tokenizing = time.Duration(m.tokenizing.Load())
+	}
+	for _, other := range m.others() {
+		sum = sum.Plus(other.Stats())
+	}
+	return sum
+}

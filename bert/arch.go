@@ -30,13 +30,16 @@ type encoder struct {
 	heads  int
 	// positions writes the position of each token; nil: 0, 1, 2, …
 	positions func(ids, positions []int32)
+	eps       float32  // of the norms
+	tasks     []string // that there are adapters for
+	blank     int32    // the token that stands for a text without tokens, where there is one; else 0
 }
 
 var architectures = []architecture{
 	bertArchitecture, robertaArchitecture, xlmRobertaArchitecture, camembertArchitecture, distilbertArchitecture, mpnetArchitecture, albertArchitecture,
 	electraArchitecture, nomicArchitecture, nomicCodeArchitecture, gteArchitecture, newArchitecture, jinaArchitecture, jinaCodeArchitecture, modernbertArchitecture,
 	qwen2Architecture, qwen3Architecture, eurobertArchitecture, eurobertCodeArchitecture, gemma3Architecture,
-	t5Architecture, debertaArchitecture, jina3Architecture,
+	t5Architecture, debertaArchitecture, jina3Architecture, jina3LoRAArchitecture,
 }
 
 // findArchitecture decides by model_type and by the class that auto_map names: released models say "bert" there and are not. Code that comes with a model
@@ -173,7 +176,7 @@ func (s shape) even(c *loader.Config) error {
 func (s shape) allHeads() heads { return heads{s.heads, s.heads, s.hidden / s.heads} }
 
 func (s shape) encoder(output value, limit uint32) encoder {
-	return encoder{output: output, limit: int(limit), vocab: int(s.vocab), layers: int(s.layers), heads: int(s.heads)}
+	return encoder{output: output, limit: int(limit), vocab: int(s.vocab), layers: int(s.layers), heads: int(s.heads), eps: s.eps}
 }
 
 // finish is what every architecture checks before it builds: the first error of the fields, the heads, the keys that nobody has read.

@@ -11,8 +11,9 @@ import (
 	"github.com/vkbert/vkbert/loader"
 )
 
-// chunkBytes is how much of a file is copied at a time on its way to the device: resident memory stays at the weights themselves.
-const chunkBytes = 4 << 20
+// chunkBytes is how much of a file is copied at a time on its way to the device: little enough to be still in a core's cache when the device's layout is
+// made of it.
+const chunkBytes = 256 << 10
 
 // tensors is where an architecture's tensors are stored: files, or a random generator.
 type tensors interface {
@@ -189,7 +190,7 @@ func (c *computed) stream(name string, shape []int, buffer []byte, put func(int,
 		}
 	}
 	x := c.make(stored)
-	if len(x) != shape[0]*shape[1] {
+	if len(x) != elements(shape) {
 		return fmt.Errorf("%w: %s: made %d values, want shape %v", loader.ErrTensor, name, len(x), shape)
 	}
 	return put(0, cgo.F32, fromFloat32(x))
@@ -212,6 +213,14 @@ func newFiles(weights *loader.Weights, prefixes []string, probe string) (*files,
 	_, err := weights.Want(prefixes[0]+probe, -1, -1)
 	return nil, err
 }
+
+// at is the same files with another prefix.
+func (f *files) at(prefix string) *files {
+	return &files{weights: f.weights, prefix: prefix, used: f.used}
+}
+
+// ignore counts a tensor as read, if it is there: another one holds the same.
+func (f *files) ignore(name string) { f.used[f.prefix+name] = true }
 
 // legacyNames are endings that TensorFlow checkpoints left behind in old files.
 var legacyNames = map[string]string{"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}

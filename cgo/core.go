@@ -194,7 +194,8 @@ func NewWeights(d *Device, tensors []Tensor) (*Weights, error) {
 	return w, nil
 }
 
-// Put copies elements of dtype source, given as their little-endian bytes, into a tensor, starting at its element first.
+// Put copies elements of dtype source, given as their little-endian bytes, into a tensor, starting at its element first. A tensor
+// stored as I8 takes whole rows, each in order.
 func (w *Weights) Put(tensor int, source DType, first uint64, data []byte) error {
 	if len(data) == 0 {
 		return nil

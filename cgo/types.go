@@ -157,6 +157,7 @@ const (
 	F32  DType = 0
 	F16  DType = 1
 	BF16 DType = 2
+	I8   DType = 3 // as LINEAR tensors are stored, never put
 )
 
 // Layout says what a tensor is used for (vkb_layout).
@@ -172,7 +173,7 @@ const (
 type Tensor struct {
 	Rows, Cols uint32
 	Layout     Layout
-	DType      DType // F32 or F16
+	DType      DType // F32 or F16; Linear also I8
 }
 
 // WeightsInfo is what is known of weights once they are sealed.

@@ -150,13 +150,15 @@ INLINE void tile_of(const uint32_t rows, const float *a, size_t a_stride, const 
 
 _Static_assert(TILE_ROWS <= VKB_CPU_MAX_TILE, "a tile's result must fit the callers' buffers");
 
+#define CASES CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
+
 TARGET static void tile(uint32_t rows, const float *a, size_t a_stride, const float *b, size_t b_stride, uint32_t depth, float *c,
                         size_t c_stride) {
 #define CASE(n) \
     case n: \
         if (n <= TILE_ROWS) tile_of(n <= TILE_ROWS ? n : 1, a, a_stride, b, b_stride, depth, c, c_stride); \
         break;
-    switch (rows) { CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12) }
+    switch (rows) { CASES }
 #undef CASE
 }
 
@@ -180,6 +182,78 @@ TARGET static void finish(uint32_t rows, const float *c, const vkb_cpu_finish *f
                 store_part(y + r * y_stride + j, x, n);
         }
     }
+}
+
+/* sum + a₀·b₀ + a₁·b₁ in every lane, a and b holding two 16-bit integers in each */
+#ifndef PAIRS
+#define PAIRS(a, b, sum) ((sum) + ((a) << 16 >> 16) * ((b) << 16 >> 16) + ((a) >> 16) * ((b) >> 16))
+#endif
+
+typedef int16_t vs __attribute__((vector_size(4 * LANES)));
+typedef int8_t vb __attribute__((vector_size(2 * LANES)));
+typedef int8_t vb_unaligned __attribute__((vector_size(2 * LANES), aligned(1), may_alias));
+
+INLINE void tile_i8_of(const uint32_t rows, const int16_t *a, size_t a_stride, const float *a_scale, const int8_t *b, const float *b_scale,
+                       uint32_t depth, float *c, size_t c_stride) {
+    vi sum[TILE_ROWS][VECTORS] = {{{0}}};
+    for (uint32_t k = 0; k < depth; k += 2, b += 2 * VKB_CPU_PANEL) {
+        vi w[VECTORS];
+        UNROLL for (uint32_t v = 0; v < VECTORS; v++) {
+            w[v] = (vi) __builtin_convertvector(*(const vb_unaligned *)(b + 2 * v * LANES), vs);
+        }
+        UNROLL for (uint32_t r = 0; r < rows; r++) {
+            int32_t pair;
+            memcpy(&pair, a + r * a_stride + k, sizeof pair);
+            vi x = pair - (vi){0};
+            UNROLL for (uint32_t v = 0; v < VECTORS; v++) sum[r][v] = PAIRS(x, w[v], sum[r][v]);
+        }
+    }
+    UNROLL for (uint32_t r = 0; r < rows; r++) {
+        UNROLL for (uint32_t v = 0; v < VECTORS; v++) {
+            vf scale = splat(a_scale[r]) * load(b_scale + v * LANES);
+            store(c + r * c_stride + v * LANES, __builtin_convertvector(sum[r][v], vf) * scale);
+        }
+    }
+}
+
+TARGET static void tile_i8(uint32_t rows, const int16_t *a, size_t a_stride, const float *a_scale, const int8_t *b, const float *b_scale,
+                           uint32_t depth, float *c, size_t c_stride) {
+#define CASE(n) \
+    case n: \
+        if (n <= TILE_ROWS) tile_i8_of(n <= TILE_ROWS ? n : 1, a, a_stride, a_scale, b, b_scale, depth, c, c_stride); \
+        break;
+    switch (rows) { CASES }
+#undef CASE
+}
+
+/* The same steps as vkb_quantize. */
+TARGET static float quantize(const float *x, uint32_t count, int16_t *q) {
+    const float magic = 0x1.8p23f;
+    vf most = {0}, all = {0};
+    uint32_t whole = count / LANES * LANES, i;
+    for (i = 0; i < whole; i += LANES) {
+        vf a = absolute(load(x + i));
+        most = pick(a > most, a, most);
+        all += a * splat(0);
+    }
+    vf rest = absolute(load_part(x + whole, count - whole));
+    float max = greatest(pick(rest > most, rest, most)), scale = max / 127, inverse = 127 / max;
+    bool finite = total(all + rest * splat(0)) == 0;
+    if (!finite || max < 0x1p-100f) {
+        inverse = 0;
+        scale = finite ? 0 : NAN;
+    }
+    for (i = 0; i < count; i += LANES) {
+        uint32_t n = count - i < LANES ? count - i : LANES;
+        vf y = (n == LANES ? load(x + i) : load_part(x + i, n)) * splat(inverse);
+        y = y + splat(magic);
+        vi whole_numbers = (vi)y - (vi)splat(magic);
+        int32_t part[LANES];
+        memcpy(part, &whole_numbers, sizeof part);
+        for (uint32_t j = 0; j < n; j++) q[i + j] = (int16_t)(finite ? part[j] : 0);
+    }
+    if (count % VKB_CPU_I8_GROUP) q[count] = 0;
+    return scale;
 }
 
 TARGET static void gate(uint32_t activation, const float *left, const float *right, uint32_t count, float *y) {
@@ -251,5 +325,5 @@ TARGET static void widen(const uint16_t *halves, uint64_t count, float *floats) 
 #define KERNELS(sets, test) \
     { \
         .name = sets, .supported = test, .tile_rows = TILE_ROWS, .tile = tile, .finish = finish, .norm = norm, .softmax = softmax, \
-        .gate = gate, .widen = widen \
+        .gate = gate, .widen = widen, .quantize = quantize, .tile_i8 = tile_i8 \
     }

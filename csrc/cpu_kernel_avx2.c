@@ -10,6 +10,7 @@
 #define TILE_ROWS 6 /* 12 of 16 registers are sums */
 #define FMA(a, b, c) ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
 #define WIDEN(halves) ((vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(halves))))
+#define PAIRS(a, b, sum) ((sum) + (vi)_mm256_madd_epi16((__m256i)(a), (__m256i)(b)))
 
 #include "cpu_kernel.h"
 

@@ -162,7 +162,15 @@ VKB_API vkb_status vkb_device_variants(vkb_device *device, vkb_variant *variants
 
 /* ---- Weights ------------------------------------------------------------------------------------------------------------------------ */
 
-typedef enum vkb_dtype { VKB_F32 = 0, VKB_F16 = 1, VKB_BF16 = 2 } vkb_dtype;
+typedef enum vkb_dtype {
+    VKB_F32 = 0,
+    VKB_F16 = 1,
+    VKB_BF16 = 2,
+    /* LINEAR only, and only as stored. Row r of W holds q·scale[r], q from −127 to 127 and scale[r] = max|W[r]| / 127. The op's input is
+       made such rows too: q = x·(127 / max|x|), rounded to the nearest, ties to even. Their product is summed in 32-bit integers, exactly,
+       and times both scales is the f32 that bias, activation, residual and norm get. */
+    VKB_I8 = 3
+} vkb_dtype;
 
 typedef enum vkb_layout {
     VKB_LAYOUT_VECTOR = 0, /* [1, cols]: a bias or a norm's weights; always stored as f32 */
@@ -173,7 +181,8 @@ typedef enum vkb_layout {
 typedef struct vkb_tensor {
     uint32_t rows, cols; /* ≥ 1 */
     uint32_t layout;     /* vkb_layout */
-    uint32_t dtype;      /* how TABLE and LINEAR are stored: VKB_F32 or VKB_F16. Arithmetic is f32 either way */
+    uint32_t dtype; /* how TABLE and LINEAR are stored: VKB_F32 or VKB_F16, LINEAR with at most 2¹⁷ columns also VKB_I8. Sums are f32,
+                       of VKB_I8 exact */
 } vkb_tensor;
 
 typedef struct vkb_weights vkb_weights;
@@ -185,11 +194,13 @@ typedef struct vkb_weights_info {
     uint64_t non_finite; /* elements that are NaN or infinite (after rounding to the stored dtype) */
 } vkb_weights_info;
 
-/* Allocates room for the tensors, which are from then on named by their place in the array. All elements are zero until put. */
+/* Allocates room for the tensors, which are from then on named by their place in the array. All elements are zero until put. A device that
+   has no kernels for a dtype says VKB_ERROR_UNSUPPORTED. */
 VKB_API vkb_status vkb_weights_create(vkb_device *device, const vkb_tensor *tensors, uint32_t count, vkb_weights **weights,
                                       vkb_error *error);
 /* Copies `count` elements of dtype `source` into a tensor, starting at element `first` of its [rows, cols]; converts and lays them out. The
-   memory at `data` needs no alignment and is free for other use on return. Before vkb_weights_seal only. */
+   memory at `data` needs no alignment and is free for other use on return. Before vkb_weights_seal only. A tensor stored as VKB_I8 takes a
+   row's elements in order and whole rows one after another, in any order: a row's scale is known when all of it is. */
 VKB_API vkb_status vkb_weights_put(vkb_weights *weights, uint32_t tensor, vkb_dtype source, uint64_t first, const void *data,
                                    uint64_t count, vkb_error *error);
 /* Ends the filling: waits for copies under way. `info` may be NULL; else the caller sets its struct_size. */
@@ -310,8 +321,8 @@ typedef struct vkb_program_desc {
     const uint32_t *outputs; /* values to hand out */
     uint32_t max_tokens;     /* limits of one batch, ≥ 1: memory for the intermediate results is taken once, for these */
     uint32_t max_sequences;  /* ≤ max_tokens */
-    uint32_t activations;    /* vkb_dtype of per-token values: VKB_F32, or VKB_F16, which a device may take as f32. Sums are f32 either way */
-    uint32_t flags;          /* VKB_PROGRAM_* */
+    uint32_t activations; /* vkb_dtype of per-token values: VKB_F32, or VKB_F16, which a device may take as f32. Sums are f32 either way */
+    uint32_t flags;       /* VKB_PROGRAM_* */
 } vkb_program_desc;
 
 typedef struct vkb_program_info {

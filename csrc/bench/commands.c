@@ -32,7 +32,7 @@ static double total_flops(const bench_run *run) {
     return sum;
 }
 
-static const char *dtype_name(const bench_options *o) { return o->dtype == VKB_F16 ? "f16" : "f32"; }
+static const char *dtype_name(const bench_options *o) { return o->dtype == VKB_I8 ? "int8" : o->dtype == VKB_F16 ? "f16" : "f32"; }
 
 /* With one caller the medians speak of speed; several overlap, and their runs are counted. */
 static void report(const bench_options *o, const bench_run *run, const bench_times *t, const char *name) {

@@ -15,7 +15,7 @@ static const char usage[] = "usage: vkbert-bench COMMAND [options]\n"
                             "  --batch N        sequences (32)\n"
                             "  --tokens N       tokens of each (128)\n"
                             "  --heads N        (12)          --head-size N   (32)\n"
-                            "  --dtype T        f32 or f16: how weights and values per token are stored (f32)\n"
+                            "  --dtype T        f32, f16 or int8 (tables then f16): how weights are stored (f32)\n"
                             "  --device D       auto, cpu, reference, vulkan, vulkan:N, vulkan:NAME (auto)\n"
                             "  --cache-dir DIR  an existing folder for compiled kernels (none)\n"
                             "  --kernel NAME    take this Vulkan kernel for all that it can do (see kernels)\n"
@@ -44,8 +44,10 @@ static int dtype(const char *text, uint32_t *value) {
         *value = VKB_F32;
     else if (text && strcmp(text, "f16") == 0)
         *value = VKB_F16;
+    else if (text && strcmp(text, "int8") == 0)
+        *value = VKB_I8;
     else
-        return fprintf(stderr, "vkbert-bench: --dtype is %s, want f32 or f16\n", text ? text : "missing"), 1;
+        return fprintf(stderr, "vkbert-bench: --dtype is %s, want f32, f16 or int8\n", text ? text : "missing"), 1;
     return 0;
 }
 
