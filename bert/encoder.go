@@ -204,10 +204,32 @@ type storage struct {
 	modules cgo.DType // linear layers of the modules after the transformer, which are small and work on a row a text
 }
 
-// storageOf finds what a dtype means. The kernels there are do their arithmetic in f32, for which f16 weights save memory but no time: "auto" is f32.
+// activations is how values per token are stored, where the device can.
+func (s storage) activations() cgo.DType {
+	if s.tables == cgo.F16 {
+		return cgo.F16
+	}
+	return cgo.F32
+}
+
+// on is what "auto" is on a device: f16 is worth its rounding where matrix hardware makes it fast.
+func (s storage) on(device cgo.DeviceInfo) storage {
+	switch {
+	case s.name != "auto":
+		return s
+	case device.Features&cgo.CooperativeMatrix != 0 && device.Kind != cgo.Software:
+		return storage{"f16", cgo.F16, cgo.F16, cgo.F16}
+	default:
+		return storage{"f32", cgo.F32, cgo.F32, cgo.F32}
+	}
+}
+
+// storageOf finds what a dtype means.
 func storageOf(dtype string) (storage, error) {
 	switch dtype {
-	case "", "auto", "f32":
+	case "", "auto":
+		return storage{"auto", asChosen, asChosen, asChosen}, nil
+	case "f32":
 		return storage{"f32", cgo.F32, cgo.F32, cgo.F32}, nil
 	case "f16":
 		return storage{"f16", cgo.F16, cgo.F16, cgo.F16}, nil
@@ -228,6 +250,7 @@ func (p *planned) open(ctx context.Context, o Options) (_ *Encoder, err error) {
 	if e.device, err = cgo.OpenDevice(cgo.Options{Selector: o.Device, Threads: o.Threads, CacheDir: o.CacheDir, Log: o.Log}); err != nil {
 		return nil, err
 	}
+	p.choose(e.device.Info())
 	weights, weightsInfo, err := upload(ctx, e.device, p.tensors)
 	if err != nil {
 		return nil, err
@@ -268,7 +291,7 @@ func (e *Encoder) program(name string) (*running, error) {
 			r.err = fmt.Errorf("%w: no task %q; the model has %s", ErrInput, name, taskNames(e.arch.tasks))
 			return
 		}
-		made, err := cgo.NewProgram(e.weights, p.desc(e.maxTokens, e.maxSequences))
+		made, err := cgo.NewProgram(e.weights, p.desc(e.arch.stored.activations(), e.maxTokens, e.maxSequences))
 		e.mutex.Lock() // Stats reads the queues
 		defer e.mutex.Unlock()
 		if r.program, r.err = made, err; err != nil {
@@ -321,7 +344,7 @@ func batchTokens(asked int, device cgo.DeviceInfo, values []cgo.Value, longest i
 			widest = max(widest, uint64(v.Width))
 		}
 		if device.BufferRange > 0 {
-			const padding = 32 // columns, and rows below
+			const padding = 64 // columns, and rows below
 			fits := device.BufferRange / (4 * (widest + padding))
 			tokens = int(min(uint64(tokens), max(fits, 128+1)-128))
 		}

@@ -6,10 +6,11 @@
 // the sequence are its last row again, which changes no maximum.
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
+#include "tiles.glsl"
 
-layout(constant_id = 3) const uint BM = 32;  // multiple of four
-layout(constant_id = 4) const uint BN = 128; // multiple of eight that divides VKB_OUTPUT_ALIGN
-layout(constant_id = 5) const uint BK = 16;  // 16 or 32
+layout(constant_id = 7) const uint BM = 32;  // multiple of four
+layout(constant_id = 8) const uint BN = 128; // multiple of eight that divides VKB_OUTPUT_ALIGN
+layout(constant_id = 9) const uint BK = 16;  // 16 or 32
 
 // LOCAL_SIZE must be BM / 4 · BN / 8.
 const uint M4 = BM / 4, N4 = BN / 4, NX = BN / 8, KQ = BK / 4;
@@ -56,10 +57,10 @@ void main() {
                 mat4 m;
                 [[unroll]] for (uint i = 0; i < 4; i++) {
                     if (is_a) {
-                        m[i] = x4[min(row0 + 4 * r4 + i, last) * k4s + k4 + kq];
+                        m[i] = load_x4(min(row0 + 4 * r4 + i, last) * k4s + k4 + kq);
                     } else {
                         uint at = (column0 + 4 * r4 + i) * k4s + k4 + kq;
-                        m[i] = WEIGHT_F16 != 0u ? widen(weight2[at]) : uintBitsToFloat(weight4[at]);
+                        m[i] = WEIGHT_TILES ? widen(load_tiles(column0 + 4 * r4 + i, k4 + kq)) : WEIGHT_F16 ? widen(weight2[at]) : uintBitsToFloat(weight4[at]);
                     }
                 }
                 m = transpose(m);
@@ -96,6 +97,6 @@ void main() {
             if (push.bias_at != NONE) v[j] += vector1(push.bias_at + n + j);
             v[j] = n + j < push.output_width ? log1p_relu(v[j]) : 0.0;
         }
-        y4[(gl_WorkGroupID.y * push.output_stride + n) >> 2] = v;
+        store_y4((gl_WorkGroupID.y * push.output_stride + n) >> 2, v);
     }
 }

@@ -28,7 +28,7 @@ void norm_row(uint row, bool real) {
         vec4 v = (source_row(row, c) - mean) * scale;
         if (push.norm_weight_at != NONE) v *= vector4(push.norm_weight_at + 4u * c);
         if (push.norm_bias_at != NONE) v += vector4(push.norm_bias_at + 4u * c);
-        if (push.residual_stride != 0u && push.residual_at == AFTER_NORM) v += residual4[row * (push.residual_stride >> 2) + c];
-        y4[row * n4 + c] = v * within(4u * c, width);
+        if (push.residual_stride != 0u && push.residual_at == AFTER_NORM) v += load_residual4(row * (push.residual_stride >> 2) + c);
+        store_y4(row * n4 + c, v * within(4u * c, width));
     }
 }

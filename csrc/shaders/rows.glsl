@@ -3,7 +3,7 @@
 // Sums over a row meet in shared memory: one barrier, after which each lane adds all parts in the same order. With LANES = 1 (devices whose
 // subgroups are SIMD lanes of a CPU) nothing meets anywhere. No subgroup operation.
 
-layout(constant_id = 3) const uint LANES = 32; // a power of two; LOCAL_SIZE is a multiple of it
+layout(constant_id = 7) const uint LANES = 32; // a power of two; LOCAL_SIZE is a multiple of it
 
 shared float parts[2 * LOCAL_SIZE];
 
