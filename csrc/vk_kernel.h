@@ -52,9 +52,10 @@ typedef struct vkb_push { /* 31 words = 124 bytes ≤ 128 */
     union {
         struct {
             uint32_t ids_at, types_at, positions_at; /* words in the batch buffer: [T] each */
-            uint32_t cu_at, pool_at, tiles_at;       /* [B + 1], [B], [query_tiles] vkb_query_tile (4 words each) */
+            uint32_t cu_at, pool_at, tiles_at;       /* [B + 1], [B], [query_tiles] vkb_query_tile (4 words each); LINEAR_MAX: tiles_at
+                                                        is cu_at */
         };
-        struct { /* LINEAR, where the device has buffer addresses */
+        struct { /* LINEAR, where the device has buffer addresses; LINEAR_MAX: the first two */
             uint64_t input_address, weight_address, output_address;
         };
     };
@@ -125,7 +126,8 @@ enum vkb_need {
     VKB_NEED_F16 = 1 << 0,       /* 16-bit storage, f16 arithmetic */
     VKB_NEED_ADDRESSES = 1 << 1, /* buffer device addresses, 64-bit integers */
     VKB_NEED_MATRIX = 1 << 2,    /* VK_KHR_cooperative_matrix, f16 × f16 → f32 by a subgroup, of any shape */
-    VKB_NEED_FRAGMENTS = 1 << 3  /* the same of 16×16×16 by subgroups of 32, whose elements lie as vkb_weight_form's tiles have them */
+    VKB_NEED_FRAGMENTS = 1 << 3, /* the same of 16×16×16 by subgroups of 32, whose elements lie as vkb_weight_form's tiles have them */
+    VKB_NEED_SUBGROUP_32 = 1 << 4 /* subgroups of at least 32 invocations */
 };
 
 enum vkb_row { VKB_ROW_USUAL = 0, VKB_ROW_OFF = 1, VKB_ROW_FIRST = 2 /* before all others, whatever its min_rows */ };
