@@ -246,7 +246,7 @@ vkb_status vkb_vk_steps_build(vkb_vk_program *program, vkb_error *error);
 
 typedef struct vkb_vk_folds {           /* of a step: the steps that it can do by the way, or VKB_NONE */
     uint32_t norm_input, norm_residual; /* what makes its input, its residual */
-    uint32_t pool;
+    uint32_t pool, attention;           /* what makes its input */
 } vkb_vk_folds;
 
 /* Fills program->folds; steps and `direct` are there. */
