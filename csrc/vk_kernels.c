@@ -12,7 +12,8 @@
 #include "spirv/attention_narrow.h"
 #include "spirv/attention_tile.h"
 #include "spirv/copy_out.h"
-#include "spirv/embed_rows.h"
+#include "spirv/embed_rows_shared.h"
+#include "spirv/embed_rows_subgroup.h"
 #include "spirv/gate_columns.h"
 #include "spirv/linear_fragments.h"
 #include "spirv/linear_lanes.h"
@@ -21,7 +22,8 @@
 #include "spirv/linear_narrow.h"
 #include "spirv/linear_split.h"
 #include "spirv/linear_tile.h"
-#include "spirv/norm_rows.h"
+#include "spirv/norm_rows_shared.h"
+#include "spirv/norm_rows_subgroup.h"
 #include "spirv/normalize_pooled.h"
 #include "spirv/normalize_rows.h"
 #include "spirv/pool_columns.h"
@@ -31,6 +33,7 @@
 
 #define SUBGROUP_ARITHMETIC 4u /* VK_SUBGROUP_FEATURE_ARITHMETIC_BIT */
 #define SUBGROUP_BALLOT 8u     /* VK_SUBGROUP_FEATURE_BALLOT_BIT */
+#define SUBGROUP_CLUSTERED 64u /* VK_SUBGROUP_FEATURE_CLUSTERED_BIT */
 #define SUBGROUP_SHUFFLE 16u   /* VK_SUBGROUP_FEATURE_SHUFFLE_BIT */
 
 #define FRAGMENTS (VKB_NEED_F16 | VKB_NEED_ADDRESSES | VKB_NEED_MATRIX | VKB_NEED_FRAGMENTS)
@@ -93,6 +96,11 @@
 #define LINEAR_MAX_TILE(bm, bn, bk) \
     .kind = VKB_OP_LINEAR_MAX, CODE(linear_max_tile), .local_size = (bm) / 4 * (bn) / 8, .tile_rows = 1, .tile_columns = bn, \
     OWN(bm, bn, bk), .shared_bytes = 4 * ((bk) * ((bm) + (bn)) + (bm) / 4 * (bn))
+/* Invocations that share a row; fours of a row that each keeps in registers. */
+#define ROWS_KEPT(op, shader, local, lanes, kept) \
+    .kind = op, CODE(shader), .local_size = local, .tile_rows = (local) / (lanes), OWN(lanes, kept), .shared_bytes = 8 * (local)
+#define ROWS_SUBGROUP(op, shader, kept) \
+    ROWS_KEPT(op, shader, 128, 32, kept), .subgroups = 4, .needs = VKB_NEED_SUBGROUP_32, .subgroup = SUBGROUP_CLUSTERED
 /* Invocations that share a row. */
 #define ROWS(op, shader, local, lanes) \
     .kind = op, CODE(shader), .local_size = local, .tile_rows = (local) / (lanes), OWN(lanes), .shared_bytes = 8 * (local)
@@ -102,8 +110,10 @@
     .shared_bytes = 4 * (local)
 
 const vkb_kernel vkb_kernels[] = {
-    {.name = "embed", ROWS(VKB_OP_EMBED, embed_rows, 128, 32)},
-    {.name = "embed lanes", ROWS(VKB_OP_EMBED, embed_rows, 8, 1), .software = true},
+    {.name = "embed subgroup 4", ROWS_SUBGROUP(VKB_OP_EMBED, embed_rows_subgroup, 4), .max_outputs = 512},
+    {.name = "embed subgroup 8", ROWS_SUBGROUP(VKB_OP_EMBED, embed_rows_subgroup, 8)},
+    {.name = "embed", ROWS_KEPT(VKB_OP_EMBED, embed_rows_shared, 128, 32, 4)},
+    {.name = "embed lanes", ROWS_KEPT(VKB_OP_EMBED, embed_rows_shared, 8, 1, 1), .software = true},
 
     {.name = "linear narrow 64", LINEAR_NARROW(4, 1, 8, 2), .min_rows = 65, .max_rows = 128},
     {.name = "linear narrow 32", LINEAR_NARROW(2, 1, 12, 4), .min_rows = 17, .max_rows = 64},
@@ -146,8 +156,10 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "attention keys head 128", ATTENTION_KEYS(64, 128)},
     {.name = "attention keys head 256", ATTENTION_KEYS(64, 256)},
 
-    {.name = "norm", ROWS(VKB_OP_NORM, norm_rows, 128, 32)},
-    {.name = "norm lanes", ROWS(VKB_OP_NORM, norm_rows, 8, 1), .software = true},
+    {.name = "norm subgroup 4", ROWS_SUBGROUP(VKB_OP_NORM, norm_rows_subgroup, 4), .max_outputs = 512},
+    {.name = "norm subgroup 8", ROWS_SUBGROUP(VKB_OP_NORM, norm_rows_subgroup, 8)},
+    {.name = "norm", ROWS_KEPT(VKB_OP_NORM, norm_rows_shared, 128, 32, 4)},
+    {.name = "norm lanes", ROWS_KEPT(VKB_OP_NORM, norm_rows_shared, 8, 1, 1), .software = true},
 
     {.name = "pool", POOL_COLUMNS(128, 4)},
     {.name = "pool lanes", POOL_COLUMNS(8, 1), .software = true},

@@ -37,6 +37,7 @@ static vkb_vk_step begin_step(const vkb_vk_program *p, uint32_t op, uint32_t kin
                      .residual = residual,
                      .output = output,
                      .push = p->places};
+    s.task.outputs = slots[output].stride;
     s.push.per_sequence = s.scope == VKB_PER_SEQUENCE;
     s.push.bias_at = s.push.norm_weight_at = s.push.norm_bias_at = VKB_NONE;
     if (w->vectors.bytes) s.ranges[VKB_BIND_VECTORS] = vkb_vk_piece_range(w, &w->vectors);
@@ -108,7 +109,6 @@ static void bind_weight(const vkb_vk_program *p, vkb_vk_step *s, uint32_t tensor
     s->ranges[VKB_BIND_WEIGHT] = vkb_vk_piece_range(w, &w->pieces[w->tensors[tensor].piece]);
     s->task.weights = w->tensors[tensor].form;
     s->task.inputs = s->push.input_stride;
-    s->task.outputs = s->push.output_stride;
 }
 
 static void set_addresses(const vkb_vk_program *p, vkb_vk_step *s, uint32_t tensor) {
@@ -234,7 +234,6 @@ static vkb_status pool(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_erro
 static vkb_status normalize(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_error *error) {
     (void)error;
     vkb_vk_step s = begin_step(p, i, VKB_OP_NORMALIZE, op->input, VKB_NONE, op->output);
-    s.task.outputs = s.push.output_stride;
     add(p, s);
     return VKB_OK;
 }
