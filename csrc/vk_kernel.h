@@ -52,9 +52,10 @@ typedef struct vkb_push { /* 31 words = 124 bytes ≤ 128 */
     union {
         struct {
             uint32_t ids_at, types_at, positions_at; /* words in the batch buffer: [T] each */
-            uint32_t cu_at, pool_at, tiles_at;       /* [B + 1], [B], [query_tiles] vkb_query_tile (4 words each) */
+            uint32_t cu_at, pool_at, tiles_at;       /* [B + 1], [B], [query_tiles] vkb_query_tile (4 words each); LINEAR_MAX: tiles_at
+                                                        is cu_at */
         };
-        struct { /* LINEAR, where the device has buffer addresses */
+        struct { /* LINEAR, where the device has buffer addresses; LINEAR_MAX: the first two */
             uint64_t input_address, weight_address, output_address;
         };
     };

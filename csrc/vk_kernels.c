@@ -18,6 +18,7 @@
 #include "spirv/linear_fragments.h"
 #include "spirv/linear_lanes.h"
 #include "spirv/linear_matrix.h"
+#include "spirv/linear_max_fragments.h"
 #include "spirv/linear_max_tile.h"
 #include "spirv/linear_narrow.h"
 #include "spirv/linear_split.h"
@@ -50,6 +51,11 @@
     .kind = VKB_OP_LINEAR, CODE(linear_fragments), .local_size = (bm) * (bn) / 128, .subgroups = (bm) * (bn) / 4096, .tile_rows = bm, \
     .tile_columns = bn, OWN(bm, bn, 8), .shared_bytes = 2 * (bm)*9 * 16, .needs = FRAGMENTS, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
     .values = 1 << VKB_VALUES_F16, .inputs_multiple = 128, .outputs_multiple = multiple
+/* One sequence, 64 rows at a time, and BN outputs a workgroup. */
+#define LINEAR_MAX_FRAGMENTS(bn) \
+    .kind = VKB_OP_LINEAR_MAX, CODE(linear_max_fragments), .local_size = (bn) / 2, .subgroups = (bn) / 64, .tile_rows = 1, \
+    .tile_columns = bn, OWN(64, bn), .shared_bytes = 2 * 64 * 9 * 16, .needs = FRAGMENTS, .subgroup = SUBGROUP_SHUFFLE, \
+    .weights = 1 << VKB_WEIGHTS_F16_TILES, .values = 1 << VKB_INPUT_F16, .inputs_multiple = 128
 /* BM × 64 outputs a workgroup, ROWS × 32 a subgroup. */
 #define LINEAR_MATRIX(bm, rows) \
     .kind = VKB_OP_LINEAR, CODE(linear_matrix), .subgroups = (bm) / (rows)*2, .tile_rows = bm, .tile_columns = 64, OWN(bm, rows), \
@@ -87,7 +93,7 @@
 #define ATTENTION_FRAGMENTS(number, tiles, bk, d) \
     .kind = VKB_OP_ATTENTION, CODE(attention_fragments), .local_size = 32 * (number), .subgroups = number, \
     .tile_rows = 16 * (tiles) * (number), OWN(bk, d, tiles), .max_head = d, .shared_bytes = 32 * (bk) * ((d) / 8 + 1), \
-    .needs = FRAGMENTS & ~(uint32_t)VKB_NEED_ADDRESSES, .modes = VKB_ATTENTION_POSITIONS | VKB_ATTENTION_TYPES, \
+    .needs = FRAGMENTS & ~(uint32_t)VKB_NEED_ADDRESSES, .subgroup = SUBGROUP_SHUFFLE, .modes = VKB_ATTENTION_POSITIONS | VKB_ATTENTION_TYPES, \
     .values = 1 << VKB_VALUES_F16
 #define ATTENTION_KEYS(local, d) \
     .kind = VKB_OP_ATTENTION, CODE(attention_keys), .local_size = local, .tile_rows = 4, OWN(d), .max_head = d, \
@@ -174,6 +180,7 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "rotate", ROWS(VKB_OP_ROTATE, rotate_heads, 128, 32), .tile_columns = 1},
     {.name = "rotate lanes", ROWS(VKB_OP_ROTATE, rotate_heads, 8, 1), .tile_columns = 1, .software = true},
 
+    {.name = "linear max fragments 64x128", LINEAR_MAX_FRAGMENTS(128)},
     {.name = "linear max 32x128", LINEAR_MAX_TILE(32, 128, 16)},
 
     {.name = "copy out", .kind = VKB_KERNEL_COPY_OUT, CODE(copy_out), .local_size = 128, .tile_rows = 2, .tile_columns = 64, OWN(64)},

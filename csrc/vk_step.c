@@ -117,7 +117,7 @@ static void set_addresses(const vkb_vk_program *p, vkb_vk_step *s, uint32_t tens
     if (!p->arena.address) return;
     s->push.input_address = p->arena.address + p->base.slots[s->input].offset;
     s->push.weight_address = w->blocks[piece->block].address + piece->offset;
-    s->push.output_address = p->arena.address + p->base.slots[s->output].offset;
+    if (s->task.kind == VKB_OP_LINEAR) s->push.output_address = p->arena.address + p->base.slots[s->output].offset;
 }
 
 static vkb_status linear(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_error *error) {
@@ -208,6 +208,8 @@ static vkb_status linear_max(vkb_vk_program *p, uint32_t i, const vkb_op *op, vk
     (void)error;
     vkb_vk_step s = begin_step(p, i, VKB_OP_LINEAR_MAX, op->input, VKB_NONE, op->output);
     bind_weight(p, &s, op->weight);
+    set_addresses(p, &s, op->weight);
+    s.push.tiles_at = p->places.cu_at;
     s.push.bias_at = vector_at(p, op->bias);
     add(p, s);
     return VKB_OK;
