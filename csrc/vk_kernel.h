@@ -153,10 +153,11 @@ typedef struct vkb_task {     /* a dispatch, as far as that decides which kernel
 
 /*
  * What a kernel can do by the way, so that another step is left out (vk_fold.c). The norms are bits of MODE too, where they are asked for:
- * the norm_* push constants are then those of the norm that has been left out. LINEAR: of its input, or of its residual. NORMALIZE: POOL of
- * what is bound as the residual (MODE's lower byte: 1 + vkb_pool), and the norm of that.
+ * the norm_* push constants are then those of the norm that has been left out. LINEAR: of its input, or of its residual; plain ATTENTION of
+ * q|k|v, which is then bound as the position table, row_count elements a row (MODE from bit 16 on: head size / 16). NORMALIZE: POOL of what
+ * is bound as the residual (MODE's lower byte: 1 + vkb_pool), and the norm of that.
  */
-enum vkb_fold { VKB_FOLD_NORM_INPUT = 1 << 8, VKB_FOLD_NORM_RESIDUAL = 1 << 9, VKB_FOLD_POOL = 1 << 10 };
+enum vkb_fold { VKB_FOLD_NORM_INPUT = 1 << 8, VKB_FOLD_NORM_RESIDUAL = 1 << 9, VKB_FOLD_POOL = 1 << 10, VKB_FOLD_ATTENTION = 1 << 11 };
 
 /*
  * One way to do one dispatch. Workgroups: x = ceil(columns / tile_columns), y = ceil(rows / tile_rows), where rows are the batch's tokens

@@ -74,7 +74,7 @@
     .kind = VKB_OP_LINEAR, CODE(linear_narrow), .subgroups = count, .tile_rows = 16 * (rows), .tile_columns = 16 * (columns), \
     OWN(rows, columns, count, steps), .shared_bytes = (count) * (rows) * (1024 * (columns) + 128), \
     .needs = VKB_NEED_F16 | VKB_NEED_FRAGMENTS, .subgroup = SUBGROUP_SHUFFLE, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
-    .values = 1 << VKB_VALUES_F16, .folds = VKB_FOLD_NORM_INPUT | VKB_FOLD_NORM_RESIDUAL
+    .values = 1 << VKB_VALUES_F16, .folds = VKB_FOLD_NORM_INPUT | VKB_FOLD_NORM_RESIDUAL | ((rows) == 1 ? VKB_FOLD_ATTENTION : 0)
 /* Heads up to D, subgroups that split the keys. */
 #define ATTENTION_NARROW(d, count) \
     .kind = VKB_OP_ATTENTION, CODE(attention_narrow), .subgroups = count, .tile_rows = 16, OWN(d, count), .max_head = d, \
