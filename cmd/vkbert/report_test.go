@@ -76,6 +76,7 @@ func TestInfo(t *testing.T) {
 	assert.NotEmpty(t, r.Device)
 	r.WeightBytes, r.ArenaBytes, r.HostBytes, r.Device, r.MaxBatchTokens = 0, 0, 0, "", 0
 	assert.Equal(t, modelReport{
+		Kind:  "SentenceTransformer",
 		Model: "prompts", Directory: tiny("prompts"), Architecture: "bert", Dimensions: 60, MaxTokens: 40, Modules: []string{"Transformer", "Pooling"},
 		Pooling: []string{"mean"}, Prompts: map[string]string{"query": "find: ", "document": "text: ", "sort": "sort this: ", "joined": "un"}, DefaultPrompt: "sort",
 		Similarity: "cosine", Hidden: 60, Layers: 3, Heads: 5, Vocabulary: 293, UnusedTensors: []string{}, DType: "f32",
