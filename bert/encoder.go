@@ -108,6 +108,7 @@ type planned struct {
 	sparse   *sparsePooling
 	maskType int32 // type of the tokens that nothing attends to, in the program maskedQueries
 	typed    bool  // the other types have rows
+	cutOff   int32 // a token that is taken off the end of a sequence; −1 for none
 	unused   []string
 }
 
@@ -185,7 +186,7 @@ func newPlan(arch architecture, c *loader.Config, from tensors, o Options) (*pla
 	if err != nil {
 		return nil, err
 	}
-	p := &planned{builder: &builder{from: from, stored: stored}, arch: arch, variants: map[string]program{}}
+	p := &planned{builder: &builder{from: from, stored: stored}, arch: arch, variants: map[string]program{}, cutOff: -1}
 	p.encoder, err = arch.build(p.builder, c)
 	p.tasks = p.encoder.tasks
 	p.stored.linears = stored.modules
@@ -392,6 +393,9 @@ func (e *Encoder) embed(ctx context.Context, name string, seqs []Sequence, first
 			return nil, fmt.Errorf("text %d: %w", first+i, err)
 		}
 	}
+	if e.arch.cutOff >= 0 {
+		seqs = withoutEnds(seqs, e.arch.cutOff)
+	}
 	r, err := e.program(name)
 	if err != nil {
 		return nil, err
@@ -400,6 +404,21 @@ func (e *Encoder) embed(ctx context.Context, name string, seqs []Sequence, first
 		return nil, ctx.Err()
 	}
 	return r.queue.run(ctx, seqs)
+}
+
+// withoutEnds takes a token off the end of the sequences, as often as it stands there, but leaves one token.
+func withoutEnds(seqs []Sequence, token int32) []Sequence {
+	seqs = slices.Clone(seqs)
+	for i, s := range seqs {
+		n := len(s.IDs)
+		for n > 1 && s.IDs[n-1] == token {
+			n--
+		}
+		if seqs[i].IDs = s.IDs[:n]; s.TypeIDs != nil {
+			seqs[i].TypeIDs = s.TypeIDs[:n]
+		}
+	}
+	return seqs
 }
 
 func (e *Encoder) check(s Sequence) error {
