@@ -25,6 +25,7 @@ type architecture struct {
 type encoder struct {
 	output value // [T, hidden]
 	limit  int   // tokens of a sequence at most, by its position table
+	exact  int   // tokens beyond which a sequence is refused, for its rotary embedding would have no rows; 0 for none
 	vocab  int   // rows of the word table
 	layers int
 	heads  int

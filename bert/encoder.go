@@ -410,6 +410,8 @@ func (e *Encoder) prepare(s *Sequence) error {
 		return fmt.Errorf("%w: no tokens", ErrInput)
 	case len(s.IDs) > e.info.MaxTokens:
 		return fmt.Errorf("%w: %d tokens, want at most %d", ErrInput, len(s.IDs), e.info.MaxTokens)
+	case e.arch.encoder.exact > 0 && len(s.IDs) > e.arch.encoder.exact:
+		return fmt.Errorf("%w: %d tokens: the rotary embedding changes with the length of each text, and is made for at most %d", loader.ErrUnsupported, len(s.IDs), e.arch.encoder.exact)
 	case len(s.IDs) > e.info.MaxBatchTokens:
 		return fmt.Errorf("%w: %d tokens, but a batch holds %d; open the model with more batch tokens", ErrInput, len(s.IDs), e.info.MaxBatchTokens)
 	case s.TypeIDs != nil && len(s.TypeIDs) != len(s.IDs):
