@@ -1,6 +1,7 @@
 #!/bin/sh
-# usage: build/ctest.sh bench|test|asan|arm
+# usage: build/ctest.sh bench|build|test|asan|arm
 #   bench   builds vkbert-bench into build/out
+#   build   builds the C tests
 #   test    builds and runs the C tests, under the Khronos validation layers
 #   asan    the same with the address and undefined-behaviour sanitizers instead of the layers
 #   arm     the tests of the CPU backend for aarch64, under QEMU
@@ -54,11 +55,14 @@ bench)
 	cmake --build $out/cmake --parallel "$jobs" --target vkbert-bench
 	cp "$(find $out/cmake -name vkbert-bench -type f)" $out/
 	;;
+build)
+	configure $out/cmake -DCMAKE_BUILD_TYPE=Release -DVKBERT_TESTS=ON
+	cmake --build $out/cmake --parallel "$jobs"
+	;;
 test)
 	build/setup.sh build test
 	on_lavapipe
-	configure $out/cmake -DCMAKE_BUILD_TYPE=Release -DVKBERT_TESTS=ON
-	cmake --build $out/cmake --parallel "$jobs"
+	build/ctest.sh build
 	export VK_INSTANCE_LAYERS=VK_LAYER_KHRONOS_validation VK_LAYER_SETTINGS_PATH="$root/build/validation/vk_layer_settings.txt"
 	${CC:-cc} -std=c11 -o $out/canary build/validation/canary.c -lvulkan
 	check_canary none 0
@@ -84,5 +88,5 @@ arm)
 	cmake --build $out/cmake-arm --parallel "$jobs"
 	ctest --test-dir $out/cmake-arm --output-on-failure --no-tests=error -j "$jobs" -R '^(linear|int8|attention|rows|encoder)/cpu$'
 	;;
-*) fail 'want bench, test, asan or arm' ;;
+*) fail 'want bench, build, test, asan or arm' ;;
 esac

@@ -1,5 +1,5 @@
 #!/bin/sh
-# usage: build/setup.sh GROUP…       (build, test, arm, pip, lint)
+# usage: build/setup.sh GROUP…       (build, test, arm, matrix, pip, lint)
 # Looks for what the groups need. What is missing is installed on Debian and Ubuntu when that is allowed (root, or sudo without
 # a password), and named otherwise. Quick when nothing is missing.
 . "$(dirname "$0")/common.sh"
@@ -57,6 +57,10 @@ for group; do
 	arm)
 		need "a C compiler for aarch64" 'gcc-aarch64-linux-gnu libc6-dev-arm64-cross' command -v aarch64-linux-gnu-gcc
 		need "QEMU's user mode" qemu-user command -v qemu-aarch64
+		;;
+	matrix)
+		need debootstrap debootstrap command -v debootstrap
+		need "Debian's keyring" debian-archive-keyring ls /usr/share/keyrings/debian-archive-keyring.gpg
 		;;
 	pip)
 		need pip python3-pip python3 -m pip --version
