@@ -49,6 +49,9 @@ func buildDeBERTa(b *builder, c *loader.Config) (encoder, error) {
 	if taps%2 == 0 && taps > 0 {
 		f.Fail(c.Unsupported("conv_kernel_size", "got %d; supported: odd numbers", taps))
 	}
+	if size := f.IntOr("attention_head_size", 0, 0, 1<<10); size > 0 && uint32(size)*s.heads != s.hidden {
+		f.Fail(c.Unsupported("attention_head_size", "got %d; supported: hidden_size / num_attention_heads", size))
+	}
 	r, err := readRelative(c, f, s)
 	if err != nil {
 		return encoder{}, err

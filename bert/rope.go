@@ -1,6 +1,7 @@
 package bert
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/vkbert/vkbert/cgo"
@@ -190,6 +191,10 @@ var ropeTypes = map[string]func(*ropeInput) rope{
 	"llama3":  llama3Rope,
 	"dynamic": func(p *ropeInput) rope {
 		factor := p.Float("factor", 1, 1e6)
+		if p.size < 4 {
+			p.Fail(fmt.Errorf("%w: a dynamic rotary embedding of heads of %d", loader.ErrUnsupported, p.size))
+			return rope{}
+		}
 		return newDynamicRope(p.base, factor, p.size, int(p.positions), int(min(float64(p.positions)*factor, unlimited)))
 	},
 }
