@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"github.com/vkbert/vkbert/bert"
 	"github.com/vkbert/vkbert/cgo"
@@ -43,6 +44,8 @@ type Model struct {
 	health    []float32
 	log       *slog.Logger
 	calls     calls
+
+	tokenizing atomic.Int64 // nanoseconds
 }
 
 // A prompt is put before every text. pooled is false where the model leaves it out of pooling; tokens is then how many rows are left out.
@@ -334,11 +337,11 @@ func (m *Model) embed(ctx context.Context, texts []string, w way) ([][]float32, 
 		return nil, err
 	}
 	defer m.calls.leave()
-	seqs, err := m.sequences(ctx, texts, w.prompt)
+	vectors, err := m.vectors(ctx, texts, w)
 	if err != nil {
 		return nil, err
 	}
-	return m.run(ctx, seqs, w.task)
+	return m.finishAll(vectors), nil
 }
 
 // run embeds and does what follows the modules.
@@ -347,10 +350,14 @@ func (m *Model) run(ctx context.Context, seqs []bert.Sequence, task string) ([][
 	if err != nil {
 		return nil, err
 	}
+	return m.finishAll(vectors), nil
+}
+
+func (m *Model) finishAll(vectors [][]float32) [][]float32 {
 	for i, v := range vectors {
 		vectors[i] = m.finish(v)
 	}
-	return vectors, nil
+	return vectors
 }
 
 // finish cuts a vector to the dimensions, then scales it to unit length if the caller asked for that.

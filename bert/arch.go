@@ -58,15 +58,18 @@ func findArchitecture(c *loader.Config) (architecture, error) {
 	if c.Has("quantization_config") {
 		return architecture{}, c.Unsupported("quantization_config", "quantised weights cannot be read; use the unquantised model")
 	}
-	known := map[string]bool{}
+	known, classesOf := map[string]bool{}, map[string]bool{}
 	for _, a := range architectures {
 		if a.modelType == c.ModelType() && a.class == class && strings.HasPrefix(code, a.repo) {
 			return a, nil
 		}
 		known[a.modelType] = true
+		if a.class != "" {
+			classesOf[a.class] = true
+		}
 	}
 	if known[c.ModelType()] && class != "" {
-		return architecture{}, c.Unsupported("auto_map", "the model brings code of its own (%s), which vkbert has no architecture for", code)
+		return architecture{}, c.Unsupported("auto_map", "the model brings code of its own (%s), which vkbert has no architecture for; supported classes: %s", code, keysOf(classesOf))
 	}
 	return architecture{}, c.Unsupported("model_type", "got %q; supported: %s", c.ModelType(), keysOf(known))
 }

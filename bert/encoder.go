@@ -21,6 +21,8 @@ type Options struct {
 	CacheDir       string // existing folder for the pipeline cache; "" = none
 	Log            func(level cgo.LogLevel, message string)
 	Pooling        []cgo.Pool // instead of the model's own; nil = as the model says
+
+	MaxQueuedTokens int // tokens that may wait for a batch, over all calls, before further ones are held up; 0 = 64 batches
 }
 
 // Info is what is known of an open encoder.
@@ -49,6 +51,7 @@ type Encoder struct {
 	weights *cgo.Weights
 	close   func()
 
+	options                 Options
 	maxTokens, maxSequences int
 
 	mutex   sync.Mutex
@@ -141,6 +144,7 @@ func plan(m *loader.Model, o Options) (*planned, error) {
 			return nil, fmt.Errorf("%w: %s: %w", loader.ErrUnsupported, m.Dir, err)
 		}
 	}
+	fromPacked(p.tensors)
 	if err := checkSources(p.tensors); err != nil {
 		return nil, err
 	}
@@ -215,7 +219,7 @@ func storageOf(dtype string) (storage, error) {
 }
 
 func (p *planned) open(ctx context.Context, o Options) (_ *Encoder, err error) {
-	e := &Encoder{arch: p, running: map[string]*running{}}
+	e := &Encoder{arch: p, options: o, running: map[string]*running{}}
 	e.close = sync.OnceFunc(e.release)
 	defer func() {
 		if err != nil {
@@ -268,8 +272,13 @@ func (e *Encoder) program(name string) (*running, error) {
 		made, err := cgo.NewProgram(e.weights, p.desc(e.maxTokens, e.maxSequences))
 		e.mutex.Lock() // Stats reads the queues
 		defer e.mutex.Unlock()
-		if r.program, r.err = made, err; err == nil {
-			r.queue = newQueue(made, e.arch.encoder.positions, p.values[p.output], e.maxTokens, e.maxSequences)
+		if r.program, r.err = made, err; err != nil {
+			return
+		}
+		q := newQueue(p.values[p.output], e.arch.encoder.positions, e.maxTokens, e.maxSequences, e.options.MaxQueuedTokens)
+		q.check = e.prepare
+		if r.err = q.addLane(made, batchesAtOnce(e.device.Info().Kind), newBudget(e.maxTokens, e.options.MaxBatchTokens > 0, e.options.CacheDir, e.budgetKey(name))); r.err == nil {
+			r.queue = q
 		}
 	})
 	return r, r.err
@@ -340,11 +349,6 @@ func (e *Encoder) Stats() Stats {
 	return sum
 }
 
-// Plus adds the counts of two.
-func (s Stats) Plus(o Stats) Stats {
-	return Stats{Batches: s.Batches + o.Batches, Sequences: s.Sequences + o.Sequences, Tokens: s.Tokens + o.Tokens, Waiting: s.Waiting + o.Waiting}
-}
-
 // Embed returns a vector for each sequence, [len(seqs)][Dimensions], or where the program's output is per token [len(seqs)][tokens·Dimensions]. It waits for the
 // device, or for the end of ctx.
 func (e *Encoder) Embed(ctx context.Context, seqs []Sequence) ([][]float32, error) {
@@ -380,21 +384,13 @@ func (e *Encoder) EmbedAttended(ctx context.Context, seqs []Sequence, attended [
 
 // embed runs sequences, the first of which is number first of the caller's, through a program.
 func (e *Encoder) embed(ctx context.Context, name string, seqs []Sequence, first int) ([][]float32, error) {
-	if blank := e.arch.encoder.blank; blank > 0 {
-		seqs = slices.Clone(seqs)
-		for i, s := range seqs {
-			if len(s.IDs) == 0 {
-				seqs[i] = Sequence{IDs: []int32{blank}}
-			}
-		}
+	if e.arch.encoder.blank > 0 || e.arch.cutOff >= 0 {
+		seqs = slices.Clone(seqs) // they are the caller's
 	}
-	for i, s := range seqs {
-		if err := e.check(s); err != nil {
+	for i := range seqs {
+		if err := e.prepare(&seqs[i]); err != nil {
 			return nil, fmt.Errorf("text %d: %w", first+i, err)
 		}
-	}
-	if e.arch.cutOff >= 0 {
-		seqs = withoutEnds(seqs, e.arch.cutOff)
 	}
 	r, err := e.program(name)
 	if err != nil {
@@ -406,22 +402,12 @@ func (e *Encoder) embed(ctx context.Context, name string, seqs []Sequence, first
 	return r.queue.run(ctx, seqs)
 }
 
-// withoutEnds takes a token off the end of the sequences, as often as it stands there, but leaves one token.
-func withoutEnds(seqs []Sequence, token int32) []Sequence {
-	seqs = slices.Clone(seqs)
-	for i, s := range seqs {
-		n := len(s.IDs)
-		for n > 1 && s.IDs[n-1] == token {
-			n--
-		}
-		if seqs[i].IDs = s.IDs[:n]; s.TypeIDs != nil {
-			seqs[i].TypeIDs = s.TypeIDs[:n]
-		}
+// prepare checks a sequence. An empty one becomes the model's blank, if it has that; the token that is cut off comes off the end, as often as it stands there, but one
+// token stays.
+func (e *Encoder) prepare(s *Sequence) error {
+	if blank := e.arch.encoder.blank; blank > 0 && len(s.IDs) == 0 {
+		*s = Sequence{IDs: []int32{blank}}
 	}
-	return seqs
-}
-
-func (e *Encoder) check(s Sequence) error {
 	switch {
 	case len(s.IDs) == 0:
 		return fmt.Errorf("%w: no tokens", ErrInput)
@@ -438,6 +424,13 @@ func (e *Encoder) check(s Sequence) error {
 		if (id < 0 || int(id) >= e.info.Vocabulary) && (id != e.arch.encoder.blank || len(s.IDs) > 1) {
 			return fmt.Errorf("%w: token %d is id %d, want 0 to %d", ErrInput, i, id, e.info.Vocabulary-1)
 		}
+	}
+	n := len(s.IDs)
+	for cut := e.arch.cutOff; cut >= 0 && n > 1 && s.IDs[n-1] == cut; {
+		n--
+	}
+	if s.IDs = s.IDs[:n]; s.TypeIDs != nil {
+		s.TypeIDs = s.TypeIDs[:n]
 	}
 	return nil
 }

@@ -8,6 +8,8 @@ const Available = false
 // Devices, OpenDevice and the methods below are explained in core.go.
 func Devices() ([]DeviceInfo, error) { return nil, ErrNoCgo }
 
+func Version() (core, header string) { return "", "" }
+
 type Device struct{}
 
 func OpenDevice(Options) (*Device, error) { return nil, ErrNoCgo }
@@ -27,3 +29,13 @@ func NewProgram(*Weights, ProgramDesc) (*Program, error) { return nil, ErrNoCgo 
 func (*Program) Info() ProgramInfo                       { return ProgramInfo{} }
 func (*Program) Run(Batch, [][]float32) error            { return ErrNoCgo }
 func (*Program) Close()                                  {}
+
+// Work is explained in work.go.
+type Work struct {
+	Batch
+	Output []float32
+}
+
+func NewWork(int, int, int) (*Work, error) { return nil, ErrNoCgo }
+func (*Work) Close()                       {}
+func (*Program) Do(*Work) error            { return ErrNoCgo }

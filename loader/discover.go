@@ -1,9 +1,11 @@
 package loader
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,114 +20,210 @@ const discoverDepth = 4
 type Found struct {
 	Name         string // what Resolve takes: an id, or a path
 	Dir          string
-	Kind         Kind   // what it is made for; "" if Err
-	ModelType    string // of config.json, for example "bert"; "" if Err
-	Dim          int    // length of a vector
+	Kind         Kind   // what it is made for; "" if not even that is known
+	ModelType    string // of config.json, for example "bert"; with the class of a model's own code, "bert (JinaBertModel)"; "" for a StaticEmbedding
+	Dim          int    // values of a vector; of a CrossEncoder, scores of a pair
 	MaxSeqLength int    // tokens; 0 for no limit
+	DType        DType  // that most bytes of the weights are stored in
+	Bytes        int64  // of all weights
+	Licence      string // as the model's card names it; "" where none does
 	Err          error  // why it can't be used; nil if it can
+}
+
+// Discovery says where and how [Discover] looks. The zero value looks into the
+// caches.
+type Discovery struct {
+	Roots  []string           // folders to look into besides the caches; each must be there
+	Verify func(*Model) error // says whether the architecture is known; may be nil
+	// Progress, where not nil, is told now and then, and in the end, how many
+	// folders and entries of folders were seen, and where the search is.
+	Progress func(folders, entries int, at string)
 }
 
 // Discover lists the models in the Hugging Face and sentence-transformers caches
 // and below the given roots, sorted by name. A folder is a candidate if it holds
-// a configuration or weights; each is verified by opening it (configuration and
-// headers, no tensors) and by verify, where that is not nil, which says whether
-// the architecture is known. Roots that do not exist hold nothing; symbolic links
-// to folders are not followed.
+// a configuration and weights, or a list of modules, or GGUF files; it is not
+// searched further. Each candidate is verified by opening it (configuration,
+// headers and tokenizer.json, no tensors) and by Verify. Folders are searched to a
+// depth of four; hidden ones, and symbolic links to what is no candidate, are left
+// out. A folder of any number of other files is read once, in pieces.
 //
-// The error is ctx's, with what was found until then.
-func Discover(ctx context.Context, verify func(*Model) error, roots ...string) ([]Found, error) {
-	var found []Found
-	seen := make(map[string]bool)
-	add := func(name, dir string) {
-		if real, err := realPath(dir); err == nil && !seen[real] {
-			seen[real] = true
-			found = append(found, examine(name, dir, verify))
-		}
+// The error is ctx's, or of a root that is not there, with what was found until
+// then.
+func Discover(ctx context.Context, d Discovery) ([]Found, error) {
+	s := &search{Discovery: d, ctx: ctx, seen: make(map[string]bool)}
+	err := s.all()
+	if s.Progress != nil {
+		s.Progress(s.folders, s.entries, "")
 	}
-	var err error
-	for _, root := range append(append([]string{HubCache()}, sentenceCaches()...), roots...) {
-		if err = discoverIn(ctx, root, add); err != nil {
-			break
-		}
-	}
-	slices.SortFunc(found, func(a, b Found) int { return strings.Compare(a.Name, b.Name) })
-	return found, err
+	slices.SortFunc(s.found, func(a, b Found) int { return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Dir, b.Dir)) })
+	return s.found, err
 }
 
-// discoverIn calls add for each candidate below root.
-func discoverIn(ctx context.Context, root string, add func(name, dir string)) error {
-	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		if ctxErr := ctx.Err(); ctxErr != nil {
-			return ctxErr
+// search is the state of one Discover.
+type search struct {
+	Discovery
+	ctx              context.Context
+	seen             map[string]bool // real paths of candidates
+	found            []Found
+	folders, entries int
+}
+
+func (s *search) all() error {
+	for _, root := range s.Roots {
+		if info, err := os.Stat(root); err != nil {
+			return notFound(err)
+		} else if !info.IsDir() {
+			return fmt.Errorf("%w: %s: want a folder to search", ErrNotFound, root)
 		}
-		if err != nil { // unreadable: nothing there that could be opened
-			return fs.SkipDir
+	}
+	for _, root := range slices.Concat([]string{HubCache()}, sentenceCaches(), s.Roots) {
+		if err := s.folder(root, 0); err != nil {
+			return err
 		}
-		if !entry.IsDir() {
-			return nil
-		}
-		if id, ok := repoID(entry.Name()); ok {
-			if dir, err := snapshot(path); err == nil {
-				add(id, dir)
-			}
-			return fs.SkipDir
-		}
-		if isCandidate(path) {
-			add(path, path)
-			return fs.SkipDir
-		}
-		if path == root {
-			return nil
-		}
-		rel, err := filepath.Rel(root, path)
-		if err != nil || hidden(entry.Name()) || strings.Count(filepath.ToSlash(rel), "/")+1 >= discoverDepth {
-			return fs.SkipDir
-		}
+	}
+	return nil
+}
+
+// add verifies a candidate, once.
+func (s *search) add(name, dir string) {
+	if real, err := realPath(dir); err == nil && !s.seen[real] {
+		s.seen[real] = true
+		s.found = append(s.found, examine(name, dir, s.Verify))
+	}
+}
+
+// folder searches a folder that lies so many levels below a root.
+func (s *search) folder(dir string, depth int) error {
+	if id, ok := repoID(filepath.Base(dir)); ok {
+		s.repo(id, dir)
+		return s.ctx.Err()
+	}
+	l, err := s.list(dir)
+	if err != nil {
+		return err
+	}
+	if l.candidate() {
+		s.add(dir, dir)
+		return s.ctx.Err()
+	}
+	if depth == discoverDepth {
 		return nil
-	})
-	if errors.Is(err, fs.SkipDir) || errors.Is(err, fs.ErrNotExist) {
-		return nil
+	}
+	for _, name := range l.links {
+		if err := s.link(filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	for _, name := range l.folders {
+		if err := s.folder(filepath.Join(dir, name), depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// link looks at what a symbolic link leads to, no further.
+func (s *search) link(path string) error {
+	if info, err := os.Stat(path); err != nil || !info.IsDir() {
+		return nil //nolint:nilerr // a link to nowhere
+	}
+	l, err := s.list(path)
+	if err == nil && l.candidate() {
+		s.add(path, path)
 	}
 	return err
 }
 
-func hidden(name string) bool { return strings.HasPrefix(name, ".") }
+// repo looks at a repository of a Hugging Face cache.
+func (s *search) repo(id, path string) {
+	s.folders++
+	dir, err := snapshot(path, "")
+	switch {
+	case err == nil:
+		s.add(id, dir)
+	case !missingSnapshots(path): // several, and none is main
+		s.found = append(s.found, Found{Name: id, Dir: path, Err: err})
+	}
+}
 
-// isCandidate says that a folder looks like a model's: it has a configuration and
-// weights, or sentence-transformers' list of modules.
-func isCandidate(dir string) bool {
-	entries, err := os.ReadDir(dir)
+// missingSnapshots says that nothing of a repository was downloaded.
+func missingSnapshots(repo string) bool {
+	entries, err := os.ReadDir(filepath.Join(repo, "snapshots"))
+	return err != nil || len(entries) == 0
+}
+
+// listing is what a folder holds, as far as it counts.
+type listing struct {
+	config, weights, modules, gguf bool
+	folders, links                 []string // sorted; without hidden ones and the data sets of a cache
+}
+
+func (l *listing) candidate() bool { return l.modules || l.gguf || l.config && l.weights }
+
+// list reads a folder. One that cannot be read holds nothing that could be opened;
+// the error is ctx's.
+func (s *search) list(dir string) (*listing, error) {
+	l := &listing{}
+	s.folders++
+	f, err := os.Open(dir)
 	if err != nil {
-		return false
+		return l, s.ctx.Err()
 	}
-	config, weights := false, false
-	for _, e := range entries {
-		name := e.Name()
-		if name == modulesFile {
-			return true
+	defer f.Close()
+	for {
+		if err := s.ctx.Err(); err != nil {
+			return l, err
 		}
-		_, other := otherFormats[strings.ToLower(filepath.Ext(name))]
-		config = config || name == "config.json"
-		weights = weights || other || strings.HasSuffix(name, ".safetensors") || name == indexName
+		entries, err := f.ReadDir(1024)
+		s.entries += len(entries)
+		for _, e := range entries {
+			l.note(e)
+		}
+		if s.Progress != nil {
+			s.Progress(s.folders, s.entries, dir)
+		}
+		if err != nil || len(entries) == 0 {
+			slices.Sort(l.folders)
+			slices.Sort(l.links)
+			return l, nil //nolint:nilerr // the end, or unreadable
+		}
 	}
-	return config && weights
+}
+
+func (l *listing) note(e fs.DirEntry) {
+	name := e.Name()
+	skipped := strings.HasPrefix(name, ".") || strings.HasPrefix(name, "datasets--") || strings.HasPrefix(name, "spaces--")
+	switch {
+	case e.IsDir() && !skipped:
+		l.folders = append(l.folders, name)
+	case e.IsDir():
+		return
+	case e.Type()&fs.ModeSymlink != 0 && !skipped && filepath.Ext(name) == "": // to a folder, perhaps
+		l.links = append(l.links, name)
+	}
+	ext := strings.ToLower(filepath.Ext(name))
+	_, other := otherFormats[ext]
+	l.modules = l.modules || name == modulesFile
+	l.config = l.config || name == "config.json"
+	l.gguf = l.gguf || ext == ".gguf"
+	l.weights = l.weights || other || ext == ".safetensors" || name == indexName
 }
 
 // examine opens a candidate and closes it again.
 func examine(name, dir string, verify func(*Model) error) Found {
-	f := Found{Name: name, Dir: dir}
+	f := Found{Name: name, Dir: dir, Licence: cardLicence(dir)}
 	m, err := Open(dir)
 	if err != nil {
 		f.Err = err
 		return f
 	}
-	f.Kind, f.ModelType, f.Dim, f.MaxSeqLength = m.Kind, m.Config.ModelType(), m.Dim(), m.MaxSeqLength
+	f.Kind, f.ModelType, f.Dim, f.MaxSeqLength = m.Kind, modelType(m.Config), width(m), m.MaxSeqLength
 	if m.TruncateDim > 0 {
 		f.Dim = min(f.Dim, m.TruncateDim)
 	}
-	if missing(dir, join(m.folder, tokenizerFileName)) {
-		_, _, f.Err = convertVocab(m)
-	}
+	f.DType, f.Bytes = stored(m)
+	f.Err = CheckTokenizer(m)
 	if f.Err == nil && verify != nil {
 		f.Err = verify(m)
 	}
@@ -133,4 +231,117 @@ func examine(name, dir string, verify func(*Model) error) Found {
 		f.Err = fmt.Errorf("closing: %w", err)
 	}
 	return f
+}
+
+// modelType is model_type, with the class of a model's own code where it brings
+// some.
+func modelType(c *Config) string {
+	classes, err := c.AutoMap()
+	class := classes["AutoModel"]
+	if err != nil || class == "" {
+		return c.ModelType()
+	}
+	return fmt.Sprintf("%s (%.100s)", c.ModelType(), class[strings.LastIndexByte(class, '.')+1:])
+}
+
+// width is how many values come out for a text, or for a token of one.
+func width(m *Model) int {
+	size := func(keys ...string) int {
+		for _, key := range keys {
+			if n, err := m.Config.IntOr(key, 0, 0, maxDim); err == nil && n > 0 {
+				return n
+			}
+		}
+		return 0
+	}
+	switch {
+	case m.CrossEncoder != nil:
+		return m.CrossEncoder.Labels
+	case m.Dim() > 0:
+		return m.Dim()
+	case m.Kind == KindSparse:
+		return size("vocab_size")
+	}
+	return size("hidden_size", "dim", "d_model", "n_embd")
+}
+
+// stored returns the type that most bytes of a model's weights have, and how many
+// bytes there are, from the headers.
+func stored(m *Model) (DType, int64) {
+	total, largest := int64(0), DType("")
+	bytes := make(map[DType]int64)
+	counted := make(map[string]bool) // files, by their paths
+	add := func(w *Weights) {
+		if w == nil || counted[w.files[0].print.Path] {
+			return
+		}
+		counted[w.files[0].print.Path] = true
+		for _, t := range w.tensors {
+			total += t.bytes
+			bytes[t.DType] += t.bytes
+		}
+	}
+	for _, route := range append([]*Model{m}, routes(m)...) {
+		add(route.Weights)
+		for _, module := range route.Modules {
+			switch module := module.(type) {
+			case Dense:
+				add(module.Weights)
+			case LayerNorm:
+				add(module.Weights)
+			}
+		}
+	}
+	for dtype, n := range bytes {
+		if n > bytes[largest] || n == bytes[largest] && dtype < largest {
+			largest = dtype
+		}
+	}
+	return largest, total
+}
+
+func routes(m *Model) []*Model {
+	var all []*Model
+	for _, route := range m.Routes {
+		all = append(all, route)
+	}
+	return all
+}
+
+// CheckTokenizer says whether [OpenTokenizer] would find what it needs, without
+// loading it.
+func CheckTokenizer(m *Model) error {
+	opts, err := readTokenizerOptions(m)
+	if err != nil {
+		return err
+	}
+	path, data, err := readTokenizer(m)
+	if err != nil {
+		return err
+	}
+	_, err = checkTokenizer(path, data, opts)
+	return err
+}
+
+// maxFrontMatter bounds what is read of a model's card.
+const maxFrontMatter = 64 << 10
+
+// cardLicence returns the licence that the front matter of README.md names; "" if
+// there is none, or it cannot be read.
+func cardLicence(dir string) string {
+	path, err := within(dir, "README.md")
+	if err != nil {
+		return ""
+	}
+	f, err := openRegular(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	data := make([]byte, maxFrontMatter)
+	n, err := io.ReadFull(f, data)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return ""
+	}
+	return frontMatterLicence(string(data[:n]))
 }
