@@ -71,7 +71,6 @@ VARIANTS = {
     "splade_roberta": _sparse("RobertaForMaskedLM, the sum of the tokens; byte-level BPE", "roberta", 101, lambda t: robertalike_config(t, "roberta", "RobertaForMaskedLM", **_SMALL), "RobertaForMaskedLM", "sum", "relu"),
     "splade_modernbert": _sparse("ModernBertForMaskedLM, log(1+log(1+relu)), the sum of the tokens; byte-level BPE", "modernbert", 102, lambda t: modernbert_config(t, architectures=["ModernBertForMaskedLM"]),
                                  "ModernBertForMaskedLM", "sum", "log1p_relu", pad_id=349, window=8),
-    "splade_albert": _sparse("AlbertForMaskedLM; Unigram", "albert", 104, lambda t: bertlike_config(t, "albert", "AlbertForMaskedLM", **_ALBERT), "AlbertForMaskedLM", "max", "relu", pad_id=0),
     "splade_mpnet": _sparse("MPNetForMaskedLM; WordPiece", "mpnet", 105, lambda t: bertlike_config(
         t, "mpnet", "MPNetForMaskedLM", **_SMALL, layer_norm_eps=1e-5, max_position_embeddings=42, relative_attention_num_buckets=32, bos_token_id=0, eos_token_id=2, pad_token_id=1), "MPNetForMaskedLM", "max", "relu"),
     "colbert_modernbert": Directory("ColBERT on ModernBERT: RoPE, windows, no types; queries filled up to 12 tokens at least, no mask module; byte-level BPE", "modernbert", seed=111, pad_id=349, kind="multi",
