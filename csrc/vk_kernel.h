@@ -130,6 +130,8 @@ enum vkb_need {
     VKB_NEED_SUBGROUP_32 = 1 << 4 /* subgroups of at least 32 invocations */
 };
 
+enum vkb_row { VKB_ROW_USUAL = 0, VKB_ROW_OFF = 1, VKB_ROW_FIRST = 2 /* before all others, whatever its min_rows */ };
+
 typedef struct vkb_abilities { /* of a device: what decides which kernels it can run */
     uint32_t workgroup_invocations, shared_bytes;
     uint32_t subgroup_operations; /* VkSubgroupFeatureFlags that compute shaders may use */
@@ -137,6 +139,7 @@ typedef struct vkb_abilities { /* of a device: what decides which kernels it can
     uint32_t needs;     /* vkb_need: those that are met */
     uint32_t matrix[3]; /* M, N, K with VKB_NEED_MATRIX */
     bool software;
+    const uint8_t *rows; /* [vkb_kernel_count] vkb_row, or NULL: all are as usual */
 } vkb_abilities;
 
 typedef struct vkb_task {     /* a dispatch, as far as that decides which kernels can do it */
@@ -150,10 +153,11 @@ typedef struct vkb_task {     /* a dispatch, as far as that decides which kernel
 
 /*
  * What a kernel can do by the way, so that another step is left out (vk_fold.c). The norms are bits of MODE too, where they are asked for:
- * the norm_* push constants are then those of the norm that has been left out. LINEAR: of its input, or of its residual. NORMALIZE: POOL of
- * what is bound as the residual (MODE's lower byte: 1 + vkb_pool), and the norm of that.
+ * the norm_* push constants are then those of the norm that has been left out. LINEAR: of its input, or of its residual; plain ATTENTION of
+ * q|k|v, which is then bound as the position table, row_count elements a row (MODE from bit 16 on: head size / 16). NORMALIZE: POOL of what
+ * is bound as the residual (MODE's lower byte: 1 + vkb_pool), and the norm of that.
  */
-enum vkb_fold { VKB_FOLD_NORM_INPUT = 1 << 8, VKB_FOLD_NORM_RESIDUAL = 1 << 9, VKB_FOLD_POOL = 1 << 10 };
+enum vkb_fold { VKB_FOLD_NORM_INPUT = 1 << 8, VKB_FOLD_NORM_RESIDUAL = 1 << 9, VKB_FOLD_POOL = 1 << 10, VKB_FOLD_ATTENTION = 1 << 11 };
 
 /*
  * One way to do one dispatch. Workgroups: x = ceil(columns / tile_columns), y = ceil(rows / tile_rows), where rows are the batch's tokens

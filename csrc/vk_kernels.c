@@ -74,7 +74,7 @@
     .kind = VKB_OP_LINEAR, CODE(linear_narrow), .subgroups = count, .tile_rows = 16 * (rows), .tile_columns = 16 * (columns), \
     OWN(rows, columns, count, steps), .shared_bytes = (count) * (rows) * (1024 * (columns) + 128), \
     .needs = VKB_NEED_F16 | VKB_NEED_FRAGMENTS, .subgroup = SUBGROUP_SHUFFLE, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
-    .values = 1 << VKB_VALUES_F16, .folds = VKB_FOLD_NORM_INPUT | VKB_FOLD_NORM_RESIDUAL
+    .values = 1 << VKB_VALUES_F16, .folds = VKB_FOLD_NORM_INPUT | VKB_FOLD_NORM_RESIDUAL | ((rows) == 1 ? VKB_FOLD_ATTENTION : 0)
 /* Heads up to D, subgroups that split the keys. */
 #define ATTENTION_NARROW(d, count) \
     .kind = VKB_OP_ATTENTION, CODE(attention_narrow), .subgroups = count, .tile_rows = 16, OWN(d, count), .max_head = d, \
@@ -216,14 +216,22 @@ bool vkb_kernel_fits(const vkb_kernel *k, const vkb_abilities *a, const vkb_task
            (!k->max_outputs || t->outputs <= k->max_outputs);
 }
 
+const vkb_kernel *vkb_kernel_forced(void) { return atomic_load(&forced); }
+
 const vkb_kernel *vkb_kernel_choose(const vkb_abilities *abilities, const vkb_task *task, uint32_t rows) {
-    const vkb_kernel *only = atomic_load(&forced), *other = NULL;
+    const vkb_kernel *only = atomic_load(&forced), *best = NULL;
     if (only && only->kind == task->kind) return vkb_kernel_fits(only, abilities, task) ? only : NULL;
+    uint32_t best_rank = 0;
     for (uint32_t i = 0; i < vkb_kernel_count; i++) {
         const vkb_kernel *k = &vkb_kernels[i];
-        if (rows < k->min_rows || (k->max_rows && rows > k->max_rows) || !vkb_kernel_fits(k, abilities, task)) continue;
-        if (k->software == abilities->software) return k;
-        if (!other) other = k;
+        uint32_t state = abilities->rows ? abilities->rows[i] : VKB_ROW_USUAL;
+        if (state == VKB_ROW_OFF || !vkb_kernel_fits(k, abilities, task)) continue;
+        bool asked_for = rows >= k->min_rows && (!k->max_rows || rows <= k->max_rows);
+        uint32_t rank = state == VKB_ROW_FIRST ? 3 : !asked_for ? 0 : k->software == abilities->software ? 2 : 1;
+        if (rank > best_rank) {
+            best = k;
+            best_rank = rank;
+        }
     }
-    return other;
+    return best;
 }
