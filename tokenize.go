@@ -4,11 +4,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 
 	"github.com/vkbert/vkbert/bert"
 	"github.com/vkbert/vkbert/loader"
@@ -64,64 +61,16 @@ func (m *Model) encode(text string, p prompt) (loader.Encoding, error) {
 	return m.tokenizer.Truncate(enc, m.maxTokens)
 }
 
-// sequences tokenizes the texts, on all processors where there are many. When ctx ends it returns at once: the texts at hand, of which one may take seconds
-// if it is megabytes long, are finished behind it and dropped.
+// sequences tokenizes the texts, on all processors where there are many.
 func (m *Model) sequences(ctx context.Context, texts []string, p prompt) ([]bert.Sequence, error) {
-	const each = 16 // texts that make another goroutine worth while
-	work := &tokenizing{model: m, ctx: ctx, texts: texts, prompt: p, seqs: make([]bert.Sequence, len(texts)), done: make(chan error, 1)}
-	work.left.Store(int64(min(runtime.GOMAXPROCS(0), (len(texts)+each-1)/each)))
-	for range work.left.Load() {
-		m.calls.fork()
-		go work.run()
+	seqs := make([]bert.Sequence, len(texts))
+	err := m.parallel(ctx, len(texts), func(i int) error {
+		enc, err := m.encode(texts[i], p)
+		seqs[i] = bert.Sequence{IDs: enc.IDs, TypeIDs: enc.TypeIDs, PoolStart: p.tokens}
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	select {
-	case err := <-work.done:
-		return work.seqs, err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// tokenizing is the work of one call, shared by some goroutines.
-type tokenizing struct {
-	model  *Model
-	ctx    context.Context
-	texts  []string
-	prompt prompt
-	seqs   []bert.Sequence
-	next   atomic.Int64 // text
-	left   atomic.Int64 // goroutines at work
-
-	mutex sync.Mutex
-	err   error // of the first text that failed
-	at    int
-	done  chan error
-}
-
-func (w *tokenizing) run() {
-	defer w.model.calls.leave()
-	for i := int(w.next.Add(1)) - 1; i < len(w.texts) && w.ctx.Err() == nil; i = int(w.next.Add(1)) - 1 {
-		enc, err := w.model.encode(w.texts[i], w.prompt)
-		if err != nil {
-			w.fail(i, fmt.Errorf("text %d: %w", i, err))
-			break
-		}
-		w.seqs[i] = bert.Sequence{IDs: enc.IDs, TypeIDs: enc.TypeIDs, PoolStart: w.prompt.tokens}
-	}
-	if w.left.Add(-1) == 0 {
-		if w.err == nil {
-			w.err = w.ctx.Err()
-		}
-		w.done <- w.err
-	}
-}
-
-// fail keeps the error of the first text in order, and ends the work of the others.
-func (w *tokenizing) fail(i int, err error) {
-	w.mutex.Lock()
-	defer w.mutex.Unlock()
-	if w.err == nil || i < w.at {
-		w.err, w.at = err, i
-	}
-	w.next.Store(int64(len(w.texts)))
+	return seqs, nil
 }

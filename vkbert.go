@@ -19,18 +19,22 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"github.com/vkbert/vkbert/bert"
 	"github.com/vkbert/vkbert/cgo"
 	"github.com/vkbert/vkbert/loader"
 )
 
-// Model is an open model. All methods are safe for any number of goroutines; what they ask for at the same time shares batches.
+// Model is an open model that makes one vector of a text. All methods are safe for any number of goroutines; what they ask for at the same time shares batches.
+// Models of other kinds are opened with [OpenReranker], [OpenSparse] and [OpenMultiVector].
 type Model struct {
 	name      string
 	files     *loader.Model // nil for a random model
 	tokenizer *loader.Tokenizer
-	encoder   *bert.Encoder
+	encoder   *bert.Encoder     // nil where there are words
+	words     *bert.WordWeights // of a sparse model without a transformer
+	routes    map[string]route  // by task, where the model has a Router
 	truncate  bool
 	normalize bool
 	dims      int // of the vectors handed out
@@ -40,6 +44,8 @@ type Model struct {
 	health    []float32
 	log       *slog.Logger
 	calls     calls
+
+	tokenizing atomic.Int64 // nanoseconds
 }
 
 // A prompt is put before every text. pooled is false where the model leaves it out of pooling; tokens is then how many rows are left out.
@@ -55,6 +61,11 @@ type prompt struct {
 // Open takes as long as reading the weights and compiling the kernels does; ctx ends it early. A model has to be closed: one that is only dropped keeps its
 // device.
 func Open(ctx context.Context, model string, opts ...Option) (*Model, error) {
+	return openKind(ctx, model, loader.KindEmbedding, opts)
+}
+
+// openKind opens a model that must be of this kind.
+func openKind(ctx context.Context, model string, kind loader.Kind, opts []Option) (*Model, error) {
 	o := options{truncate: true}
 	for _, opt := range opts {
 		opt(&o)
@@ -73,61 +84,80 @@ func Open(ctx context.Context, model string, opts ...Option) (*Model, error) {
 			return nil, fmt.Errorf("%w: %s: got %d, want 0 to %d", ErrInput, what, n, math.MaxInt32)
 		}
 	}
-	m, err := open(ctx, model, o)
+	m, err := open(ctx, model, kind, o)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", model, err)
 	}
 	return m, nil
 }
 
-func open(ctx context.Context, model string, o options) (_ *Model, err error) {
-	m := &Model{name: model, truncate: o.truncate, normalize: o.normalize, log: o.logger}
-	defer func() {
-		if err != nil {
-			m.Close()
-		}
-	}()
+func open(ctx context.Context, model string, kind loader.Kind, o options) (_ *Model, err error) {
 	settings, err := encoderOptions(o)
 	if err != nil {
 		return nil, err
 	}
 	if shape, ok := strings.CutPrefix(model, "random:"); ok {
+		if kind != loader.KindEmbedding {
+			return nil, fmt.Errorf("%w: random weights make embeddings alone; open them with %s", ErrUnsupported, openers[loader.KindEmbedding])
+		}
 		config, err := bert.RandomConfig(shape)
 		if err != nil {
 			return nil, err
 		}
-		m.encoder, err = bert.OpenRandom(ctx, config, settings)
-		if err != nil {
+		m := &Model{name: model, log: o.logger}
+		if m.encoder, err = bert.OpenRandom(ctx, config, settings); err != nil {
 			return nil, err
 		}
-	} else if err := m.openFiles(ctx, model, settings); err != nil {
+		return m, m.setUp(ctx, o)
+	}
+	dir, name, err := loader.Resolve(model)
+	if err != nil {
 		return nil, err
 	}
-	info := m.encoder.Info()
+	files, err := openFiles(dir, kind)
+	if err != nil {
+		return nil, err
+	}
+	defer files.Close() //nolint:errcheck // the weights are on the device by then
+	return openRoutes(ctx, name, files, settings, o)
+}
+
+// setUp does what follows the opening of the encoder. A model for which that fails is closed.
+func (m *Model) setUp(ctx context.Context, o options) (err error) {
+	defer func() {
+		if err != nil {
+			m.Close() //nolint:errcheck // the other error is the one to tell
+		}
+	}()
+	m.truncate, m.normalize = o.truncate, o.normalize
+	info := m.info()
 	m.maxTokens = info.MaxTokens
 	m.setPooling(o.pooling)
 	if m.files != nil && m.files.MaxSeqLength > 0 {
 		m.maxTokens = min(m.maxTokens, m.files.MaxSeqLength)
 	}
 	if err := m.setDimensions(o.dimensions); err != nil {
-		return nil, err
+		return err
 	}
 	if err := m.setPrompts(); err != nil {
-		return nil, err
+		return err
 	}
 	if info.NonFinite > 0 {
-		m.log.Warn("weights are NaN or infinite; a text that reaches them has no vector", "model", model, "elements", info.NonFinite)
+		m.log.Warn("weights are NaN or infinite; a text that reaches them has no vector", "model", m.name, "elements", info.NonFinite)
 	}
 	if len(info.Unused) > 0 {
-		m.log.Info("tensors that the model does not need", "model", model, "tensors", info.Unused)
+		m.log.Info("tensors that the model does not need", "model", m.name, "tensors", info.Unused)
 	}
 	if m.tokenizer != nil && m.tokenizer.VocabSize() > info.Vocabulary {
-		m.log.Warn("the tokenizer has more tokens than the model; texts that hold one of them are refused", "model", model, "tokenizer", m.tokenizer.VocabSize(), "rows", info.Vocabulary)
+		m.log.Warn("the tokenizer has more tokens than the model; texts that hold one of them are refused", "model", m.name, "tokenizer", m.tokenizer.VocabSize(), "rows", info.Vocabulary)
 	}
-	if m.health, err = m.probe(ctx); err != nil && !errors.Is(err, ErrNotFinite) {
-		return nil, err
+	if m.encoder == nil {
+		return nil
 	}
-	return m, nil
+	if m.health, err = m.probe(ctx); errors.Is(err, ErrNotFinite) {
+		return nil // HealthCheck says so
+	}
+	return err
 }
 
 func encoderOptions(o options) (bert.Options, error) {
@@ -168,26 +198,8 @@ func cacheDir(o options) string {
 	return dir
 }
 
-func (m *Model) openFiles(ctx context.Context, model string, settings bert.Options) (err error) {
-	dir, name, err := loader.Resolve(model)
-	if err != nil {
-		return err
-	}
-	m.name = name
-	if m.files, err = loader.OpenAs(dir, loader.KindEmbedding); err != nil {
-		return err
-	}
-	if m.tokenizer, err = loader.OpenTokenizer(m.files); err != nil {
-		return err
-	}
-	if m.encoder, err = bert.Open(ctx, m.files, settings); err != nil {
-		return err
-	}
-	return m.files.Close() // the weights are on the device
-}
-
 func (m *Model) setDimensions(asked int) error {
-	full := m.encoder.Info().Dimensions
+	full := m.info().Dimensions
 	m.dims = full
 	if m.files != nil && m.files.TruncateDim > 0 {
 		m.dims = min(full, m.files.TruncateDim)
@@ -219,11 +231,25 @@ func (m *Model) setPooling(asked []loader.PoolingMode) {
 	}
 }
 
-// setPrompts finds out how many rows each prompt takes, where the model leaves prompts out of pooling (include_prompt: false).
-func (m *Model) setPrompts() error {
+// setPrompts makes the prompts that the files name.
+func (m *Model) setPrompts() (err error) {
 	m.prompts = map[string]prompt{}
 	if m.files == nil {
 		return nil
+	}
+	for name, text := range m.files.Prompts {
+		if m.prompts[name], err = m.newPrompt(text); err != nil {
+			return fmt.Errorf("prompt %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// newPrompt finds out how many rows a prompt takes, where the model leaves prompts out of pooling (include_prompt: false).
+func (m *Model) newPrompt(text string) (prompt, error) {
+	p := prompt{text: text}
+	if m.files == nil || text == "" {
+		return p, nil
 	}
 	leaveOut := false
 	for _, module := range m.files.Modules {
@@ -231,17 +257,11 @@ func (m *Model) setPrompts() error {
 			leaveOut = !pooling.IncludePrompt
 		}
 	}
-	for name, text := range m.files.Prompts {
-		p := prompt{text: text}
-		if leaveOut && text != "" {
-			var err error
-			if p.tokens, err = m.tokenizer.PromptLength(text); err != nil {
-				return fmt.Errorf("prompt %q: %w", name, err)
-			}
-		}
-		m.prompts[name] = p
+	var err error
+	if leaveOut {
+		p.tokens, err = m.tokenizer.PromptLength(text)
 	}
-	return nil
+	return p, err
 }
 
 // defaultPrompt is the one that the model asks for where the caller names none.
@@ -255,32 +275,30 @@ func (m *Model) defaultPrompt() prompt {
 // Embed returns the vector of a text, [Model.Dimensions] long, of unit length if the model says so. The model's default prompt, if it has one, is put before it.
 // An empty text has a vector too.
 func (m *Model) Embed(ctx context.Context, text string) ([]float32, error) {
-	return first(m.embed(ctx, []string{text}, m.defaultPrompt()))
+	return first(m.EmbedBatch(ctx, []string{text}))
 }
 
 // EmbedBatch returns a vector for each text, in order. No texts are an error ([ErrInput]).
 func (m *Model) EmbedBatch(ctx context.Context, texts []string) ([][]float32, error) {
-	return m.embed(ctx, texts, m.defaultPrompt())
+	return m.embed(ctx, texts, way{prompt: m.defaultPrompt()})
 }
 
-// EmbedQuery is Embed with the model's prompt "query"; a model without one uses no prompt, as SentenceTransformer.encode_query does.
+// EmbedQuery is Embed with the model's prompt "query"; a model without one uses no prompt, as SentenceTransformer.encode_query does. A model with a Router
+// takes its route for queries, and one with adapters the task "retrieval.query".
 func (m *Model) EmbedQuery(ctx context.Context, text string) ([]float32, error) {
-	return first(m.embed(ctx, []string{text}, m.prompts["query"]))
+	return first(m.EmbedQueries(ctx, []string{text}))
 }
 
 // EmbedDocuments is EmbedBatch with the model's prompt "document"; a model without one uses no prompt, as SentenceTransformer.encode_document does. A prompt that a
-// model calls "passage" is used when it is asked for, with [Model.EmbedWithPrompt].
+// model calls "passage" is used when it is asked for, with [Model.EmbedWithPrompt]. A model with a Router takes its route for documents, and one with adapters
+// the task "retrieval.passage".
 func (m *Model) EmbedDocuments(ctx context.Context, texts []string) ([][]float32, error) {
-	return m.embed(ctx, texts, m.prompts["document"])
+	return m.embed(ctx, texts, m.forDocuments())
 }
 
 // EmbedWithPrompt is EmbedBatch with the prompt that the model has under this name.
 func (m *Model) EmbedWithPrompt(ctx context.Context, name string, texts []string) ([][]float32, error) {
-	p, ok := m.prompts[name]
-	if !ok {
-		return nil, fmt.Errorf("%w: the model has no prompt %q; it has %s", ErrInput, name, m.promptNames())
-	}
-	return m.embed(ctx, texts, p)
+	return m.EmbedWith(ctx, texts, WithPrompt(name))
 }
 
 // EmbedTokens returns a vector for each list of token ids, special tokens included, for callers that tokenize themselves. Nothing is truncated: a list may be as
@@ -297,37 +315,58 @@ func (m *Model) EmbedTokens(ctx context.Context, ids [][]int32) ([][]float32, er
 	for i, s := range ids {
 		seqs[i] = bert.Sequence{IDs: s}
 	}
-	return m.run(ctx, seqs)
+	m, err := m.to("")
+	if err != nil {
+		return nil, err
+	}
+	return m.run(ctx, seqs, "")
 }
 
-func (m *Model) embed(ctx context.Context, texts []string, p prompt) ([][]float32, error) {
+// embed sends the texts along a way.
+func (m *Model) embed(ctx context.Context, texts []string, w way) ([][]float32, error) {
 	if len(texts) == 0 {
 		return nil, fmt.Errorf("%w: no texts", ErrInput)
+	}
+	if to, err := m.to(w.route); to != m {
+		if err != nil {
+			return nil, err
+		}
+		return to.embed(ctx, texts, w)
 	}
 	if err := m.calls.enter(); err != nil {
 		return nil, err
 	}
 	defer m.calls.leave()
-	seqs, err := m.sequences(ctx, texts, p)
+	vectors, err := m.vectors(ctx, texts, w)
 	if err != nil {
 		return nil, err
 	}
-	return m.run(ctx, seqs)
+	return m.finishAll(vectors), nil
 }
 
-// run embeds and does what follows the modules: cut to the dimensions, then scale to unit length if the caller asked for it.
-func (m *Model) run(ctx context.Context, seqs []bert.Sequence) ([][]float32, error) {
-	vectors, err := m.encoder.Embed(ctx, seqs)
+// run embeds and does what follows the modules.
+func (m *Model) run(ctx context.Context, seqs []bert.Sequence, task string) ([][]float32, error) {
+	vectors, err := m.encoder.EmbedTask(ctx, task, seqs)
 	if err != nil {
 		return nil, err
 	}
+	return m.finishAll(vectors), nil
+}
+
+func (m *Model) finishAll(vectors [][]float32) [][]float32 {
 	for i, v := range vectors {
-		vectors[i] = v[:m.dims:m.dims]
-		if m.normalize {
-			Normalize(vectors[i])
-		}
+		vectors[i] = m.finish(v)
 	}
-	return vectors, nil
+	return vectors
+}
+
+// finish cuts a vector to the dimensions, then scales it to unit length if the caller asked for that.
+func (m *Model) finish(v []float32) []float32 {
+	v = v[:m.dims:m.dims]
+	if m.normalize {
+		Normalize(v)
+	}
+	return v
 }
 
 func first(vectors [][]float32, err error) ([]float32, error) {
@@ -353,10 +392,8 @@ func (m *Model) Close() error {
 	if m.tokenizer != nil {
 		err = m.tokenizer.Close()
 	}
-	if m.files != nil {
-		if e := m.files.Close(); err == nil {
-			err = e
-		}
+	for _, other := range m.others() {
+		err = errors.Join(err, other.Close())
 	}
 	return err
 }
@@ -376,6 +413,14 @@ func (m *Model) HealthCheck(ctx context.Context) error {
 		return err
 	}
 	defer m.calls.leave()
+	for _, other := range m.others() {
+		if err := other.HealthCheck(ctx); err != nil {
+			return err
+		}
+	}
+	if m.encoder == nil {
+		return nil // nothing runs on a device
+	}
 	v, err := m.probe(ctx)
 	if err != nil {
 		return err

@@ -96,7 +96,7 @@ func TestOpenErrors(t *testing.T) {
 		"no such directory": {"./nowhere/at-all", nil, vkbert.ErrNotFound, "nowhere"},
 		"no such device":    {tiny, []vkbert.Option{vkbert.WithDevice("vulkan:9")}, vkbert.ErrNoDevice, "vulkan:9"},
 		"unknown device":    {tiny, []vkbert.Option{vkbert.WithDevice("tpu")}, vkbert.ErrNoDevice, "tpu"},
-		"int8":              {tiny, []vkbert.Option{vkbert.WithDType("int8")}, vkbert.ErrUnsupported, "int8"},
+		"int4":              {tiny, []vkbert.Option{vkbert.WithDType("int4")}, vkbert.ErrUnsupported, "int4"},
 		"pooling":           {tiny, []vkbert.Option{vkbert.WithPooling("median")}, vkbert.ErrUnsupported, "median"},
 		"dimensions":        {tiny, []vkbert.Option{vkbert.WithDimensions(61)}, vkbert.ErrInput, "60"},
 		"far too many":      {tiny, []vkbert.Option{vkbert.WithMaxBatchTokens(1 << 40)}, vkbert.ErrInput, "batch tokens"},
@@ -211,6 +211,13 @@ func TestOptions(t *testing.T) {
 	require.NoError(t, err)
 	assert.Greater(t, vkbert.Cosine(full, f16), float32(0.999))
 	assert.NotEqual(t, full, f16)
+
+	int8 := openTiny(t, "normalize", vkbert.WithDType("int8"), vkbert.WithDevice("cpu"))
+	assert.Equal(t, "int8", int8.Info().DType)
+	v, err := int8.Embed(ctx, "some text")
+	require.NoError(t, err)
+	assert.Greater(t, vkbert.Cosine(full, v), float32(0.995))
+	assert.NotEqual(t, f16, v)
 }
 
 func TestBatchesOfAnySize(t *testing.T) {
@@ -392,7 +399,7 @@ func TestProvider(t *testing.T) {
 	found, err := p.ListModels(ctx)
 	require.NoError(t, err)
 	assert.Empty(t, found)
-	found, err = vkbert.Models(ctx, testmodel.Path("tiny"))
+	found, err = vkbert.Discover(ctx, testmodel.Path("tiny"))
 	require.NoError(t, err)
 	assert.Len(t, found, len(testmodel.Tiny(t)))
 	for _, f := range found {

@@ -29,20 +29,29 @@ type builder struct {
 	ops     []cgo.Op
 	tensors []tensorSpec
 	from    tensors // where the tensors that are asked for are stored
-	dtype   cgo.DType
+	stored  storage // how tables and linear weights are stored on the device
+
+	adapters map[uint32]adapter // by the matrix that they change
 }
 
-// asChosen stands for the dtype of tables and linear weights on the device, until store says what it is.
+// asChosen stands for the dtype of tables and linear weights on the device, until choose says what it is.
 const asChosen cgo.DType = 1<<32 - 1
 
-// store chooses how tables and linear weights are stored on the device, and values per token.
-func (b *builder) store(dtype cgo.DType) {
-	b.dtype = dtype
+// choose ends the waiting of an "auto" for the device.
+func (b *builder) choose(device cgo.DeviceInfo) {
+	b.stored = b.stored.on(device)
 	for i := range b.tensors {
 		if b.tensors[i].DType == asChosen {
-			b.tensors[i].DType = dtype
+			b.tensors[i].DType = b.stored.tables
 		}
 	}
+}
+
+func (b *builder) adapt(weight uint32, a adapter) {
+	if b.adapters == nil {
+		b.adapters = map[uint32]adapter{}
+	}
+	b.adapters[weight] = a
 }
 
 func (b *builder) width(v value) uint32 { return b.values[v].Width }
@@ -90,12 +99,12 @@ func (b *builder) tensor(t cgo.Tensor, parts ...part) uint32 {
 
 // table is a stored [rows, cols] that is looked up by row.
 func (b *builder) table(name string, rows, cols uint32) uint32 {
-	return b.tensor(cgo.Tensor{Rows: rows, Cols: cols, Layout: cgo.Table, DType: asChosen}, part{name, rows})
+	return b.tensor(cgo.Tensor{Rows: rows, Cols: cols, Layout: cgo.Table, DType: b.stored.tables}, part{name, rows})
 }
 
 // matrix is a linear layer's [out, in]: the named tensors, each [out / len(names), in], one below the other.
 func (b *builder) matrix(out, in uint32, names ...string) uint32 {
-	return b.tensor(cgo.Tensor{Rows: out, Cols: in, Layout: cgo.Linear, DType: asChosen}, equal(out, names...)...)
+	return b.tensor(cgo.Tensor{Rows: out, Cols: in, Layout: cgo.Linear, DType: b.stored.linears}, equal(out, names...)...)
 }
 
 // vector is the named tensors, each [width / len(names)], one after the other.
@@ -118,7 +127,7 @@ func (b *builder) linearParts(out, in uint32, bias bool, parts []part) linearOp 
 		return all
 	}
 	l := linearOp{bias: none}
-	l.weight = b.tensor(cgo.Tensor{Rows: out, Cols: in, Layout: cgo.Linear, DType: asChosen}, named(".weight")...)
+	l.weight = b.tensor(cgo.Tensor{Rows: out, Cols: in, Layout: cgo.Linear, DType: b.stored.linears}, named(".weight")...)
 	if bias {
 		l.bias = b.tensor(cgo.Tensor{Rows: 1, Cols: out, Layout: cgo.Vector, DType: cgo.F32}, named(".bias")...)
 	}
@@ -310,7 +319,7 @@ func (b *builder) pool(x value, modes []cgo.Pool) value {
 }
 
 // desc is the finished program with one output.
-func (b *builder) desc(output value, maxTokens, maxSequences int) cgo.ProgramDesc {
-	return cgo.ProgramDesc{Values: b.values, Ops: b.ops, Outputs: []uint32{uint32(output)}, MaxTokens: maxTokens, MaxSequences: maxSequences,
-		Activations: b.dtype}
+func (p program) desc(activations cgo.DType, maxTokens, maxSequences int) cgo.ProgramDesc {
+	return cgo.ProgramDesc{Values: p.values, Ops: p.ops, Outputs: []uint32{uint32(p.output)}, MaxTokens: maxTokens, MaxSequences: maxSequences,
+		Activations: activations}
 }

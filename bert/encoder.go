@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 
@@ -14,12 +15,14 @@ import (
 // Options of [Open]; the zero value is a good default.
 type Options struct {
 	Device         string // as vkb_device_options.selector: "", "auto", "cpu", "vulkan", "vulkan:N", "vulkan:NAME", "reference"
-	DType          string // "", "auto", "f32", "f16": how weights and values per token are stored on the device
+	DType          string // "", "auto", "f32", "f16", "int8": how weights are stored on the device
 	MaxBatchTokens int    // tokens of one batch; 0 = by device
 	Threads        int    // CPU backend; 0 = as many as the process may use
 	CacheDir       string // existing folder for the pipeline cache; "" = none
 	Log            func(level cgo.LogLevel, message string)
 	Pooling        []cgo.Pool // instead of the model's own; nil = as the model says
+
+	MaxQueuedTokens int // tokens that may wait for a batch, over all calls, before further ones are held up; 0 = 64 batches
 }
 
 // Info is what is known of an open encoder.
@@ -33,6 +36,7 @@ type Info struct {
 	MaxBatchTokens int
 	DType          string   // of the weights on the device
 	Unused         []string // tensors of the files that the program does not read
+	Tasks          []string // that there are adapters for
 	Device         cgo.DeviceInfo
 	WeightBytes    uint64 // on the device
 	NonFinite      uint64 // weights that are NaN or infinite
@@ -42,14 +46,29 @@ type Info struct {
 // Encoder is a model on a device. Safe for any number of goroutines.
 type Encoder struct {
 	info    Info
+	arch    *planned
 	device  *cgo.Device
 	weights *cgo.Weights
-	program *cgo.Program
-	queue   *queue
 	close   func()
+
+	options                 Options
+	maxTokens, maxSequences int
+
+	mutex   sync.Mutex
+	running map[string]*running // by the name of the program
+	closed  bool
 }
 
-// Open builds the program of a model directory, loads its weights onto the device and compiles the kernels. The model's files may be closed afterwards.
+// running is a program on the device, with its queue. Those of tasks are made when they are first asked for.
+type running struct {
+	once    sync.Once
+	err     error
+	program *cgo.Program
+	queue   *queue
+}
+
+// Open builds the program of a model directory, or of one route of it, loads its weights onto the device and compiles the kernels. The model's files may be closed
+// afterwards.
 func Open(ctx context.Context, m *loader.Model, o Options) (*Encoder, error) {
 	p, err := plan(m, o)
 	if err != nil {
@@ -60,6 +79,14 @@ func Open(ctx context.Context, m *loader.Model, o Options) (*Encoder, error) {
 
 // Check says whether [Open] would find all that it needs in a model directory: a known architecture and modules, and every tensor in its shape. It reads headers alone.
 func Check(m *loader.Model) error {
+	for _, route := range m.Routes {
+		if err := Check(route); err != nil {
+			return err
+		}
+	}
+	if _, words := m.Modules[0].(loader.SparseStaticEmbedding); words || m.Routes != nil {
+		return nil
+	}
 	_, err := plan(m, Options{})
 	return err
 }
@@ -76,42 +103,69 @@ func OpenRandom(ctx context.Context, c *loader.Config, o Options) (*Encoder, err
 // A planned is a model that is ready to be put on a device.
 type planned struct {
 	*builder
-	arch    architecture
-	encoder encoder
-	output  value
-	unused  []string
+	arch     architecture
+	encoder  encoder
+	output   value
+	variants map[string]program
+	tasks    []string
+	sparse   *sparsePooling
+	maskType int32 // type of the tokens that nothing attends to, in the program maskedQueries
+	typed    bool  // the other types have rows
+	cutOff   int32 // a token that is taken off the end of a sequence; −1 for none
+	unused   []string
 }
 
 func plan(m *loader.Model, o Options) (*planned, error) {
-	if m.Kind != loader.KindEmbedding {
-		return nil, fmt.Errorf("%w: %s: the model is made for a %s; supported: %s", loader.ErrUnsupported, m.Dir, m.Kind, loader.KindEmbedding)
+	var p *planned
+	var stored *files
+	var err error
+	switch first := m.Modules[0].(type) {
+	case loader.StaticEmbedding:
+		p, err = newPlan(architecture{name: staticName, build: func(b *builder, _ *loader.Config) (encoder, error) { return buildStatic(b, first), nil }}, m.Config, nil, o)
+	case loader.Transformer:
+		p, stored, err = planTransformer(m, o)
+	default:
+		err = fmt.Errorf("%w: %s: module %s in place of a Transformer", loader.ErrUnsupported, m.Dir, m.Modules[0].Kind())
 	}
-	if m.Routes != nil {
-		return nil, fmt.Errorf("%w: %s: module Router; one way through the modules is supported", loader.ErrUnsupported, m.Dir)
-	}
-	if _, ok := m.Modules[0].(loader.Transformer); !ok {
-		return nil, fmt.Errorf("%w: %s: module %s in place of a Transformer", loader.ErrUnsupported, m.Dir, m.Modules[0].Kind())
-	}
-	arch, err := findArchitecture(m.Config)
 	if err != nil {
 		return nil, err
 	}
-	stored, err := newFiles(m.Weights, arch.prefixes, arch.probe)
-	if err != nil {
+	if p.output, err = p.addModules(m, stored, o.Pooling); err != nil {
 		return nil, err
 	}
-	p, err := newPlan(arch, m.Config, stored, o)
-	if err != nil {
-		return nil, err
+	if m.Kind == loader.KindCrossEncoder {
+		if p.output, err = p.classify(m, stored); err != nil {
+			return nil, err
+		}
 	}
-	if p.output, err = addModules(p.builder, p.encoder.output, m, o.Pooling); err != nil {
-		return nil, err
+	p.addTasks()
+	if v := m.MultiVector; v != nil && v.Expansion != nil && !v.Expansion.Attend {
+		if err := p.addMaskedQueries(); err != nil {
+			return nil, fmt.Errorf("%w: %s: %w", loader.ErrUnsupported, m.Dir, err)
+		}
 	}
+	fromPacked(p.tensors)
 	if err := checkSources(p.tensors); err != nil {
 		return nil, err
 	}
+	if stored == nil {
+		return p, nil
+	}
 	p.unused = stored.unused()
-	return p, checkLeftovers(p.unused, stored.prefix, arch)
+	return p, checkLeftovers(p.unused, stored.prefix, p.arch)
+}
+
+func planTransformer(m *loader.Model, o Options) (*planned, *files, error) {
+	arch, err := findArchitecture(m.Config)
+	if err != nil {
+		return nil, nil, err
+	}
+	stored, err := newFiles(m.Weights, arch.prefixes, arch.probe)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := newPlan(arch, m.Config, stored, o)
+	return p, stored, err
 }
 
 func planRandom(c *loader.Config, o Options) (*planned, error) {
@@ -132,74 +186,132 @@ func planRandom(c *loader.Config, o Options) (*planned, error) {
 }
 
 func newPlan(arch architecture, c *loader.Config, from tensors, o Options) (*planned, error) {
-	if _, err := storage(o.DType, cgo.DeviceInfo{}); err != nil {
+	stored, err := storageOf(o.DType)
+	if err != nil {
 		return nil, err
 	}
-	p := &planned{builder: &builder{from: from}, arch: arch}
-	var err error
+	p := &planned{builder: &builder{from: from, stored: stored}, arch: arch, variants: map[string]program{}, cutOff: -1}
 	p.encoder, err = arch.build(p.builder, c)
+	p.tasks = p.encoder.tasks
+	p.stored.linears = stored.modules
 	return p, err
 }
 
-// storage says how weights and values per token are stored. f16 is worth its rounding where matrix hardware makes it fast: there "auto" is f16, else f32.
-func storage(name string, device cgo.DeviceInfo) (cgo.DType, error) {
-	switch name {
-	case "", "auto":
-		if device.Features&cgo.CooperativeMatrix != 0 && device.Kind != cgo.Software {
-			return cgo.F16, nil
-		}
-		return cgo.F32, nil
-	case "f32":
-		return cgo.F32, nil
-	case "f16":
-		return cgo.F16, nil
+// A storage says how the weights of a model are stored on the device.
+type storage struct {
+	name    string
+	linears cgo.DType // of the transformer's layers
+	tables  cgo.DType
+	modules cgo.DType // linear layers of the modules after the transformer, which are small and work on a row a text
+}
+
+// activations is how values per token are stored, where the device can.
+func (s storage) activations() cgo.DType {
+	if s.tables == cgo.F16 {
+		return cgo.F16
 	}
-	return 0, fmt.Errorf("%w: dtype %q; supported: auto, f32, f16", loader.ErrUnsupported, name)
+	return cgo.F32
+}
+
+// on is what "auto" is on a device: f16 is worth its rounding where matrix hardware makes it fast.
+func (s storage) on(device cgo.DeviceInfo) storage {
+	switch {
+	case s.name != "auto":
+		return s
+	case device.Features&cgo.CooperativeMatrix != 0 && device.Kind != cgo.Software:
+		return storage{"f16", cgo.F16, cgo.F16, cgo.F16}
+	default:
+		return storage{"f32", cgo.F32, cgo.F32, cgo.F32}
+	}
+}
+
+// storageOf finds what a dtype means.
+func storageOf(dtype string) (storage, error) {
+	switch dtype {
+	case "", "auto":
+		return storage{"auto", asChosen, asChosen, asChosen}, nil
+	case "f32":
+		return storage{"f32", cgo.F32, cgo.F32, cgo.F32}, nil
+	case "f16":
+		return storage{"f16", cgo.F16, cgo.F16, cgo.F16}, nil
+	case "int8":
+		return storage{"int8", cgo.I8, cgo.F16, cgo.F32}, nil
+	}
+	return storage{}, fmt.Errorf("%w: dtype %q; supported: auto, f32, f16, int8", loader.ErrUnsupported, dtype)
 }
 
 func (p *planned) open(ctx context.Context, o Options) (_ *Encoder, err error) {
-	e := &Encoder{}
+	e := &Encoder{arch: p, options: o, running: map[string]*running{}}
+	e.close = sync.OnceFunc(e.release)
 	defer func() {
 		if err != nil {
-			e.release()
+			e.close()
 		}
 	}()
 	if e.device, err = cgo.OpenDevice(cgo.Options{Selector: o.Device, Threads: o.Threads, CacheDir: o.CacheDir, Log: o.Log}); err != nil {
 		return nil, err
 	}
-	dtype, err := storage(o.DType, e.device.Info())
-	if err != nil {
-		return nil, err
-	}
-	p.store(dtype)
+	p.choose(e.device.Info())
 	weights, weightsInfo, err := upload(ctx, e.device, p.tensors)
 	if err != nil {
 		return nil, err
 	}
 	e.weights = weights
-	maxTokens := batchTokens(o.MaxBatchTokens, e.device.Info(), p.values, p.encoder.limit)
-	maxSequences := min(maxTokens, maxBatchSequences)
-	if e.program, err = cgo.NewProgram(weights, p.desc(p.output, maxTokens, maxSequences)); err != nil {
+	output := p.values[p.output]
+	e.maxTokens = batchTokens(o.MaxBatchTokens, e.device.Info(), p.values, p.encoder.limit)
+	e.maxSequences = max(1, min(e.maxTokens, maxBatchSequences, maxBatchFloats/int(output.Width)))
+	p.variants[base] = p.program()
+	first, err := e.program(base)
+	if err != nil {
 		return nil, err
 	}
 	e.info = Info{
-		Architecture: p.arch.name, Dimensions: int(p.width(p.output)), Hidden: int(p.width(p.encoder.output)), Layers: p.encoder.layers, Heads: p.encoder.heads,
-		Vocabulary: p.encoder.vocab, MaxTokens: p.encoder.limit, MaxBatchTokens: maxTokens, DType: dtypeName(p.dtype), Unused: p.unused,
-		Device: e.device.Info(), WeightBytes: weightsInfo.Bytes, NonFinite: weightsInfo.NonFinite, Program: e.program.Info(),
+		Architecture: p.arch.name, Dimensions: int(output.Width), Hidden: int(p.width(p.encoder.output)), Layers: p.encoder.layers, Heads: p.encoder.heads,
+		Vocabulary: p.encoder.vocab, MaxTokens: p.encoder.limit, MaxBatchTokens: e.maxTokens, DType: p.stored.name, Unused: p.unused, Tasks: p.tasks,
+		Device: e.device.Info(), WeightBytes: weightsInfo.Bytes, NonFinite: weightsInfo.NonFinite, Program: first.program.Info(),
 	}
-	e.queue = newQueue(e.program, p.encoder.positions, e.info.Dimensions, maxTokens, maxSequences)
-	e.close = sync.OnceFunc(func() {
-		e.queue.close()
-		e.release()
-	})
 	return e, nil
 }
 
-func dtypeName(d cgo.DType) string {
-	if d == cgo.F16 {
-		return "f16"
+// program returns a program on the device, and makes it if need be.
+func (e *Encoder) program(name string) (*running, error) {
+	e.mutex.Lock()
+	if e.closed {
+		e.mutex.Unlock()
+		return nil, loader.ErrClosed
 	}
-	return "f32"
+	r, ok := e.running[name]
+	if !ok {
+		r = &running{}
+		e.running[name] = r
+	}
+	e.mutex.Unlock()
+	r.once.Do(func() {
+		p, ok := e.arch.variants[name]
+		if !ok {
+			r.err = fmt.Errorf("%w: no task %q; the model has %s", ErrInput, name, taskNames(e.arch.tasks))
+			return
+		}
+		made, err := cgo.NewProgram(e.weights, p.desc(e.arch.stored.activations(), e.maxTokens, e.maxSequences))
+		e.mutex.Lock() // Stats reads the queues
+		defer e.mutex.Unlock()
+		if r.program, r.err = made, err; err != nil {
+			return
+		}
+		q := newQueue(p.values[p.output], e.arch.encoder.positions, e.maxTokens, e.maxSequences, e.options.MaxQueuedTokens)
+		q.check = e.prepare
+		if r.err = q.addLane(made, batchesAtOnce(e.device.Info().Kind), newBudget(e.maxTokens, e.options.MaxBatchTokens > 0, e.options.CacheDir, e.budgetKey(name))); r.err == nil {
+			r.queue = q
+		}
+	})
+	return r, r.err
+}
+
+func taskNames(tasks []string) string {
+	if len(tasks) == 0 {
+		return "none"
+	}
+	return strings.Join(tasks, ", ")
 }
 
 // checkLeftovers refuses a file that holds more inside a layer than the architecture reads: it is another architecture under this one's name.
@@ -212,7 +324,10 @@ func checkLeftovers(unused []string, prefix string, arch architecture) error {
 	return nil
 }
 
-const maxBatchSequences = 4096
+const (
+	maxBatchSequences = 4096
+	maxBatchFloats    = 32 << 20 // of an output with a row a sequence
+)
 
 // Default tokens of a batch, by kind of device: enough to fill it, few enough that a small call does not wait long behind a full batch.
 var defaultBatchTokens = map[cgo.DeviceKind]int{
@@ -245,19 +360,88 @@ const longestDefault = 8192
 func (e *Encoder) Info() Info { return e.info }
 
 // Stats says what was done so far.
-func (e *Encoder) Stats() Stats { return e.queue.snapshot() }
-
-// Embed returns a vector for each sequence, [len(seqs)][Dimensions]. It waits for the device, or for the end of ctx.
-func (e *Encoder) Embed(ctx context.Context, seqs []Sequence) ([][]float32, error) {
-	for i, s := range seqs {
-		if err := e.check(s); err != nil {
-			return nil, fmt.Errorf("text %d: %w", i, err)
+func (e *Encoder) Stats() Stats {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	var sum Stats
+	for _, r := range e.running {
+		if r.queue != nil {
+			sum = sum.Plus(r.queue.snapshot())
 		}
+	}
+	return sum
+}
+
+// Embed returns a vector for each sequence, [len(seqs)][Dimensions], or where the program's output is per token [len(seqs)][tokens·Dimensions]. It waits for the
+// device, or for the end of ctx.
+func (e *Encoder) Embed(ctx context.Context, seqs []Sequence) ([][]float32, error) {
+	return e.embed(ctx, base, seqs, 0)
+}
+
+// EmbedTask is Embed with the adapters of a task, one of Info().Tasks; "" is none. Tasks never share a batch.
+func (e *Encoder) EmbedTask(ctx context.Context, task string, seqs []Sequence) ([][]float32, error) {
+	return e.embed(ctx, task, seqs, 0)
+}
+
+// EmbedAttended is Embed for sequences of which only the tokens that attended says are attended to. In a model without query expansion that is all of them.
+func (e *Encoder) EmbedAttended(ctx context.Context, seqs []Sequence, attended [][]bool) ([][]float32, error) {
+	if _, ok := e.arch.variants[maskedQueries]; !ok {
+		return e.embed(ctx, base, seqs, 0)
+	}
+	marked := make([]Sequence, len(seqs))
+	for i, s := range seqs {
+		types := make([]int32, len(s.IDs))
+		if e.arch.typed {
+			copy(types, s.TypeIDs)
+		}
+		for j, seen := range attended[i] {
+			if !seen {
+				types[j] = e.arch.maskType
+			}
+		}
+		s.TypeIDs = types
+		marked[i] = s
+	}
+	return e.embed(ctx, maskedQueries, marked, 0)
+}
+
+// embed runs sequences, the first of which is number first of the caller's, through a program.
+func (e *Encoder) embed(ctx context.Context, name string, seqs []Sequence, first int) ([][]float32, error) {
+	if e.arch.encoder.blank > 0 || e.arch.cutOff >= 0 {
+		seqs = slices.Clone(seqs)
+	}
+	for i := range seqs {
+		if err := e.prepare(&seqs[i]); err != nil {
+			return nil, fmt.Errorf("text %d: %w", first+i, err)
+		}
+	}
+	r, err := e.program(name)
+	if err != nil {
+		return nil, err
 	}
 	if len(seqs) == 0 {
 		return nil, ctx.Err()
 	}
-	return e.queue.run(ctx, seqs)
+	return r.queue.run(ctx, seqs)
+}
+
+// prepare checks a sequence and makes it what the program takes: an empty one becomes the model's blank, if it has that, and a token that the model cuts off
+// goes from the end, as often as it stands there, but for one token.
+func (e *Encoder) prepare(s *Sequence) error {
+	if blank := e.arch.encoder.blank; blank > 0 && len(s.IDs) == 0 {
+		*s = Sequence{IDs: []int32{blank}}
+	}
+	if err := e.check(*s); err != nil || e.arch.cutOff < 0 {
+		return err
+	}
+	n := len(s.IDs)
+	for n > 1 && s.IDs[n-1] == e.arch.cutOff {
+		n--
+	}
+	if s.IDs = s.IDs[:n]; s.TypeIDs != nil {
+		s.TypeIDs = s.TypeIDs[:n]
+	}
+	return nil
 }
 
 func (e *Encoder) check(s Sequence) error {
@@ -266,13 +450,15 @@ func (e *Encoder) check(s Sequence) error {
 		return fmt.Errorf("%w: no tokens", ErrInput)
 	case len(s.IDs) > e.info.MaxTokens:
 		return fmt.Errorf("%w: %d tokens, want at most %d", ErrInput, len(s.IDs), e.info.MaxTokens)
+	case e.arch.encoder.exact > 0 && len(s.IDs) > e.arch.encoder.exact:
+		return fmt.Errorf("%w: %d tokens: the rotary embedding changes with the length of each text, and is made for at most %d", loader.ErrUnsupported, len(s.IDs), e.arch.encoder.exact)
 	case len(s.IDs) > e.info.MaxBatchTokens:
 		return fmt.Errorf("%w: %d tokens, but a batch holds %d; open the model with more batch tokens", ErrInput, len(s.IDs), e.info.MaxBatchTokens)
 	case s.TypeIDs != nil && len(s.TypeIDs) != len(s.IDs):
 		return fmt.Errorf("%w: %d type ids for %d tokens", ErrInput, len(s.TypeIDs), len(s.IDs))
 	}
 	for i, id := range s.IDs {
-		if id < 0 || int(id) >= e.info.Vocabulary {
+		if (id < 0 || int(id) >= e.info.Vocabulary) && (id != e.arch.encoder.blank || len(s.IDs) > 1) {
 			return fmt.Errorf("%w: token %d is id %d, want 0 to %d", ErrInput, i, id, e.info.Vocabulary-1)
 		}
 	}
@@ -283,7 +469,16 @@ func (e *Encoder) check(s Sequence) error {
 func (e *Encoder) Close() { e.close() }
 
 func (e *Encoder) release() {
-	e.program.Close()
+	e.mutex.Lock()
+	e.closed = true
+	e.mutex.Unlock() // no program is added any more
+	for _, r := range e.running {
+		r.once.Do(func() { r.err = loader.ErrClosed }) // waits for one that is being made
+		if r.queue != nil {
+			r.queue.close()
+		}
+		r.program.Close()
+	}
 	e.weights.Close()
 	e.device.Close()
 }

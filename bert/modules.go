@@ -41,12 +41,19 @@ func Poolings(modes []loader.PoolingMode) ([]cgo.Pool, error) {
 // layerNormEps is torch.nn.LayerNorm's default, which the LayerNorm module uses.
 const layerNormEps = 1e-5
 
-// addModules appends the modules that follow the Transformer (sentence-transformers' modules.json) and returns the sentence vector. pooling, if not
-// nil, takes the place of the Pooling module's modes.
-func addModules(b *builder, x value, m *loader.Model, pooling []cgo.Pool) (value, error) {
+// addModules appends the modules that follow the first one (sentence-transformers' modules.json) and returns the output: a row a sequence, or in a multi-vector
+// model a row a token. pooling, if not nil, takes the place of the Pooling module's modes.
+func (p *planned) addModules(m *loader.Model, stored *files, pooling []cgo.Pool) (value, error) {
+	b, x := p.builder, p.encoder.output
 	for _, module := range m.Modules {
 		switch module := module.(type) {
-		case loader.Transformer, loader.Dropout:
+		case loader.Transformer, loader.StaticEmbedding, loader.Dropout:
+		case loader.MultiVectorMask: // chooses among the rows that are handed out
+		case loader.SpladePooling:
+			var err error
+			if x, err = p.splade(x, m, stored, module); err != nil {
+				return 0, err
+			}
 		case loader.Pooling:
 			if module.Dim != int(b.width(x)) {
 				return 0, fmt.Errorf("%w: %s: Pooling is for %d values a token, the transformer gives %d", loader.ErrBadConfig, m.Dir, module.Dim, b.width(x))
@@ -61,6 +68,9 @@ func addModules(b *builder, x value, m *loader.Model, pooling []cgo.Pool) (value
 			x = b.pool(x, modes)
 		case loader.Dense:
 			b.from = &files{weights: module.Weights, used: map[string]bool{}}
+			if module.Weights == m.Weights { // of Stanford's ColBERT, beside the encoder
+				b.from = stored.at("")
+			}
 			l := linearOp{weight: b.matrix(uint32(module.Out), uint32(module.In), "linear.weight"), bias: none, activation: denseActivations[module.Activation]}
 			if module.Bias {
 				l.bias = b.vector(uint32(module.Out), "linear.bias")

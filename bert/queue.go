@@ -2,9 +2,9 @@ package bert
 
 import (
 	"context"
-	"errors"
-	"fmt"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/vkbert/vkbert/cgo"
 	"github.com/vkbert/vkbert/loader"
@@ -17,222 +17,395 @@ type Sequence struct {
 	PoolStart int     // tokens at the start that pooling leaves out (a prompt, where the model says so)
 }
 
-// A job is one call of Run. The caller reads results and err only after done is closed, and not at all once it has given up.
-type job struct {
-	ctx     context.Context
-	seqs    []Sequence
-	next    int // the first sequence that is not in a batch yet
-	left    int // sequences without a result
-	results [][]float32
-	err     error
-	done    chan struct{}
-}
-
-// queue packs the sequences of all waiting calls into batches, up to a number of tokens and of sequences, and runs one after another. While the
-// device is idle, a call starts at once; while it is busy, calls collect and share the next batch. Jobs take turns, one sequence each, so that a small
-// call does not wait for the end of a large one. Safe for any number of goroutines.
+// A queue packs the sequences of all waiting calls into batches, up to a number of tokens and of sequences. While a device is idle, what is handed in starts at
+// once; while it is busy, calls collect and share the next batch. Small calls go first come, first served, and leave a quarter of each batch to the large
+// ones, which take turns. Safe for any number of goroutines.
+//
+// Any number of lanes, which are devices, pull from it.
 type queue struct {
-	program      *cgo.Program
+	output       cgo.Value                    // of the programs
 	positions    func(ids, positions []int32) // nil: 0, 1, 2, …
-	width        int
-	maxTokens    int
+	check        func(*Sequence) error        // of those that are handed in piece by piece; nil: all are good
+	maxTokens    int                          // of a batch
 	maxSequences int
+	maxQueued    int // tokens that wait, over all calls
+	promised     int // tokens of those that left the line and are about to be handed in
 
 	mutex  sync.Mutex
-	wake   *sync.Cond
-	jobs   []*job // with sequences left to pack, in turn
+	wake   *sync.Cond // lanes that have nothing to do
+	short  calls      // with sequences to pack
+	long   calls
+	line   []*waiter // for room
+	lanes  []*lane
+	open   int // calls that are not done
 	closed bool
-	ended  chan struct{} // closed when the last batch is done
+	ended  sync.WaitGroup // the lanes' goroutines
 
 	stats Stats
-	batch packed
 }
 
-// Stats counts what a model has done since it was opened.
-type Stats struct {
-	Batches, Sequences, Tokens uint64
-	Waiting                    int // calls that are not done yet
+// waiter is a goroutine that waits for room for so many tokens.
+type waiter struct {
+	call   *Call
+	tokens int
+	room   chan struct{} // closed when they may be handed in
+	let    bool          // it is closed
 }
 
-// packed is the batch at hand; its buffers are used again and again.
-type packed struct {
-	cgo.Batch
-	owners  []owner
-	vectors []float32
-}
-
-type owner struct {
-	job   *job
-	index int // of the sequence in its job
-}
-
-func newQueue(program *cgo.Program, positions func(ids, positions []int32), width, maxTokens, maxSequences int) *queue {
-	q := &queue{program: program, positions: positions, width: width, maxTokens: maxTokens, maxSequences: maxSequences, ended: make(chan struct{})}
+func newQueue(output cgo.Value, positions func(ids, positions []int32), maxTokens, maxSequences, maxQueued int) *queue {
+	if maxQueued <= 0 {
+		maxQueued = 64 * maxTokens
+	}
+	q := &queue{output: output, positions: positions, maxTokens: maxTokens, maxSequences: maxSequences, maxQueued: max(maxQueued, maxTokens)}
 	q.wake = sync.NewCond(&q.mutex)
-	go q.loop()
 	return q
 }
 
-// run hands the sequences in and waits for their vectors, [len(seqs)][width], or for the end of ctx. Every sequence must fit a batch.
+// A Call is sequences whose vectors are wanted together; they may be handed in piece by piece.
+type Call struct {
+	queue   *queue
+	ctx     context.Context
+	results [][]float32   // a sequence each: width values, or width values a token; the lanes write it until the call is over
+	done    chan struct{} // gets one value when the call is over
+
+	// Below the queue's mutex.
+	pieces   []piece  // in order; those that are packed completely are gone
+	one      [1]piece // the room for most calls' pieces
+	waiting  int      // their tokens that are not packed
+	promised int      // tokens of those that left the line and are about to be handed in
+	left     int      // sequences without a result
+	long     bool     // takes turns
+	listed   bool     // in short or long
+	over     bool
+	err      error
+}
+
+// piece is some of a call's sequences.
+type piece struct {
+	seqs    []Sequence
+	first   int    // the index of seqs[0] in the call
+	next    int    // the first that is not packed
+	release func() // called when the queue does not need seqs any more; may be nil
+	since   time.Time
+}
+
+// longCall is how many batches' worth of tokens makes a call a long one.
+const longCall = 0.25
+
+// windowBatches is how many batches a call may have waiting: one to be packed while another is handed in.
+const windowBatches = 2
+
+// begin starts a call of count sequences, which are handed in with [Call.add].
+func (q *queue) begin(ctx context.Context, count int, long bool) (*Call, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	q.mutex.Lock()
+	defer q.mutex.Unlock()
+	return q.start(ctx, count, long)
+}
+
+// start is begin with the mutex held.
+func (q *queue) start(ctx context.Context, count int, long bool) (*Call, error) {
+	if q.closed {
+		return nil, loader.ErrClosed
+	}
+	q.open++
+	c := spare.Get().(*Call)
+	*c = Call{queue: q, ctx: ctx, results: make([][]float32, count), left: count, long: long, done: c.done}
+	c.pieces = c.one[:0]
+	return c, nil
+}
+
+// spare are calls that ended well, which no batch knows any more.
+var spare = sync.Pool{New: func() any { return &Call{done: make(chan struct{}, 1)} }}
+
+// add hands in the sequences from the index first on. It waits while too many tokens wait already. release is called when the queue does not read seqs any more.
+func (c *Call) add(first int, seqs []Sequence, release func()) error {
+	tokens := 0
+	for _, s := range seqs {
+		tokens += len(s.IDs)
+	}
+	q := c.queue
+	q.mutex.Lock()
+	if !c.over && (len(q.line) > 0 && !q.ahead(c) || !q.room(c, tokens)) {
+		w := &waiter{call: c, tokens: tokens, room: make(chan struct{})}
+		q.line = append(q.line, w)
+		q.mutex.Unlock()
+		select {
+		case <-w.room:
+		case <-c.ctx.Done():
+		}
+		q.mutex.Lock()
+		if w.let {
+			q.promised -= tokens
+			c.promised -= tokens
+		} else {
+			q.leave(w)
+		}
+	}
+	defer q.mutex.Unlock()
+	if c.over || c.ctx.Err() != nil {
+		if release != nil {
+			release()
+		}
+		if c.over {
+			return c.err
+		}
+		return c.ctx.Err()
+	}
+	q.put(c, piece{seqs: seqs, first: first, release: release, since: time.Now()}, tokens)
+	q.signal()
+	return nil
+}
+
+// put appends a piece of so many tokens.
+func (q *queue) put(c *Call, p piece, tokens int) {
+	c.pieces = append(c.pieces, p)
+	c.waiting += tokens
+	q.stats.QueuedTokens += tokens
+	if c.listed {
+		return
+	}
+	c.listed = true
+	c.long = c.long || float64(c.waiting) > longCall*float64(q.target())
+	q.list(c).add(c)
+}
+
+func (q *queue) list(c *Call) *calls {
+	if c.long {
+		return &q.long
+	}
+	return &q.short
+}
+
+// ahead says that a call need not stand in line: those in front of it wait for their own windows alone.
+func (q *queue) ahead(c *Call) bool {
+	for _, w := range q.line {
+		if w.call == c || q.queued()+w.tokens > q.maxQueued {
+			return false
+		}
+	}
+	return true
+}
+
+// room says whether a call may hand in so many tokens.
+func (q *queue) room(c *Call, tokens int) bool {
+	waiting := c.waiting + c.promised
+	return (waiting == 0 || waiting+tokens <= windowBatches*q.maxTokens) && (q.queued() == 0 || q.queued()+tokens <= q.maxQueued)
+}
+
+func (q *queue) queued() int { return q.stats.QueuedTokens + q.promised }
+
+// admit lets those in line hand in for whom there is room: the bound on all is kept first come, first served, that of a call's own window holds up that call alone.
+func (q *queue) admit() {
+	stay := q.line[:0]
+	full := false
+	for _, w := range q.line {
+		full = full || q.queued() > 0 && q.queued()+w.tokens > q.maxQueued
+		if w.call.over || !full && q.room(w.call, w.tokens) {
+			w.let = true
+			q.promised += w.tokens
+			w.call.promised += w.tokens
+			close(w.room)
+		} else {
+			stay = append(stay, w)
+		}
+	}
+	clear(q.line[len(stay):])
+	q.line = stay
+}
+
+func (q *queue) leave(w *waiter) {
+	for i, other := range q.line {
+		if other == w {
+			q.line = append(q.line[:i], q.line[i+1:]...)
+			return
+		}
+	}
+}
+
+// signal wakes a lane that may take what waits.
+func (q *queue) signal() {
+	for _, l := range q.lanes {
+		if len(l.free) > 0 && !l.held {
+			q.wake.Broadcast()
+			return
+		}
+	}
+}
+
+// wait waits for the vectors of all sequences, or for the end of the context, after which nothing that was handed in is read.
+func (c *Call) wait() ([][]float32, error) {
+	select {
+	case <-c.done:
+	case <-c.ctx.Done():
+		c.fail(c.ctx.Err()) //nolint:errcheck // c has it, or ended well just before
+		<-c.done
+	}
+	if c.err != nil {
+		return nil, c.err
+	}
+	results := c.results
+	*c = Call{done: c.done}
+	spare.Put(c)
+	return results, nil
+}
+
+// fail ends a call that is not over yet, and returns the error that it has then.
+func (c *Call) fail(err error) error {
+	q := c.queue
+	q.mutex.Lock()
+	defer q.mutex.Unlock()
+	q.finish(c, err)
+	return c.err
+}
+
+// finish ends a call: what it still has waiting is taken out.
+func (q *queue) finish(c *Call, err error) {
+	if c.over {
+		return
+	}
+	c.over = true
+	c.err = err
+	if c.listed {
+		q.list(c).remove(c)
+		c.listed = false
+	}
+	for _, p := range c.pieces {
+		if p.release != nil {
+			p.release()
+		}
+	}
+	c.pieces = nil
+	q.stats.QueuedTokens -= c.waiting
+	c.waiting = 0
+	q.open--
+	c.done <- struct{}{}
+	if len(q.line) > 0 {
+		q.admit()
+	}
+	if q.closed && q.open == 0 {
+		q.wake.Broadcast()
+	}
+}
+
+// run hands sequences in and waits for their vectors.
 func (q *queue) run(ctx context.Context, seqs []Sequence) ([][]float32, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	j := &job{ctx: ctx, seqs: seqs, left: len(seqs), results: make([][]float32, len(seqs)), done: make(chan struct{})}
+	total := 0
+	for _, s := range seqs {
+		total += len(s.IDs)
+	}
 	q.mutex.Lock()
-	if q.closed {
+	c, err := q.start(ctx, len(seqs), total > q.maxTokens)
+	if err != nil {
 		q.mutex.Unlock()
-		return nil, loader.ErrClosed
+		return nil, err
 	}
-	q.jobs = append(q.jobs, j)
-	q.stats.Waiting++
+	if ctx.Done() == nil && len(seqs) <= q.maxSequences {
+		// A call that cannot be cancelled need not change goroutines, which takes some microseconds.
+		if l := q.idle(total); l != nil {
+			q.put(c, piece{seqs: seqs, since: time.Now()}, total)
+			l.once()
+			q.mutex.Unlock()
+			return c.wait()
+		}
+	}
 	q.mutex.Unlock()
-	q.wake.Signal()
-
-	select {
-	case <-j.done:
-		return j.results, j.err
-	case <-ctx.Done():
-		q.mutex.Lock() // from here on no batch reads what the caller may write to again
-		defer q.mutex.Unlock()
-		q.fail(j, ctx.Err())
-		return nil, ctx.Err()
+	for first := 0; first < len(seqs); { // at most a batch at a time
+		end, tokens := first, 0
+		for end < len(seqs) && (end == first || tokens+len(seqs[end].IDs) <= q.maxTokens) {
+			tokens += len(seqs[end].IDs)
+			end++
+		}
+		if err := c.add(first, seqs[first:end], nil); err != nil {
+			break // wait says why
+		}
+		first = end
 	}
+	return c.wait()
 }
 
-// close lets the calls that are waiting finish, refuses new ones, and returns when the device is idle for good.
+// idle returns a lane that can do so many tokens at once, if nothing waits.
+func (q *queue) idle(tokens int) *lane {
+	if q.short.len()+q.long.len() > 0 || len(q.line) > 0 {
+		return nil
+	}
+	for _, l := range q.lanes {
+		if l.running == 0 && tokens <= l.budget.tokens() {
+			return l
+		}
+	}
+	return nil
+}
+
+// close lets the calls that are open finish, refuses new ones, and returns when the devices are idle for good.
 func (q *queue) close() {
 	q.mutex.Lock()
 	q.closed = true
 	q.mutex.Unlock()
-	q.wake.Signal()
-	<-q.ended
+	q.wake.Broadcast()
+	q.ended.Wait()
 }
 
 func (q *queue) snapshot() Stats {
 	q.mutex.Lock()
 	defer q.mutex.Unlock()
-	return q.stats
-}
-
-func (q *queue) loop() {
-	defer close(q.ended)
-	for {
-		q.mutex.Lock()
-		for len(q.jobs) == 0 && !q.closed {
-			q.wake.Wait()
-		}
-		if len(q.jobs) == 0 {
-			q.mutex.Unlock()
-			return
-		}
-		q.pack()
-		q.mutex.Unlock()
-		if len(q.batch.owners) == 0 {
-			continue // all that waited was cancelled
-		}
-		err := q.program.Run(q.batch.Batch, [][]float32{q.batch.vectors})
-		q.deliver(err)
-	}
-}
-
-// pack fills the batch: every job gives one sequence in turn until one does not fit. Jobs whose caller has gone are dropped.
-func (q *queue) pack() {
-	b := &q.batch
-	b.IDs, b.TypeIDs, b.Positions = b.IDs[:0], b.TypeIDs[:0], b.Positions[:0]
-	b.CuSeqlens, b.PoolStarts, b.owners = append(b.CuSeqlens[:0], 0), b.PoolStarts[:0], b.owners[:0]
-	for len(q.jobs) > 0 && len(b.owners) < q.maxSequences {
-		j := q.jobs[0]
-		if j.ctx.Err() != nil {
-			q.jobs = q.jobs[1:]
-			q.finish(j, j.ctx.Err())
-			continue
-		}
-		s := j.seqs[j.next]
-		if len(b.IDs)+len(s.IDs) > q.maxTokens {
-			break
-		}
-		b.add(s, q.positions)
-		b.owners = append(b.owners, owner{job: j, index: j.next})
-		j.next++
-		q.jobs = q.jobs[1:]
-		if j.next < len(j.seqs) {
-			q.jobs = append(q.jobs, j)
+	s := q.stats
+	s.Waiting = q.open
+	s.BatchTokens = q.target()
+	for _, l := range q.lanes {
+		if l.running > 0 {
+			s.Busy += time.Since(l.began)
 		}
 	}
-	b.vectors = grow(b.vectors, len(b.owners)*q.width)
-	q.stats.Sequences += uint64(len(b.owners))
-	q.stats.Tokens += uint64(len(b.IDs))
-	if len(b.owners) > 0 {
-		q.stats.Batches++
+	return s
+}
+
+// target is how many tokens a batch is filled up to, of the lane that takes the most.
+func (q *queue) target() int {
+	tokens := 0
+	for _, l := range q.lanes {
+		tokens = max(tokens, l.budget.tokens())
+	}
+	if tokens == 0 {
+		return q.maxTokens
+	}
+	return tokens
+}
+
+// calls is a list, of which mostly the first is taken.
+type calls struct {
+	list []*Call
+	head int
+}
+
+func (l *calls) len() int     { return len(l.list) - l.head }
+func (l *calls) first() *Call { return l.list[l.head] }
+
+func (l *calls) add(c *Call) {
+	if l.head > 0 && len(l.list) == cap(l.list) {
+		n := copy(l.list, l.list[l.head:])
+		clear(l.list[n:])
+		l.list, l.head = l.list[:n], 0
+	}
+	l.list = append(l.list, c)
+}
+
+func (l *calls) pop() {
+	l.list[l.head] = nil
+	if l.head++; l.head == len(l.list) {
+		l.list, l.head = l.list[:0], 0
 	}
 }
 
-func (b *packed) add(s Sequence, positions func(ids, positions []int32)) {
-	b.IDs = append(b.IDs, s.IDs...)
-	if s.TypeIDs != nil {
-		b.TypeIDs = append(b.TypeIDs, s.TypeIDs...)
-	} else {
-		for range s.IDs {
-			b.TypeIDs = append(b.TypeIDs, 0)
-		}
-	}
-	if positions != nil {
-		b.Positions = append(b.Positions, s.IDs...)
-		positions(s.IDs, b.Positions[len(b.Positions)-len(s.IDs):])
-	}
-	b.CuSeqlens = append(b.CuSeqlens, uint32(len(b.IDs)))
-	b.PoolStarts = append(b.PoolStarts, uint32(s.PoolStart))
-}
-
-func grow(s []float32, n int) []float32 {
-	if cap(s) < n {
-		return make([]float32, n)
-	}
-	return s[:n]
-}
-
-// deliver hands every row to its job, or the batch's error to all jobs that had a part in it.
-func (q *queue) deliver(err error) {
-	notFinite := errors.Is(err, cgo.NotFinite) // the other rows of such a batch are good
-	q.mutex.Lock()
-	defer q.mutex.Unlock()
-	for i, o := range q.batch.owners {
-		row := q.batch.vectors[i*q.width : (i+1)*q.width]
-		switch {
-		case o.job.err != nil: // it has failed by an earlier row
-		case err != nil && !notFinite:
-			q.fail(o.job, err)
-		case notFinite && !finite(row):
-			q.fail(o.job, fmt.Errorf("text %d: %w", o.index, ErrNotFinite))
-		default:
-			o.job.results[o.index] = append([]float32(nil), row...)
-			if o.job.left--; o.job.left == 0 {
-				q.finish(o.job, nil)
-			}
-		}
-	}
-}
-
-// fail ends a job early: what it still has waiting is taken out.
-func (q *queue) fail(j *job, err error) {
-	for i, other := range q.jobs {
-		if other == j {
-			q.jobs = append(q.jobs[:i:i], q.jobs[i+1:]...)
-			break
-		}
-	}
-	q.finish(j, err)
-}
-
-func (q *queue) finish(j *job, err error) {
-	select {
-	case <-j.done:
-	default:
-		if j.err = err; err != nil {
-			j.results = nil
-		}
-		q.stats.Waiting--
-		close(j.done)
+func (l *calls) remove(c *Call) {
+	if i := slices.Index(l.list[l.head:], c); i == 0 {
+		l.pop()
+	} else if i > 0 {
+		l.list = slices.Delete(l.list, l.head+i, l.head+i+1)
 	}
 }

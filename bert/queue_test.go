@@ -1,8 +1,17 @@
 package bert
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"math"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,81 +22,338 @@ import (
 	"github.com/vkbert/vkbert/loader"
 )
 
-// idle is a queue without a device, to look at what it packs.
-func idle(maxTokens, maxSequences int, jobs ...*job) *queue {
-	return &queue{width: 1, maxTokens: maxTokens, maxSequences: maxSequences, jobs: jobs}
+// fakeDevice gives each sequence its first id and its length as its vector.
+type fakeDevice struct {
+	gate     chan struct{}          // if not nil, a batch needs one value
+	each     time.Duration          // how long a token takes
+	fail     func(batch int) error  // if not nil
+	spoil    func(output []float32) // if not nil
+	mutex    sync.Mutex
+	batches  [][]int // lengths
+	running  atomic.Int32
+	together atomic.Int32 // most batches at a time
 }
 
-func jobOf(ctx context.Context, lengths ...int) *job {
-	j := &job{ctx: ctx, left: len(lengths), results: make([][]float32, len(lengths)), done: make(chan struct{})}
-	for _, n := range lengths {
-		j.seqs = append(j.seqs, Sequence{IDs: make([]int32, n)})
+var twoValues = cgo.Value{Scope: cgo.PerSequence, Width: 2}
+
+func (d *fakeDevice) Do(w *cgo.Work) error {
+	n := d.running.Add(1)
+	defer d.running.Add(-1)
+	for most := d.together.Load(); n > most && !d.together.CompareAndSwap(most, n); most = d.together.Load() {
 	}
-	return j
+	var lengths []int
+	for i := range len(w.CuSeqlens) - 1 {
+		lengths = append(lengths, int(w.CuSeqlens[i+1]-w.CuSeqlens[i]))
+	}
+	d.mutex.Lock()
+	batch := len(d.batches)
+	d.batches = append(d.batches, lengths)
+	d.mutex.Unlock()
+	if d.gate != nil {
+		<-d.gate
+	}
+	time.Sleep(d.each * time.Duration(len(w.IDs)))
+	for i, n := range lengths {
+		if perToken := len(w.Output) == 2*len(w.IDs) && len(w.IDs) > len(lengths); perToken {
+			for t := w.CuSeqlens[i]; t < w.CuSeqlens[i+1]; t++ {
+				w.Output[2*t], w.Output[2*t+1] = float32(w.IDs[t]), float32(n)
+			}
+			continue
+		}
+		w.Output[2*i], w.Output[2*i+1] = float32(w.IDs[w.CuSeqlens[i]]), float32(n)
+	}
+	if d.spoil != nil {
+		d.spoil(w.Output)
+	}
+	if d.fail != nil {
+		return d.fail(batch)
+	}
+	return nil
 }
 
-// packedLengths packs one batch and returns the job and length of each sequence in it.
-func packedLengths(q *queue, jobs ...*job) (from []int, lengths []int) {
-	q.pack()
-	for i, o := range q.batch.owners {
-		for n, j := range jobs {
-			if j == o.job {
-				from = append(from, n)
+// openQueue is a queue on a fake device.
+func openQueue(t testing.TB, d *fakeDevice, output cgo.Value, maxTokens, maxQueued, depth int) *queue {
+	q := newQueue(output, nil, maxTokens, 1024, maxQueued)
+	require.NoError(t, q.addLane(d, depth, newBudget(maxTokens, true, "", "")))
+	t.Cleanup(q.close)
+	return q
+}
+
+// numbered sequences have these lengths and count up their first ids.
+func numbered(first int, lengths ...int) []Sequence {
+	seqs := make([]Sequence, len(lengths))
+	for i, n := range lengths {
+		seqs[i] = Sequence{IDs: make([]int32, n)}
+		for j := range seqs[i].IDs {
+			seqs[i].IDs[j] = int32(first + i)
+		}
+	}
+	return seqs
+}
+
+func repeat(n, length int) []int {
+	lengths := make([]int, n)
+	for i := range lengths {
+		lengths[i] = length
+	}
+	return lengths
+}
+
+// start runs a call behind.
+func start(q *queue, ctx context.Context, seqs []Sequence) <-chan error {
+	done := make(chan error, 1)
+	go func() {
+		vectors, err := q.run(ctx, seqs)
+		for i, v := range vectors {
+			if v[0] != float32(seqs[i].IDs[0]) || v[1] != float32(len(seqs[i].IDs)) {
+				err = fmt.Errorf("sequence %d has the vector %v", i, v)
 			}
 		}
-		lengths = append(lengths, int(q.batch.CuSeqlens[i+1]-q.batch.CuSeqlens[i]))
+		done <- err
+	}()
+	return done
+}
+
+// until waits for something that another goroutine is about to do.
+func until(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(50 * time.Microsecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("never: " + what)
+		}
 	}
-	return from, lengths
 }
 
-func TestPackTakesTurns(t *testing.T) {
+func (d *fakeDevice) count() int {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	return len(d.batches)
+}
+
+func TestQueueSharesBatches(t *testing.T) {
 	ctx := context.Background()
-	large, small := jobOf(ctx, 4, 4, 4, 4, 4, 4), jobOf(ctx, 2)
-	q := idle(20, 10, large, small)
-	from, lengths := packedLengths(q, large, small)
-	assert.Equal(t, []int{0, 1, 0, 0, 0}, from, "the small call is in the first batch")
-	assert.Equal(t, []int{4, 2, 4, 4, 4}, lengths)
-	assert.Len(t, q.batch.IDs, 18)
-	from, _ = packedLengths(q, large, small)
-	assert.Equal(t, []int{0, 0}, from)
-	assert.Empty(t, q.jobs)
+	d := &fakeDevice{gate: make(chan struct{})}
+	q := openQueue(t, d, twoValues, 100, 0, 1)
+	all := []<-chan error{start(q, ctx, numbered(0, 3))}
+	until(t, "a call starts at once", func() bool { return d.count() == 1 })
+	for i := range 5 { // these wait together
+		all = append(all, start(q, ctx, numbered(10*i, 2, 4)))
+	}
+	until(t, "they are queued", func() bool { return q.snapshot().QueuedTokens == 30 })
+	assert.Equal(t, 6, q.snapshot().Waiting)
+	d.gate <- struct{}{}
+	d.gate <- struct{}{}
+	for _, done := range all {
+		require.NoError(t, <-done)
+	}
+	assert.Equal(t, [][]int{{3}, {2, 4, 2, 4, 2, 4, 2, 4, 2, 4}}, d.batches)
+	s := q.snapshot()
+	assert.Equal(t, []uint64{2, 11, 33}, []uint64{s.Batches, s.Sequences, s.Tokens})
+	assert.Zero(t, s.Waiting+s.QueuedTokens)
 }
 
-func TestPackLimits(t *testing.T) {
+func TestQueueIsFair(t *testing.T) {
 	ctx := context.Background()
-	j := jobOf(ctx, 1, 1, 1, 1, 1)
-	_, lengths := packedLengths(idle(100, 3, j), j)
-	assert.Len(t, lengths, 3, "sequences")
-	j = jobOf(ctx, 5, 5, 1)
-	_, lengths = packedLengths(idle(9, 3, j), j)
-	assert.Equal(t, []int{5}, lengths, "tokens; the order within a call is kept")
+	d := &fakeDevice{gate: make(chan struct{})}
+	q := openQueue(t, d, twoValues, 40, 0, 1)
+	first, second := start(q, ctx, numbered(0, repeat(20, 4)...)), (<-chan error)(nil)
+	until(t, "the device is busy", func() bool { return d.count() == 1 })
+	second = start(q, ctx, numbered(0, repeat(20, 5)...))
+	until(t, "both wait", func() bool { return q.snapshot().QueuedTokens == 80+80-40 }) // of each at most two batches
+	small := start(q, ctx, numbered(0, 1, 1))
+	until(t, "all wait", func() bool { return q.snapshot().QueuedTokens == 80+80-40+2 })
+	close(d.gate)
+	for _, done := range []<-chan error{first, second, small} {
+		require.NoError(t, <-done)
+	}
+	assert.Equal(t, []int{1, 1}, d.batches[1][:2], "the small call is in the next batch")
+	assert.Subset(t, d.batches[1], []int{4, 5}, "and the large ones share the rest")
 }
 
-func TestPackDropsCancelledCalls(t *testing.T) {
+func TestQueueLimits(t *testing.T) {
+	ctx := context.Background()
+	d := &fakeDevice{}
+	q := openQueue(t, d, twoValues, 9, 0, 1)
+	q.maxSequences = 3
+	require.NoError(t, <-start(q, ctx, numbered(0, 1, 1, 1, 1, 5, 5, 9, 1)))
+	assert.Equal(t, [][]int{{1, 1, 1}, {1, 5}, {5}, {9}, {1}}, d.batches)
+}
+
+func TestQueueStreams(t *testing.T) {
+	d := &fakeDevice{}
+	q := openQueue(t, d, twoValues, 50, 0, 2)
+	const count, each = 4000, 8
+	c, err := q.begin(context.Background(), count, true)
+	require.NoError(t, err)
+	var released atomic.Int32
+	var next atomic.Int32
+	for range 4 {
+		go func() {
+			for at := int(next.Add(each)) - each; at < count; at = int(next.Add(each)) - each {
+				assert.NoError(t, c.add(at, numbered(at, repeat(each, 3)...), func() { released.Add(1) }))
+				assert.LessOrEqual(t, q.snapshot().QueuedTokens, windowBatches*50)
+			}
+		}()
+	}
+	vectors, err := c.wait()
+	require.NoError(t, err)
+	for i, v := range vectors {
+		require.Equal(t, []float32{float32(i), 3}, v)
+	}
+	assert.EqualValues(t, count/each, released.Load())
+}
+
+// TestQueueIsBounded: what is over the bound waits its turn outside, and an end of the context ends that.
+func TestQueueIsBounded(t *testing.T) {
+	d := &fakeDevice{gate: make(chan struct{})}
+	q := openQueue(t, d, twoValues, 10, 25, 1)
 	ctx, cancel := context.WithCancel(context.Background())
-	gone, here := jobOf(ctx, 3), jobOf(context.Background(), 4)
+	var all []<-chan error
+	for range 20 {
+		all = append(all, start(q, context.Background(), numbered(1, 10)))
+	}
+	inLine := func(n int) {
+		until(t, "all stand in line", func() bool {
+			q.mutex.Lock()
+			defer q.mutex.Unlock()
+			return len(q.line) == n && d.running.Load() == 1
+		})
+	}
+	inLine(17)
+	gone := start(q, ctx, numbered(1, 10)) // the last in line
+	inLine(18)
+	assert.Equal(t, 20, q.snapshot().QueuedTokens)
 	cancel()
-	q := idle(100, 10, gone, here)
-	_, lengths := packedLengths(q, gone, here)
-	assert.Equal(t, []int{4}, lengths)
-	<-gone.done
-	assert.ErrorIs(t, gone.err, context.Canceled)
+	require.ErrorIs(t, <-gone, context.Canceled)
+	for range all {
+		assert.LessOrEqual(t, q.snapshot().QueuedTokens, 25)
+		d.gate <- struct{}{}
+	}
+	for _, done := range all {
+		require.NoError(t, <-done)
+	}
 }
 
-func TestDeliverSparesTheOthers(t *testing.T) {
+func TestQueueOverlaps(t *testing.T) {
+	d := &fakeDevice{each: 100 * time.Microsecond}
+	q := openQueue(t, d, twoValues, 50, 0, 2)
+	require.NoError(t, <-start(q, context.Background(), numbered(0, repeat(100, 10)...)))
+	assert.EqualValues(t, 2, d.together.Load())
+}
+
+func TestQueueErrors(t *testing.T) {
 	ctx := context.Background()
-	bad, good := jobOf(ctx, 1, 1), jobOf(ctx, 1)
-	q := idle(2, 2, bad, good) // the first sequence of each; the second of bad waits
-	q.pack()
-	q.batch.vectors = []float32{float32(inf()), 7}
-	q.deliver(&notFinite)
-	<-bad.done
-	<-good.done
-	assert.ErrorIs(t, bad.err, ErrNotFinite)
-	assert.Nil(t, bad.results)
-	require.NoError(t, good.err)
-	assert.Equal(t, [][]float32{{7}}, good.results)
-	assert.Empty(t, q.jobs, "what a failed call still had waiting is taken out")
+	lost := errors.New("lost")
+	d := &fakeDevice{gate: make(chan struct{}), fail: func(batch int) error {
+		if batch == 0 {
+			return lost
+		}
+		return nil
+	}}
+	q := openQueue(t, d, twoValues, 10, 0, 1)
+	bad := start(q, ctx, numbered(0, repeat(30, 5)...)) // more than the window holds
+	until(t, "it runs", func() bool { return d.count() == 1 })
+	good := start(q, ctx, numbered(7, 2))
+	until(t, "both wait", func() bool { return q.snapshot().Waiting == 2 })
+	d.gate <- struct{}{}
+	require.ErrorIs(t, <-bad, lost)
+	d.gate <- struct{}{}
+	require.NoError(t, <-good)
+	assert.Zero(t, q.snapshot().QueuedTokens, "what a failed call still had waiting is taken out")
+}
+
+func TestQueueNotFinite(t *testing.T) {
+	ctx := context.Background()
+	for _, output := range []cgo.Value{twoValues, {Scope: cgo.PerToken, Width: 2}} {
+		d := &fakeDevice{gate: make(chan struct{}), spoil: func(output []float32) {
+			for i, x := range output {
+				if x == 13 {
+					output[i] = float32(math.NaN())
+				}
+			}
+		}, fail: func(int) error { return &notFinite }}
+		q := openQueue(t, d, output, 30, 0, 1)
+		blocker := start(q, ctx, numbered(0, 3))
+		until(t, "the device is busy", func() bool { return d.count() == 1 })
+		good, bad := start(q, ctx, numbered(2, 2)), start(q, ctx, numbered(12, 2, 2))
+		until(t, "both wait", func() bool { return q.snapshot().QueuedTokens == 6 })
+		close(d.gate)
+		require.NoError(t, <-blocker)
+		require.NoError(t, <-good)
+		err := <-bad
+		require.ErrorIs(t, err, ErrNotFinite)
+		assert.ErrorContains(t, err, "text 1")
+	}
+}
+
+func TestQueueCancel(t *testing.T) {
+	d := &fakeDevice{gate: make(chan struct{})}
+	q := openQueue(t, d, twoValues, 10, 1000, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	running, waiting := start(q, ctx, numbered(0, 10)), (<-chan error)(nil)
+	until(t, "it runs", func() bool { return d.count() == 1 })
+	waiting = start(q, ctx, numbered(0, repeat(30, 10)...))
+	until(t, "the other waits", func() bool { return q.snapshot().QueuedTokens == 20 })
+	from := time.Now()
+	cancel()
+	require.ErrorIs(t, <-running, context.Canceled)
+	require.ErrorIs(t, <-waiting, context.Canceled)
+	assert.Less(t, time.Since(from), 2*time.Second, "the device still works on it") // 10 ms, but on a machine that does other things too
+	assert.Zero(t, q.snapshot().QueuedTokens+q.snapshot().Waiting)
+	close(d.gate)
+	require.NoError(t, <-start(q, context.Background(), numbered(0, 10)))
+	_, err := q.run(ctx, numbered(0, 1))
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+// TestQueueMix: calls of all sizes, cancelled calls and a close, from 64 goroutines.
+func TestQueueMix(t *testing.T) {
+	for _, procs := range []int{1, runtime.GOMAXPROCS(0)} {
+		t.Run(fmt.Sprintf("GOMAXPROCS=%d", procs), func(t *testing.T) {
+			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(procs))
+			before := runtime.NumGoroutine()
+			d := &fakeDevice{}
+			q := newQueue(twoValues, nil, 64, 16, 300)
+			require.NoError(t, q.addLane(d, 2, newBudget(64, false, "", "")))
+			require.NoError(t, q.addLane(d, 1, newBudget(64, true, "", ""))) // a second device
+			var all sync.WaitGroup
+			var refused, done atomic.Int32
+			for g := range 64 {
+				all.Add(1)
+				go func() {
+					defer all.Done()
+					random := rand.New(rand.NewPCG(uint64(g), 1))
+					for range 40 {
+						ctx, cancel := context.WithCancel(context.Background())
+						if random.IntN(3) == 0 {
+							time.AfterFunc(time.Duration(random.IntN(300))*time.Microsecond, cancel)
+						}
+						lengths := make([]int, 1+random.IntN(20))
+						for i := range lengths {
+							lengths[i] = 1 + random.IntN(64)
+						}
+						err := <-start(q, ctx, numbered(random.IntN(1000), lengths...))
+						cancel()
+						switch {
+						case err == nil:
+							done.Add(1)
+						case errors.Is(err, loader.ErrClosed):
+							refused.Add(1)
+						case !errors.Is(err, context.Canceled):
+							t.Error(err)
+						}
+					}
+				}()
+			}
+			until(t, "some are done", func() bool { return done.Load() > 200 })
+			q.close()
+			s := q.snapshot()
+			assert.Zero(t, s.Waiting+s.QueuedTokens)
+			all.Wait()
+			assert.Positive(t, refused.Load())
+			until(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= before })
+		})
+	}
 }
 
 func TestQueueClosesWhileIdle(t *testing.T) {
@@ -104,9 +370,73 @@ func TestQueueClosesWhileIdle(t *testing.T) {
 	require.ErrorIs(t, err, loader.ErrClosed)
 }
 
-var notFinite = cgo.Error{Status: cgo.NotFinite, Message: "output 0, row 0"}
+// BenchmarkQueue is what the queue adds to one call on an idle device.
+func BenchmarkQueue(b *testing.B) {
+	d := idleDevice{}
+	q := newQueue(cgo.Value{Scope: cgo.PerSequence, Width: 384}, nil, 16384, 4096, 0)
+	require.NoError(b, q.addLane(d, 2, newBudget(16384, true, "", "")))
+	defer q.close()
+	seqs := numbered(0, 16)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := q.run(ctx, seqs); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
 
-func inf() float64 { return math.Inf(1) }
+// BenchmarkBesideLong makes calls of one short sequence while another call of 20,000 keeps the device busy: VKBERT_BENCH_DEVICE, else the CPU. It reports their p99 in
+// batches as the long call has them.
+func BenchmarkBesideLong(b *testing.B) {
+	device := cmp.Or(os.Getenv("VKBERT_BENCH_DEVICE"), "cpu")
+	c, err := RandomConfig("minilm-l6")
+	require.NoError(b, err)
+	e, err := OpenRandom(context.Background(), c, Options{Device: device, DType: os.Getenv("VKBERT_BENCH_DTYPE")})
+	require.NoError(b, err)
+	defer e.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	random := rand.New(rand.NewPCG(1, 2))
+	lengths := make([]int, 20_000)
+	for i := range lengths {
+		lengths[i] = 8 + random.IntN(120)
+	}
+	long := numbered(0, lengths...)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			e.Embed(ctx, long) //nolint:errcheck // it is cancelled
+		}
+	}()
+	time.Sleep(3 * time.Second) // the size of batches is known then
+	before := e.Stats()
+	begin := time.Now()
+	var times []time.Duration
+	for b.Loop() {
+		start := time.Now()
+		_, err := e.Embed(ctx, numbered(1, 16))
+		require.NoError(b, err)
+		times = append(times, time.Since(start))
+		time.Sleep(time.Duration(random.IntN(int(5 * time.Millisecond))))
+	}
+	after := e.Stats()
+	each := time.Since(begin) / time.Duration(after.Batches-before.Batches)
+	cancel()
+	<-done
+	slices.Sort(times)
+	b.ReportMetric(float64(times[len(times)*99/100])/1e6, "p99-ms")
+	b.ReportMetric(float64(times[len(times)/2])/1e6, "p50-ms")
+	b.ReportMetric(float64(each)/1e6, "batch-ms")
+	b.ReportMetric(float64(times[len(times)*99/100])/float64(each), "p99-batches")
+}
+
+type idleDevice struct{}
+
+func (idleDevice) Do(*cgo.Work) error { return nil }
+
+var notFinite = cgo.Error{Status: cgo.NotFinite, Message: "output 0, row 0"}
 
 func mustConfig(t *testing.T) *loader.Config {
 	t.Helper()

@@ -96,15 +96,20 @@ func infoOf(c *C.vkb_device_info) DeviceInfo {
 	return info
 }
 
-// Devices reports every device of the machine, the unusable ones with the reason.
-func Devices() ([]DeviceInfo, error) {
+// Devices reports every device of the machine, the unusable ones with the reason. cacheDir is as in [Options].
+func Devices(cacheDir string) ([]DeviceInfo, error) {
 	if err := checkABI(); err != nil {
 		return nil, err
+	}
+	var dir *C.char
+	if cacheDir != "" {
+		dir = C.CString(cacheDir)
+		defer C.free(unsafe.Pointer(dir))
 	}
 	var e C.vkb_error
 	raw := make([]C.vkb_device_info, 64)
 	var count C.uint32_t
-	if err := failure(C.vkb_devices(&raw[0], C.uint32_t(len(raw)), &count, &e), &e); err != nil {
+	if err := failure(C.vkb_devices(dir, &raw[0], C.uint32_t(len(raw)), &count, &e), &e); err != nil {
 		return nil, err
 	}
 	infos := make([]DeviceInfo, min(int(count), len(raw)))
@@ -189,7 +194,8 @@ func NewWeights(d *Device, tensors []Tensor) (*Weights, error) {
 	return w, nil
 }
 
-// Put copies elements of dtype source, given as their little-endian bytes, into a tensor, starting at its element first.
+// Put copies elements of dtype source, given as their little-endian bytes, into a tensor, starting at its element first. A tensor
+// stored as I8 takes whole rows, each in order.
 func (w *Weights) Put(tensor int, source DType, first uint64, data []byte) error {
 	if len(data) == 0 {
 		return nil

@@ -6,13 +6,16 @@ package cgo
 const Available = false
 
 // Devices, OpenDevice and the methods below are explained in core.go.
-func Devices() ([]DeviceInfo, error) { return nil, ErrNoCgo }
+func Devices(string) ([]DeviceInfo, error) { return nil, ErrNoCgo }
+
+func Version() (core, header string) { return "", "" }
 
 type Device struct{}
 
-func OpenDevice(Options) (*Device, error) { return nil, ErrNoCgo }
-func (*Device) Info() DeviceInfo          { return DeviceInfo{} }
-func (*Device) Close()                    {}
+func OpenDevice(Options) (*Device, error)    { return nil, ErrNoCgo }
+func (*Device) Info() DeviceInfo             { return DeviceInfo{} }
+func (*Device) Close()                       {}
+func (*Device) Variants() ([]Variant, error) { return nil, ErrNoCgo }
 
 type Weights struct{}
 
@@ -27,3 +30,13 @@ func NewProgram(*Weights, ProgramDesc) (*Program, error) { return nil, ErrNoCgo 
 func (*Program) Info() ProgramInfo                       { return ProgramInfo{} }
 func (*Program) Run(Batch, [][]float32) error            { return ErrNoCgo }
 func (*Program) Close()                                  {}
+
+// Work is explained in work.go.
+type Work struct {
+	Batch
+	Output []float32
+}
+
+func NewWork(int, int, int) (*Work, error) { return nil, ErrNoCgo }
+func (*Work) Close()                       {}
+func (*Program) Do(*Work) error            { return ErrNoCgo }

@@ -106,6 +106,32 @@ func (f Features) Names() []string {
 	return names
 }
 
+// VariantState says whether a [Variant] is used (vkb_variant_state).
+type VariantState uint32
+
+const (
+	VariantRuns     VariantState = 0 // it passed its self-test
+	VariantOff      VariantState = 1 // it failed, or is forbidden
+	VariantUnfit    VariantState = 2 // the device lacks what it needs
+	VariantUntested VariantState = 3 // it has no test of its own
+)
+
+func (s VariantState) String() string {
+	names := [...]string{"runs", "off", "unfit", "untested"}
+	if int(s) < len(names) {
+		return names[s]
+	}
+	return fmt.Sprintf("state %d", uint32(s))
+}
+
+// Variant is one way to do an op on a device (vkb_variant).
+type Variant struct {
+	Op     string // "" for what is no op
+	Name   string
+	State  VariantState
+	Reason string // why it does not run
+}
+
 // DeviceInfo describes one device (vkb_device_info).
 type DeviceInfo struct {
 	Kind                                    DeviceKind
@@ -131,6 +157,7 @@ const (
 	F32  DType = 0
 	F16  DType = 1
 	BF16 DType = 2
+	I8   DType = 3 // as LINEAR tensors are stored, never put
 )
 
 // Layout says what a tensor is used for (vkb_layout).
@@ -146,7 +173,7 @@ const (
 type Tensor struct {
 	Rows, Cols uint32
 	Layout     Layout
-	DType      DType // F32 or F16
+	DType      DType // F32 or F16; Linear also I8
 }
 
 // WeightsInfo is what is known of weights once they are sealed.

@@ -50,8 +50,13 @@ static void device_free(vkb_device *device) {
 static bool tensor_bytes(const vkb_tensor *t, uint64_t *bytes) {
     uint64_t rows = t->layout == VKB_LAYOUT_LINEAR ? vkb_align_up(t->rows, VKB_CPU_PANEL) : t->rows;
     uint64_t cols = t->layout == VKB_LAYOUT_VECTOR ? vkb_align_up(t->cols, VKB_CPU_PANEL) : t->cols;
-    if (!vkb_mul(rows, cols, bytes) || !vkb_mul(*bytes, vkb_dtype_size(t->dtype), bytes) || *bytes > UINT64_MAX - 64) return false;
-    *bytes = vkb_align_up(*bytes, 64);
+    uint64_t scales = 0;
+    if (t->dtype == VKB_I8) {
+        cols = vkb_cpu_i8_depth(t->cols);
+        scales = rows * sizeof(float);
+    }
+    if (!vkb_mul(rows, cols, bytes) || !vkb_mul(*bytes, vkb_dtype_size(t->dtype), bytes) || *bytes > UINT64_MAX - scales - 64) return false;
+    *bytes = vkb_align_up(*bytes + scales, 64);
     return true;
 }
 
@@ -62,16 +67,16 @@ static vkb_status weights_init(vkb_weights *weights, vkb_error *error) {
         if (!tensor_bytes(&weights->tensors[i], &bytes) || !vkb_add(total, bytes, &total) || total > SIZE_MAX - 64)
             return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_weights_create: the size overflows at tensor %u", i);
     w->data = calloc(weights->count, sizeof *w->data);
-    w->memory = calloc(total + 64, 1);
+    w->memory = vkb_pages_alloc(total);
+    weights->bytes = total;
     if (!w->data || !w->memory)
         return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_weights_create: out of memory for %llu bytes", (unsigned long long)total);
-    uint8_t *next = (uint8_t *)vkb_align_up((uintptr_t)w->memory, 64);
+    uint8_t *next = w->memory;
     for (uint32_t i = 0; i < weights->count; i++) {
         w->data[i] = next;
         tensor_bytes(&weights->tensors[i], &bytes);
         next += bytes;
     }
-    weights->bytes = total;
     return VKB_OK;
 }
 
@@ -104,6 +109,18 @@ static vkb_status weights_put(vkb_weights *weights, uint32_t tensor, uint64_t fi
     return VKB_OK;
 }
 
+static vkb_status weights_put_i8(vkb_weights *weights, uint32_t tensor, uint32_t row, const int8_t *q, float scale, vkb_error *error) {
+    (void)error;
+    enum { GROUP = VKB_CPU_I8_GROUP };
+    const vkb_tensor *t = &weights->tensors[tensor];
+    int8_t *data = ((vkb_cpu_weights *)weights)->data[tensor];
+    uint32_t depth = vkb_cpu_i8_depth(t->cols), lane = row % VKB_CPU_PANEL;
+    int8_t *panel = data + (size_t)(row - lane) * depth + (size_t)lane * GROUP;
+    for (uint32_t k = 0; k < t->cols; k++) panel[(size_t)(k / GROUP) * GROUP * VKB_CPU_PANEL + k % GROUP] = q[k];
+    ((float *)(uintptr_t)vkb_cpu_scales(t, data))[row] = scale;
+    return VKB_OK;
+}
+
 static vkb_status weights_seal(vkb_weights *weights, vkb_error *error) {
     (void)weights;
     (void)error;
@@ -113,7 +130,7 @@ static vkb_status weights_seal(vkb_weights *weights, vkb_error *error) {
 static void weights_free(vkb_weights *weights) {
     vkb_cpu_weights *w = (vkb_cpu_weights *)weights;
     free(w->data);
-    free(w->memory);
+    vkb_pages_free(w->memory, weights->bytes);
 }
 
 static const vkb_backend cpu_backend = {
@@ -125,6 +142,7 @@ static const vkb_backend cpu_backend = {
     .device_free = device_free,
     .weights_init = weights_init,
     .weights_put = weights_put,
+    .weights_put_i8 = weights_put_i8,
     .weights_seal = weights_seal,
     .weights_free = weights_free,
     .program_init = vkb_cpu_program_init,

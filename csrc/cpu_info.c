@@ -76,8 +76,8 @@ bool vkb_cpu_has_avx2(void) {
 }
 
 bool vkb_cpu_has_avx512(void) {
-    const unsigned avx512f = 1u << 16, xmm_ymm_zmm_masks = 0xe6;
-    return has(0, avx512f, xmm_ymm_zmm_masks);
+    const unsigned f = 1u << 16, bw = 1u << 30, vl = 1u << 31, xmm_ymm_zmm_masks = 0xe6;
+    return has(0, f | bw | vl, xmm_ymm_zmm_masks);
 }
 
 #endif

@@ -19,6 +19,16 @@
 #define TARGET
 #define LANES 4
 #define WIDEN(halves) widen4(halves)
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#define LEAST(a, b) ((vf)_mm_min_ps((__m128)(a), (__m128)(b)))
+#define GREATEST(a, b) ((vf)_mm_max_ps((__m128)(a), (__m128)(b)))
+#define PAIRS(a, b, sum) ((sum) + (vi)_mm_madd_epi16((__m128i)(a), (__m128i)(b)))
+#elif defined(__aarch64__)
+#define PAIRS(a, b, sum) \
+    ((sum) + (vi)vpaddq_s32(vmull_s16(vget_low_s16((int16x8_t)(a)), vget_low_s16((int16x8_t)(b))), \
+                            vmull_high_s16((int16x8_t)(a), (int16x8_t)(b))))
+#endif
 
 typedef float float4 __attribute__((vector_size(16)));
 typedef int32_t int4 __attribute__((vector_size(16)));

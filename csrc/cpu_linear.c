@@ -5,7 +5,6 @@
 #include "cpu.h"
 
 enum {
-    BLOCK_ROWS = 48,      /* a multiple of every tile_rows; 48 rows of 1536 floats fit a level-2 cache */
     TASKS_PER_THREAD = 4, /* fewer and a slow thread is waited for; more cut the blocks for nothing */
 };
 
@@ -18,42 +17,71 @@ typedef struct linear {
     size_t x_stride, y_stride, residual_stride;
     uint32_t rows, inputs, outputs, panels;
     uint32_t block_rows, groups, group_panels;
-    bool half;
+    const vkb_tensor *tensor;
 } linear;
 
 static uint32_t ceil_div(uint32_t a, uint32_t b) { return a / b + (a % b != 0); }
 
 bool vkb_cpu_linear_scratch(const vkb_cpu_program *p, const vkb_op *op, uint64_t *floats) {
     const vkb_tensor *t = &p->base.weights->tensors[op->weight];
+    if (t->dtype == VKB_I8) /* scales of a block's rows, a panel, and the rows; of 16 bits each */
+        return vkb_mul(vkb_cpu_i8_depth(t->cols) / 2, VKB_CPU_PANEL + VKB_CPU_BLOCK_ROWS, floats) &&
+               vkb_add(*floats, VKB_CPU_BLOCK_ROWS, floats);
     return vkb_mul(t->dtype == VKB_F16 ? t->cols : 0, VKB_CPU_PANEL, floats);
+}
+
+void vkb_cpu_begin_block(const vkb_cpu_program *p, const vkb_tensor *t, const float *x, size_t x_stride, uint32_t rows, float *scratch) {
+    if (t->dtype != VKB_I8) return;
+    uint32_t depth = vkb_cpu_i8_depth(t->cols);
+    int16_t *q = (int16_t *)(void *)(scratch + VKB_CPU_BLOCK_ROWS) + depth * VKB_CPU_PANEL;
+    for (uint32_t r = 0; r < rows; r++) scratch[r] = p->kernels->quantize(x + r * x_stride, t->cols, q + (size_t)r * depth);
+}
+
+const void *vkb_cpu_panel(const vkb_cpu_program *p, const vkb_tensor *t, const void *weight, uint32_t panel, float *scratch) {
+    uint64_t size = (uint64_t)t->cols * VKB_CPU_PANEL;
+    if (t->dtype == VKB_I8) {
+        uint64_t bytes = (uint64_t)vkb_cpu_i8_depth(t->cols) * VKB_CPU_PANEL;
+        int16_t *words = (int16_t *)(void *)(scratch + VKB_CPU_BLOCK_ROWS);
+        p->kernels->widen_i8((const int8_t *)weight + panel * bytes, bytes, words);
+        return words;
+    }
+    if (t->dtype == VKB_F32) return (const float *)weight + panel * size;
+    p->kernels->widen((const uint16_t *)weight + panel * size, size, scratch); /* once for all rows of the block */
+    return scratch;
+}
+
+void vkb_cpu_tile(const vkb_cpu_program *p, const vkb_tensor *t, const void *weight, const void *panel_data, uint32_t panel, uint32_t row,
+                  uint32_t rows, const float *x, size_t x_stride, const float *scratch, float *c) {
+    if (t->dtype != VKB_I8) {
+        p->kernels->tile(rows, x + row * x_stride, x_stride, panel_data, VKB_CPU_PANEL, t->cols, c, VKB_CPU_PANEL);
+        return;
+    }
+    uint32_t depth = vkb_cpu_i8_depth(t->cols);
+    const int16_t *q = (const int16_t *)(const void *)(scratch + VKB_CPU_BLOCK_ROWS) + depth * VKB_CPU_PANEL;
+    p->kernels->tile_i8(rows, q + (size_t)row * depth, depth, scratch + row, panel_data, vkb_cpu_scales(t, weight) + panel * VKB_CPU_PANEL,
+                        depth, c, VKB_CPU_PANEL);
 }
 
 /* Rows first … end − 1 of one panel's 16 outputs. */
 static void do_panel(const linear *l, uint32_t panel, uint32_t first, uint32_t end, float *scratch) {
     const vkb_cpu_kernels *kernels = l->p->kernels;
-    uint64_t size = (uint64_t)l->inputs * VKB_CPU_PANEL;
     uint32_t column = panel * VKB_CPU_PANEL;
-    const float *w;
-    if (l->half) { /* widened once for all rows of the block */
-        kernels->widen((const uint16_t *)l->weight + panel * size, size, scratch);
-        w = scratch;
-    } else {
-        w = (const float *)l->weight + panel * size;
-    }
+    const void *w = vkb_cpu_panel(l->p, l->tensor, l->weight, panel, scratch);
     vkb_cpu_finish finish = {.bias = l->bias ? l->bias + column : NULL,
                              .residual_stride = l->residual_stride,
                              .activation = l->op->activation,
                              .residual_first = l->op->residual_at == VKB_RESIDUAL_BEFORE_ACTIVATION,
                              .columns = l->outputs - column < VKB_CPU_PANEL ? l->outputs - column : VKB_CPU_PANEL};
+    float c[VKB_CPU_BLOCK_ROWS * VKB_CPU_PANEL];
     /* tiles of about equal height: one of 1 row would take as long as one of 4, waiting for its own sums */
     uint32_t step = ceil_div(end - first, ceil_div(end - first, kernels->tile_rows));
     for (uint32_t row = first; row < end; row += step) {
         uint32_t n = end - row < step ? end - row : step;
-        float c[VKB_CPU_MAX_TILE * VKB_CPU_PANEL];
-        kernels->tile(n, l->x + row * l->x_stride, l->x_stride, w, VKB_CPU_PANEL, l->inputs, c, VKB_CPU_PANEL);
-        finish.residual = l->residual ? l->residual + row * l->residual_stride + column : NULL;
-        kernels->finish(n, c, &finish, l->y + row * l->y_stride + column, l->y_stride);
+        vkb_cpu_tile(l->p, l->tensor, l->weight, w, panel, row - first, n, l->x + first * l->x_stride, l->x_stride, scratch,
+                     c + (row - first) * VKB_CPU_PANEL);
     }
+    finish.residual = l->residual ? l->residual + first * l->residual_stride + column : NULL;
+    kernels->finish(end - first, c, &finish, l->y + first * l->y_stride + column, l->y_stride);
 }
 
 static void norm_block(const linear *l, uint32_t block) {
@@ -67,7 +95,9 @@ static void product_task(void *context, uint32_t task, uint32_t worker) {
     uint32_t block = task / l->groups, group = task % l->groups;
     uint32_t first = block * l->block_rows, end = l->rows - first < l->block_rows ? l->rows : first + l->block_rows;
     uint32_t panel = group * l->group_panels, last = l->panels - panel < l->group_panels ? l->panels : panel + l->group_panels;
-    for (; panel < last; panel++) do_panel(l, panel, first, end, vkb_cpu_scratch(l->p, worker));
+    float *scratch = vkb_cpu_scratch(l->p, worker);
+    vkb_cpu_begin_block(l->p, l->tensor, l->x + first * l->x_stride, l->x_stride, end - first, scratch);
+    for (; panel < last; panel++) do_panel(l, panel, first, end, scratch);
     if (l->groups == 1 && l->op->norm) norm_block(l, block); /* while the rows are in the cache */
 }
 
@@ -84,7 +114,7 @@ void vkb_cpu_linear(const vkb_cpu_program *p, const vkb_op *op) {
                 .rows = vkb_cpu_rows(p, op->input),
                 .inputs = tensor->cols,
                 .outputs = tensor->rows,
-                .half = tensor->dtype == VKB_F16,
+                .tensor = tensor,
                 .weight = vkb_cpu_tensor(p, op->weight),
                 .bias = vkb_cpu_tensor(p, op->bias),
                 .norm_weight = vkb_cpu_tensor(p, op->norm_weight),
@@ -98,7 +128,7 @@ void vkb_cpu_linear(const vkb_cpu_program *p, const vkb_op *op) {
         l.residual_stride = slots[op->residual].stride;
     }
     l.panels = ceil_div(l.outputs, VKB_CPU_PANEL);
-    l.block_rows = BLOCK_ROWS;
+    l.block_rows = VKB_CPU_BLOCK_ROWS;
     uint32_t blocks = ceil_div(l.rows, l.block_rows);
     uint32_t groups = ceil_div(TASKS_PER_THREAD * vkb_cpu_pool_threads(p->pool), blocks); /* as many as give every thread its tasks */
     l.group_panels = ceil_div(l.panels, groups < l.panels ? groups : l.panels);

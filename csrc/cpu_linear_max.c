@@ -7,7 +7,7 @@
 
 #include "cpu.h"
 
-enum { BLOCK_ROWS = 48, TASKS_PER_THREAD = 4 }; /* as LINEAR's */
+enum { BLOCK_ROWS = VKB_CPU_BLOCK_ROWS, TASKS_PER_THREAD = 4 }; /* as LINEAR's */
 
 typedef struct linear_max {
     const vkb_cpu_program *p;
@@ -16,7 +16,7 @@ typedef struct linear_max {
     float *y;           /* [B, outputs] */
     size_t x_stride, y_stride;
     uint32_t inputs, outputs, panels, group_panels;
-    bool half;
+    const vkb_tensor *tensor;
 } linear_max;
 
 static uint32_t ceil_div(uint32_t a, uint32_t b) { return a / b + (a % b != 0); }
@@ -25,18 +25,13 @@ static uint32_t ceil_div(uint32_t a, uint32_t b) { return a / b + (a % b != 0); 
 static void do_panel(const linear_max *l, uint32_t panel, uint32_t first, uint32_t end, uint32_t sequence, float *scratch) {
     const vkb_cpu_kernels *kernels = l->p->kernels;
     const uint32_t *cu = l->p->batch->cu_seqlens;
-    uint64_t size = (uint64_t)l->inputs * VKB_CPU_PANEL;
     uint32_t column = panel * VKB_CPU_PANEL, columns = l->outputs - column < VKB_CPU_PANEL ? l->outputs - column : VKB_CPU_PANEL;
-    const float *w = (const float *)l->weight + panel * size;
-    if (l->half) {
-        kernels->widen((const uint16_t *)l->weight + panel * size, size, scratch);
-        w = scratch;
-    }
+    const void *w = vkb_cpu_panel(l->p, l->tensor, l->weight, panel, scratch);
     uint32_t step = ceil_div(end - first, ceil_div(end - first, kernels->tile_rows)); /* tiles of about equal height */
     for (uint32_t row = first; row < end; row += step) {
         uint32_t n = end - row < step ? end - row : step;
         float c[VKB_CPU_MAX_TILE * VKB_CPU_PANEL];
-        kernels->tile(n, l->x + row * l->x_stride, l->x_stride, w, VKB_CPU_PANEL, l->inputs, c, VKB_CPU_PANEL);
+        vkb_cpu_tile(l->p, l->tensor, l->weight, w, panel, row - first, n, l->x + first * l->x_stride, l->x_stride, scratch, c);
         for (uint32_t r = 0; r < n; r++) {
             while (row + r >= cu[sequence + 1]) sequence++;
             float *y = l->y + sequence * l->y_stride + column, *x = c + r * VKB_CPU_PANEL;
@@ -56,7 +51,9 @@ static void max_task(void *context, uint32_t group, uint32_t worker) {
     for (uint32_t first = 0, sequence = 0; first < batch->tokens; first += BLOCK_ROWS) {
         while (first >= batch->cu_seqlens[sequence + 1]) sequence++;
         uint32_t end = batch->tokens - first < BLOCK_ROWS ? batch->tokens : first + BLOCK_ROWS;
-        for (uint32_t i = panel; i < last; i++) do_panel(l, i, first, end, sequence, vkb_cpu_scratch(l->p, worker));
+        float *scratch = vkb_cpu_scratch(l->p, worker);
+        vkb_cpu_begin_block(l->p, l->tensor, l->x + first * l->x_stride, l->x_stride, end - first, scratch);
+        for (uint32_t i = panel; i < last; i++) do_panel(l, i, first, end, sequence, scratch);
     }
     for (uint32_t b = 0; b < batch->sequences; b++)
         for (uint32_t i = column; i < end_column; i++) {
@@ -77,7 +74,7 @@ void vkb_cpu_linear_max(const vkb_cpu_program *p, const vkb_op *op) {
                     .inputs = tensor->cols,
                     .outputs = tensor->rows,
                     .panels = ceil_div(tensor->rows, VKB_CPU_PANEL),
-                    .half = tensor->dtype == VKB_F16};
+                    .tensor = tensor};
     uint32_t groups = TASKS_PER_THREAD * vkb_cpu_pool_threads(p->pool);
     l.group_panels = ceil_div(l.panels, groups);
     vkb_cpu_pool_run(p->pool, ceil_div(l.panels, l.group_panels), max_task, &l);

@@ -24,12 +24,15 @@ static void device_free(vkb_device *device) { free(device); }
 static vkb_status weights_init(vkb_weights *weights, vkb_error *error) {
     ref_weights *w = (ref_weights *)weights;
     w->data = calloc(weights->count, sizeof *w->data);
-    if (!w->data) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_weights_create: out of memory for %u tensors", weights->count);
+    w->scales = calloc(weights->count, sizeof *w->scales);
+    if (!w->data || !w->scales)
+        return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_weights_create: out of memory for %u tensors", weights->count);
     for (uint32_t i = 0; i < weights->count; i++) {
         const vkb_tensor *t = &weights->tensors[i];
         uint64_t bytes = (uint64_t)t->rows * t->cols; /* of two numbers below 2³¹ */
         w->data[i] = vkb_mul(bytes, sizeof(float), &bytes) && bytes <= SIZE_MAX ? calloc(bytes, 1) : NULL;
-        if (!w->data[i])
+        if (t->dtype == VKB_I8) w->scales[i] = calloc(t->rows, sizeof(float));
+        if (!w->data[i] || (t->dtype == VKB_I8 && !w->scales[i]))
             return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_weights_create: out of memory for tensor %u: [%u, %u]", i, t->rows,
                             t->cols);
         weights->bytes += bytes;
@@ -43,6 +46,15 @@ static vkb_status weights_put(vkb_weights *weights, uint32_t tensor, uint64_t fi
     return VKB_OK;
 }
 
+static vkb_status weights_put_i8(vkb_weights *weights, uint32_t tensor, uint32_t row, const int8_t *q, float scale, vkb_error *error) {
+    (void)error;
+    ref_weights *w = (ref_weights *)weights;
+    uint32_t cols = weights->tensors[tensor].cols;
+    for (uint32_t i = 0; i < cols; i++) w->data[tensor][(size_t)row * cols + i] = q[i];
+    w->scales[tensor][row] = scale;
+    return VKB_OK;
+}
+
 static vkb_status weights_seal(vkb_weights *weights, vkb_error *error) {
     (void)weights;
     (void)error;
@@ -52,7 +64,9 @@ static vkb_status weights_seal(vkb_weights *weights, vkb_error *error) {
 static void weights_free(vkb_weights *weights) {
     ref_weights *w = (ref_weights *)weights;
     for (uint32_t i = 0; w->data && i < weights->count; i++) free(w->data[i]);
+    for (uint32_t i = 0; w->scales && i < weights->count; i++) free(w->scales[i]);
     free(w->data);
+    free(w->scales);
 }
 
 /* ---- Programs ---- */
@@ -71,8 +85,9 @@ static vkb_status program_init(vkb_program *program, vkb_error *error) {
     p->x = doubles(ROWS, widest);
     p->y = doubles(ROWS, widest);
     p->scores = doubles(1, program->max_tokens);
-    program->host_bytes = sizeof(double) * (2 * ROWS * widest + program->max_tokens);
-    if (!p->arena || !p->x || !p->y || !p->scores)
+    p->q = calloc(widest, sizeof *p->q);
+    program->host_bytes = sizeof(double) * (2 * ROWS * widest + program->max_tokens) + widest;
+    if (!p->arena || !p->x || !p->y || !p->scores || !p->q)
         return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY,
                         "vkb_program_create: out of memory: %llu bytes for intermediate results of %u tokens",
                         (unsigned long long)program->arena_bytes, program->max_tokens);
@@ -85,6 +100,7 @@ static void program_free(vkb_program *program) {
     free(p->x);
     free(p->y);
     free(p->scores);
+    free(p->q);
 }
 
 static vkb_status program_run(vkb_program *program, const vkb_batch *batch, const vkb_output *outputs, double *op_seconds,
@@ -119,6 +135,7 @@ static const vkb_backend ref_backend = {
     .device_free = device_free,
     .weights_init = weights_init,
     .weights_put = weights_put,
+    .weights_put_i8 = weights_put_i8,
     .weights_seal = weights_seal,
     .weights_free = weights_free,
     .program_init = program_init,

@@ -1,7 +1,7 @@
 /*
  * cpu_ref.h: what the files of the reference share. The reference is what every other kernel is compared with: one thread, no vectors, each
  * op written as its definition reads. All arithmetic is f64, and an op's result is rounded to f32 once, when it is stored; weights are held
- * as they were put, f32, [rows, cols].
+ * as they were put, f32, [rows, cols]. Those stored as int8 are held as their integers, whose products and sums are exact in f64.
  */
 #ifndef VKB_CPU_REF_H
 #define VKB_CPU_REF_H
@@ -15,7 +15,8 @@ enum { /* LINEAR and ATTENTION take some sums side by side, each in its own orde
 
 typedef struct ref_weights {
     vkb_weights base;
-    float **data; /* [count], each [rows, cols] */
+    float **data;   /* [count], each [rows, cols] */
+    float **scales; /* [count], of tensors stored as int8 each [rows]; else NULL */
 } ref_weights;
 
 typedef struct ref_program {
@@ -23,6 +24,7 @@ typedef struct ref_program {
     float *arena;
     double *x;      /* [ROWS, widest value] */
     double *y;      /* [ROWS, widest value] */
+    int8_t *q;      /* [widest value] */
     double *scores; /* [max_tokens] */
     const vkb_batch *batch;
 } ref_program;

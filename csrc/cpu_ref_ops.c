@@ -61,9 +61,13 @@ static void products(const double *x, const float *w, uint32_t inputs, uint32_t 
 /* y[r] = W·x[r], [ROWS, outputs], for the input's rows first … first + n − 1 */
 static void product_rows(const ref_program *p, const vkb_op *op, uint32_t first, uint32_t n) {
     uint32_t inputs = width_of(p, op->input), outputs = width_of(p, op->output), c = 0;
-    const float *w = tensor_of(p, op->weight);
-    for (uint32_t r = 0; r < ROWS; r++) /* the last row stands in for those past the end */
-        for (uint32_t k = 0; k < inputs; k++) p->x[(size_t)r * inputs + k] = row_of(p, op->input, first + (r < n ? r : n - 1))[k];
+    const float *w = tensor_of(p, op->weight), *scales = ((const ref_weights *)p->base.weights)->scales[op->weight];
+    float x_scales[ROWS];
+    for (uint32_t r = 0; r < ROWS; r++) { /* the last row stands in for those past the end */
+        const float *row = row_of(p, op->input, first + (r < n ? r : n - 1));
+        if (scales) x_scales[r] = vkb_quantize(row, inputs, p->q);
+        for (uint32_t k = 0; k < inputs; k++) p->x[(size_t)r * inputs + k] = scales ? p->q[k] : row[k];
+    }
     for (; c + COLUMNS <= outputs; c += COLUMNS) products(p->x, w + (size_t)c * inputs, inputs, outputs, p->y + c);
     for (; c < outputs; c++)
         for (uint32_t r = 0; r < n; r++) {
@@ -71,6 +75,8 @@ static void product_rows(const ref_program *p, const vkb_op *op, uint32_t first,
             for (uint32_t k = 0; k < inputs; k++) sum += p->x[(size_t)r * inputs + k] * w[(size_t)c * inputs + k];
             p->y[(size_t)r * outputs + c] = sum;
         }
+    for (uint32_t r = 0; scales && r < n; r++)
+        for (c = 0; c < outputs; c++) p->y[(size_t)r * outputs + c] *= (double)x_scales[r] * scales[c];
 }
 
 void vkb_ref_linear(const ref_program *p, const vkb_op *op) {

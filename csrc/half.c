@@ -3,7 +3,7 @@
 #include "internal.h"
 
 uint32_t vkb_dtype_size(uint32_t dtype) {
-    static const uint32_t sizes[] = {[VKB_F32] = 4, [VKB_F16] = 2, [VKB_BF16] = 2};
+    static const uint32_t sizes[] = {[VKB_F32] = 4, [VKB_F16] = 2, [VKB_BF16] = 2, [VKB_I8] = 1};
     return dtype < sizeof sizes / sizeof *sizes ? sizes[dtype] : 0;
 }
 
@@ -53,4 +53,22 @@ void vkb_to_f32(uint32_t dtype, const void *data, uint64_t count, float *out) {
         memcpy(&h, bytes + 2 * i, 2);
         out[i] = dtype == VKB_F16 ? vkb_f16_to_f32(h) : vkb_bf16_to_f32(h);
     }
+}
+
+float vkb_quantize(const float *x, uint32_t count, int8_t *q) {
+    const float magic = 0x1.8p23f; /* adding it rounds to an integer, ties to even */
+    float most = 0, all = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        float a = from_bits(to_bits(x[i]) & 0x7fffffffu);
+        most = a > most ? a : most;
+        all += 0 * a; /* NaN as soon as one number is not finite */
+    }
+    bool zero = most < 0x1p-100f; /* 127 / most would be near overflow */
+    float inverse = 127 / most;
+    for (uint32_t i = 0; i < count; i++) {
+        float y = zero || all != 0 ? 0 : x[i] * inverse;
+        y += magic;
+        q[i] = (int8_t)(y - magic);
+    }
+    return all != 0 ? all : zero ? 0 : most / 127;
 }

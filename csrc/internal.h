@@ -40,6 +40,10 @@ static inline uint64_t vkb_align_up(uint64_t n, uint64_t alignment) { return (n 
 /* ---- half.c: dtypes ---- */
 
 uint32_t vkb_dtype_size(uint32_t dtype); /* bytes an element, 0 for an unknown dtype */
+/* VKB_I8 of one row: q[i] = x[i]·(127 / max|x|), rounded; returns the scale, max|x| / 127. Rows that are (almost) zero have scale 0, those
+   with a number that is not finite have scale NaN, so that it shows in the result. */
+float vkb_quantize(const float *x, uint32_t count, int8_t *q);
+enum { VKB_I8_MAX_COLUMNS = 1 << 17 }; /* 127·127 times as many is less than 2³¹ */
 float vkb_f16_to_f32(uint16_t h);
 uint16_t vkb_f32_to_f16(float f); /* round to nearest even; overflow gives infinity */
 static inline float vkb_bf16_to_f32(uint16_t h) {
@@ -70,6 +74,10 @@ void vkb_mutex_unlock(vkb_mutex *mutex);
 double vkb_seconds(void);             /* a monotonic clock */
 uint32_t vkb_cpu_count(void);         /* CPUs that this process may use: affinity mask and cgroup quota, at least 1 */
 uint64_t vkb_host_memory_bytes(void); /* 0 = not known */
+/* Zeroed memory, aligned to 64 bytes, that the system gives when it is first used, in large pages where it can: a product that strides
+   through small ones waits for the TLB (2 to 5 % of its time on an AMD EPYC). NULL when out of memory. */
+void *vkb_pages_alloc(uint64_t bytes);
+void vkb_pages_free(void *pages, uint64_t bytes); /* NULL is legal */
 
 /* ---- the seam ---- */
 
@@ -83,9 +91,15 @@ struct vkb_device {
     atomic_uint references; /* the caller's, and one for each vkb_weights */
 };
 
+typedef struct vkb_i8_row { /* of a tensor stored as VKB_I8, while it is being put */
+    uint64_t next;          /* element that comes next */
+    float *x;               /* [cols]: the row that it belongs to, as far as it is there; NULL between rows */
+} vkb_i8_row;
+
 struct vkb_weights {
     vkb_device *device;
     vkb_tensor *tensors;
+    vkb_i8_row *i8_rows; /* [count] */
     uint32_t count;
     bool sealed;
     uint64_t bytes; /* set by backend->weights_init */
@@ -131,9 +145,14 @@ struct vkb_backend {
     size_t weights_size;
     size_t program_size;
     void (*device_free)(vkb_device *device); /* frees the struct too */
+    /* NULL: it has none. struct_size of the rows is set */
+    vkb_status (*device_variants)(vkb_device *device, vkb_variant *variants, uint32_t capacity, uint32_t *count, vkb_error *error);
     vkb_status (*weights_init)(vkb_weights *weights, vkb_error *error);
-    /* x: `count` f32 elements for places first … of the tensor's logical row-major [rows, cols]; already rounded to the stored dtype */
+    /* x: `count` f32 elements for places first … of the tensor's logical row-major [rows, cols]; already rounded to the stored dtype, which
+       is not VKB_I8 */
     vkb_status (*weights_put)(vkb_weights *weights, uint32_t tensor, uint64_t first, const float *x, uint64_t count, vkb_error *error);
+    /* A whole row of a tensor stored as VKB_I8, q [cols]; rows that never come are zero. NULL: such tensors are refused. */
+    vkb_status (*weights_put_i8)(vkb_weights *weights, uint32_t tensor, uint32_t row, const int8_t *q, float scale, vkb_error *error);
     vkb_status (*weights_seal)(vkb_weights *weights, vkb_error *error);
     void (*weights_free)(vkb_weights *weights);
     /* Whether values per token can be f16 in this program, of which ops and values are there; NULL: in none. */
@@ -159,7 +178,7 @@ vkb_status vkb_cpu_open(const vkb_device_options *options, vkb_device **device, 
 
 /* vk_instance.c: the loader is opened at the first call and stays open. `infos` rows are zeroed but for struct_size. A machine without
    Vulkan gives one row of kind VKB_DEVICE_NONE; this fails only for want of memory. */
-vkb_status vkb_vk_devices(vkb_device_info *infos, uint32_t capacity, uint32_t *count, vkb_error *error);
+vkb_status vkb_vk_devices(const char *cache_dir, vkb_device_info *infos, uint32_t capacity, uint32_t *count, vkb_error *error);
 /* index: that of "vulkan:index" */
 vkb_status vkb_vk_open(uint32_t index, const vkb_device_options *options, vkb_device **device, vkb_error *error);
 

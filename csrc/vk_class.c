@@ -60,10 +60,13 @@ static vkb_status add_list(vkb_vk_program *p, uint32_t tile_rows, vkb_error *err
 
 /* Chooses the step's kernel in this class, and sees to what it needs at the batch's limits. */
 static vkb_status choose(vkb_vk_program *p, uint32_t number, uint32_t class, vkb_error *error) {
-    const vkb_vk_device *device = vkb_vk_device_of(&p->base);
+    vkb_vk_device *device = vkb_vk_device_of(&p->base);
     const vkb_vk_step *s = vkb_vk_step_at(p, number);
     const char *name = s->task.kind == VKB_KERNEL_COPY_OUT ? "output" : vkb_op_name(s->task.kind);
-    const vkb_kernel *kernel = vkb_kernel_choose(&device->abilities, &s->task, p->thresholds[class]);
+    vkb_vk_usage usage = vkb_vk_usage_of(p, s);
+    const vkb_kernel *kernel;
+    vkb_status status = vkb_vk_variant_choose(device, &usage, p->thresholds[class], &kernel, error);
+    if (status) return status;
     if (!kernel)
         return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: op %u (%s): there is no kernel for %u rows that this device can run",
                         device->base.info.name, s->op, name, p->thresholds[class]);
@@ -100,6 +103,7 @@ vkb_status vkb_vk_classes_init(vkb_vk_program *p, vkb_error *error) {
         for (uint32_t i = 0; i < count && !status; i++) status = choose(p, i, c, error);
         if (!status) p->alike[c] = find_alike(p, c);
     }
+    vkb_vk_variants_save(vkb_vk_device_of(&p->base));
     return status;
 }
 

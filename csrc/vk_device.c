@@ -1,4 +1,5 @@
 /* Opening and closing a Vulkan device. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,7 +91,7 @@ static void free_device(vkb_device *base) {
         vkb_vk_pipelines_destroy(device);
         device->vk.DestroyDevice(device->handle, NULL);
     }
-    free(device->cache_path);
+    free(device->cache_folder);
     vkb_mutex_destroy(device->pipeline_mutex);
     vkb_mutex_destroy(device->queue_mutex);
     free(device);
@@ -105,6 +106,39 @@ static vkb_status find_fragments(vkb_vk_device *device, vkb_error *error) {
         return VKB_OK;
     vkb_status status = vkb_vk_fragments_probe(device, &tiled, error);
     if (tiled) a->needs |= VKB_NEED_FRAGMENTS;
+    return status;
+}
+
+static char *marker_path(const char *cache_dir, const vkb_vk_physical *physical) {
+    return vkb_vk_cache_path(cache_dir, "opening", vkb_vk_cache_key(physical), "");
+}
+
+bool vkb_vk_opening_killed(const char *cache_dir, vkb_vk_physical *physical) {
+    char text[VKB_MARKER_TEXT], *path = marker_path(cache_dir, physical);
+    bool killed = physical->info.usable && vkb_marker_died(path, text);
+    if (killed) {
+        physical->info.usable = 0;
+        snprintf(physical->info.reason, sizeof physical->info.reason, "a process died when it opened it; remove %.180s to try again", path);
+    }
+    free(path);
+    return killed;
+}
+
+/* All that makes the driver work for the first time; the marker is not needed where another process has survived it. */
+static vkb_status open_marked(vkb_vk_device *device, const char *cache_dir, vkb_error *error) {
+    char *path = marker_path(cache_dir, &device->physical);
+    char *survived = vkb_vk_cache_path(cache_dir, "variants", vkb_vk_cache_key(&device->physical), ".bin");
+    FILE *file = survived ? fopen(survived, "rb") : NULL;
+    vkb_marker *marker = file ? NULL : vkb_marker_begin(path, device->base.info.name);
+    vkb_status status = create_device(device, error);
+    if (!status) status = vkb_vk_layouts_create(device, error);
+    if (!status) status = vkb_vk_cache_open(device, cache_dir, error);
+    if (!status) status = find_fragments(device, error);
+    if (!status) status = vkb_vk_variants_open(device, error);
+    vkb_marker_end(marker);
+    if (file) fclose(file);
+    free(survived);
+    free(path);
     return status;
 }
 
@@ -131,6 +165,7 @@ vkb_status vkb_vk_open(uint32_t index, const vkb_device_options *options, vkb_de
         .weights_size = sizeof(vkb_vk_weights),
         .program_size = sizeof(vkb_vk_program),
         .device_free = free_device,
+        .device_variants = vkb_vk_report,
         .weights_init = vkb_vk_weights_init,
         .weights_put = vkb_vk_weights_put,
         .weights_seal = vkb_vk_weights_seal,
@@ -144,7 +179,7 @@ vkb_status vkb_vk_open(uint32_t index, const vkb_device_options *options, vkb_de
     if (!device) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_device_open: out of memory");
     vkb_device_setup(&device->base, &backend, options);
     atomic_init(&device->lost, false);
-    vkb_status status = vkb_vk_physical_at(index, &device->instance, &device->physical, error);
+    vkb_status status = vkb_vk_physical_at(options->cache_dir, index, &device->instance, &device->physical, error);
     if (status) goto fail;
     device->base.info = device->physical.info;
     device->spin_limit = device->base.info.kind == VKB_DEVICE_SOFTWARE ? 0 : VKB_VK_SPIN_LIMIT;
@@ -159,10 +194,7 @@ vkb_status vkb_vk_open(uint32_t index, const vkb_device_options *options, vkb_de
         status = vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_device_open: out of memory");
         goto fail;
     }
-    status = create_device(device, error);
-    if (!status) status = vkb_vk_layouts_create(device, error);
-    if (!status) status = vkb_vk_cache_open(device, options->cache_dir, error);
-    if (!status) status = find_fragments(device, error);
+    status = open_marked(device, options->cache_dir, error);
     if (status) goto fail;
     *opened = &device->base;
     return VKB_OK;

@@ -8,5 +8,6 @@
 bool vkb_kernel_fits(const vkb_kernel *kernel, const vkb_abilities *abilities, const vkb_task *task);
 /* From now on this row is chosen for all that it can do, by every program that is created; NULL ends that. Any thread. */
 void vkb_kernel_force(const vkb_kernel *kernel);
+const vkb_kernel *vkb_kernel_forced(void);
 
 #endif /* VKB_VK_FORCE_H */

@@ -60,8 +60,11 @@ uint64_t vkb_vk_heap_available(const vkb_vk_instance *instance, const vkb_vk_phy
 /* Memory types of these kinds need features that are not enabled, or are not ours to use. */
 bool vkb_vk_memory_type_ok(VkMemoryPropertyFlags flags);
 
-/* As vkb_vk_examine, of the device that is "vulkan:index"; vk_instance.c */
-vkb_status vkb_vk_physical_at(uint32_t index, const vkb_vk_instance **instance, vkb_vk_physical *physical, vkb_error *error);
+/* As vkb_vk_examine, of the device that is "vulkan:index"; vk_instance.c. cache_dir: for markers, may be NULL */
+vkb_status vkb_vk_physical_at(const char *cache_dir, uint32_t index, const vkb_vk_instance **instance, vkb_vk_physical *physical,
+                              vkb_error *error);
+/* vk_device.c: whether a process died when it opened the device for the first time; then it is not usable, and says so. */
+bool vkb_vk_opening_killed(const char *cache_dir, vkb_vk_physical *physical);
 
 /* ---- vk_device.c ---- */
 
@@ -70,6 +73,8 @@ typedef struct vkb_vk_pipeline {
     uint32_t mode, weights, values; /* of the vkb_task */
     VkPipeline handle;
 } vkb_vk_pipeline;
+
+typedef struct vkb_vk_variants vkb_vk_variants;
 
 typedef struct vkb_vk_device {
     vkb_device base;
@@ -89,8 +94,10 @@ typedef struct vkb_vk_device {
     vkb_vk_pipeline *pipelines;
     uint32_t pipeline_count, pipeline_capacity;
     VkPipelineCache cache;
-    char *cache_path; /* NULL: in memory only */
     bool cache_changed;
+    char *cache_folder; /* NULL: in memory only */
+    atomic_bool cache_refused;
+    vkb_vk_variants *variants;
 } vkb_vk_device;
 
 /* ---- vk_error.c ---- */
@@ -220,10 +227,72 @@ void vkb_vk_pipelines_destroy(vkb_vk_device *device);
 /* Whether the elements of a cooperative matrix lie as vkb_weight_form's tiles have them: one small dispatch. */
 vkb_status vkb_vk_fragments_probe(vkb_vk_device *device, bool *tiled, vkb_error *error);
 
-/* ---- vk_cache.c: the pipeline cache and its file ---- */
+/* ---- vk_cache.c: the files of a device ---- */
 
+#define VKB_VK_HASH_START UINT64_C(14695981039346656037)
+uint64_t vkb_vk_hash(uint64_t hash, const void *data, size_t bytes);
+/* A number of the device, its driver and the table of kernels. */
+uint64_t vkb_vk_cache_key(const vkb_vk_physical *physical);
+/* To be freed; NULL if the folder is NULL, or without memory. */
+char *vkb_vk_cache_path(const char *folder, const char *name, uint64_t key, const char *suffix);
+/* What the device's file of this name holds, to be freed; NULL where there is none that can be used. */
+void *vkb_vk_cache_read(vkb_vk_device *device, const char *name, size_t *bytes);
+void vkb_vk_cache_write(vkb_vk_device *device, const char *name, const void *data, size_t bytes);
+/* Keeps the folder's name and makes the pipeline cache. */
 vkb_status vkb_vk_cache_open(vkb_vk_device *device, const char *folder, vkb_error *error);
 void vkb_vk_cache_save(vkb_vk_device *device); /* if pipelines were made since. Any thread */
+
+/* ---- vk_marker.c: what is being tried for the first time, in a file, so that what kills the process kills only one ---- */
+
+typedef struct vkb_marker vkb_marker;
+enum { VKB_MARKER_TEXT = 128 };
+
+/* Paths may be NULL: then nothing is marked. */
+/* Whether a process died while it tried something; `text` says what. False where it is still at it. */
+bool vkb_marker_died(const char *path, char text[VKB_MARKER_TEXT]);
+/* NULL where the file can't be made or another process is trying: then nothing is marked. */
+vkb_marker *vkb_marker_begin(const char *path, const char *text);
+void vkb_marker_end(vkb_marker *marker); /* removes the file; NULL is legal */
+/* A number of the drivers that the loader will find, as far as their manifests tell. */
+uint64_t vkb_vk_drivers_key(void);
+
+/* ---- vk_selftest.c ---- */
+
+typedef struct vkb_vk_usage {  /* how a program uses a kernel */
+    vkb_task task;
+    const vkb_op *op;          /* whose step it is; NULL: not to be tested */
+    const vkb_tensor *tensors; /* what op's tensors are */
+    uint32_t activations;      /* vkb_dtype */
+    uint32_t head_size;        /* ATTENTION, ROTATE */
+    uint32_t width;            /* of the step's output */
+} vkb_vk_usage;
+
+/* Does such an op, small, with this kernel and on the reference. `reason` stays empty where they agree. An error is one that says nothing
+   about the kernel, or VKB_ERROR_DEVICE_LOST. */
+vkb_status vkb_vk_selftest(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *usage, char *reason, size_t size,
+                           vkb_error *error);
+/* The kernel that this thread is testing, or NULL. */
+const vkb_kernel *vkb_vk_selftest_kernel(void);
+/* Whether this thread is testing a kernel that can do the task: then that one is taken. */
+bool vkb_vk_selftest_takes(const vkb_abilities *abilities, const vkb_task *task);
+
+/* ---- vk_variants.c: which kernels may run ---- */
+
+/* Why the device's driver is known to be wrong about this kernel, or NULL. kernel = NULL: about being asked for its matrix shapes. */
+const char *vkb_vk_denied(const vkb_device_info *device, const vkb_kernel *kernel);
+/* Sets device->variants; the cache is open. */
+vkb_status vkb_vk_variants_open(vkb_vk_device *device, vkb_error *error);
+/* vkb_kernel_choose among the kernels that may run: one that was not used so before is tested first. *kernel: NULL if there is none. */
+vkb_status vkb_vk_variant_choose(vkb_vk_device *device, const vkb_vk_usage *usage, uint32_t rows, const vkb_kernel **kernel,
+                                 vkb_error *error);
+void vkb_vk_variants_save(vkb_vk_device *device); /* if tests were made since. Any thread */
+/* Tests this use of the kernel, if it fits and was not tested, and says how things stand. */
+vkb_status vkb_vk_variant_check(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *usage, vkb_variant *variant,
+                                vkb_error *error);
+
+/* ---- vk_report.c ---- */
+
+vkb_status vkb_vk_report(vkb_device *device, vkb_variant *variants, uint32_t capacity, uint32_t *count, vkb_error *error);
 
 /* ---- vk_step.c: a program's ops as dispatches ---- */
 
@@ -239,6 +308,7 @@ typedef struct vkb_vk_step {             /* one dispatch, by whatever kernel a b
 
 typedef struct vkb_vk_program vkb_vk_program;
 
+vkb_vk_usage vkb_vk_usage_of(const vkb_vk_program *program, const vkb_vk_step *step);
 /* Fills program->steps and ->copies; the arena has its buffer and `places` is set. */
 vkb_status vkb_vk_steps_build(vkb_vk_program *program, vkb_error *error);
 

@@ -130,6 +130,8 @@ enum vkb_need {
     VKB_NEED_SUBGROUP_32 = 1 << 4 /* subgroups of at least 32 invocations */
 };
 
+enum vkb_row { VKB_ROW_USUAL = 0, VKB_ROW_OFF = 1, VKB_ROW_FIRST = 2 /* before all others, whatever its min_rows */ };
+
 typedef struct vkb_abilities { /* of a device: what decides which kernels it can run */
     uint32_t workgroup_invocations, shared_bytes;
     uint32_t subgroup_operations; /* VkSubgroupFeatureFlags that compute shaders may use */
@@ -137,6 +139,7 @@ typedef struct vkb_abilities { /* of a device: what decides which kernels it can
     uint32_t needs;     /* vkb_need: those that are met */
     uint32_t matrix[3]; /* M, N, K with VKB_NEED_MATRIX */
     bool software;
+    const uint8_t *rows; /* [vkb_kernel_count] vkb_row, or NULL: all are as usual */
 } vkb_abilities;
 
 typedef struct vkb_task {     /* a dispatch, as far as that decides which kernels can do it */

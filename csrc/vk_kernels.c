@@ -217,14 +217,22 @@ bool vkb_kernel_fits(const vkb_kernel *k, const vkb_abilities *a, const vkb_task
            (!k->max_outputs || t->outputs <= k->max_outputs);
 }
 
+const vkb_kernel *vkb_kernel_forced(void) { return atomic_load(&forced); }
+
 const vkb_kernel *vkb_kernel_choose(const vkb_abilities *abilities, const vkb_task *task, uint32_t rows) {
-    const vkb_kernel *only = atomic_load(&forced), *other = NULL;
+    const vkb_kernel *only = atomic_load(&forced), *best = NULL;
     if (only && only->kind == task->kind) return vkb_kernel_fits(only, abilities, task) ? only : NULL;
+    uint32_t best_rank = 0;
     for (uint32_t i = 0; i < vkb_kernel_count; i++) {
         const vkb_kernel *k = &vkb_kernels[i];
-        if (rows < k->min_rows || (k->max_rows && rows > k->max_rows) || !vkb_kernel_fits(k, abilities, task)) continue;
-        if (k->software == abilities->software) return k;
-        if (!other) other = k;
+        uint32_t state = abilities->rows ? abilities->rows[i] : VKB_ROW_USUAL;
+        if (state == VKB_ROW_OFF || !vkb_kernel_fits(k, abilities, task)) continue;
+        bool asked_for = rows >= k->min_rows && (!k->max_rows || rows <= k->max_rows);
+        uint32_t rank = state == VKB_ROW_FIRST ? 3 : !asked_for ? 0 : k->software == abilities->software ? 2 : 1;
+        if (rank > best_rank) {
+            best = k;
+            best_rank = rank;
+        }
     }
-    return other;
+    return best;
 }

@@ -124,9 +124,7 @@ static void find_features(examination *e) {
 
 /* Whether the driver can be asked for its matrix shapes: AMD's of integrated GPUs on Windows crashes in the call. */
 static bool may_ask_for_shapes(const vkb_vk_physical *physical) {
-#if defined(_WIN32)
-    if (physical->info.vendor_id == 0x1002 && physical->info.kind == VKB_DEVICE_INTEGRATED) return false;
-#endif
+    if (vkb_vk_denied(&physical->info, NULL)) return false;
     return physical->features.matrix && physical->features.float16 && physical->features.storage16;
 }
 

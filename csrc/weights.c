@@ -6,7 +6,7 @@
 
 enum { CHUNK = 4096 }; /* elements converted at a time */
 
-static vkb_status check_tensors(const vkb_tensor *tensors, uint32_t count, vkb_error *error) {
+static vkb_status check_tensors(const vkb_device *device, const vkb_tensor *tensors, uint32_t count, vkb_error *error) {
     for (uint32_t i = 0; i < count; i++) {
         const vkb_tensor *t = &tensors[i];
         if (!t->rows || !t->cols)
@@ -17,9 +17,17 @@ static vkb_status check_tensors(const vkb_tensor *tensors, uint32_t count, vkb_e
             return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "tensor %u: layout %u is unknown", i, t->layout);
         if (t->layout == VKB_LAYOUT_VECTOR && t->rows != 1)
             return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "tensor %u: a vector has 1 row, not %u", i, t->rows);
-        if (t->dtype != VKB_F32 && !(t->dtype == VKB_F16 && t->layout != VKB_LAYOUT_VECTOR))
+        bool stored = t->dtype == VKB_F32 || (t->dtype == VKB_F16 && t->layout != VKB_LAYOUT_VECTOR) ||
+                      (t->dtype == VKB_I8 && t->layout == VKB_LAYOUT_LINEAR);
+        if (!stored)
             return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "tensor %u: dtype %u cannot be stored with layout %u", i, t->dtype,
                             t->layout);
+        if (t->dtype == VKB_I8 && t->cols > VKB_I8_MAX_COLUMNS)
+            return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "tensor %u: %u columns stored as int8, want at most %u", i, t->cols,
+                            (unsigned)VKB_I8_MAX_COLUMNS);
+        if (t->dtype == VKB_I8 && !device->backend->weights_put_i8)
+            return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: tensor %u: this device has no kernels for weights stored as int8",
+                            device->info.name, i);
     }
     return VKB_OK;
 }
@@ -28,19 +36,22 @@ vkb_status vkb_weights_create(vkb_device *device, const vkb_tensor *tensors, uin
     if (!device || !tensors || !weights || !count)
         return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_weights_create: null pointer or no tensors");
     *weights = NULL;
-    vkb_status status = check_tensors(tensors, count, error);
+    vkb_status status = check_tensors(device, tensors, count, error);
     if (status) return status;
 
     vkb_weights *w = calloc(1, device->backend->weights_size);
     vkb_tensor *copy = calloc(count, sizeof *copy);
-    if (!w || !copy) {
+    vkb_i8_row *rows = calloc(count, sizeof *rows);
+    if (!w || !copy || !rows) {
         free(w);
         free(copy);
+        free(rows);
         return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_weights_create: out of memory for %u tensors", count);
     }
     memcpy(copy, tensors, count * sizeof *copy);
     w->device = device;
     w->tensors = copy;
+    w->i8_rows = rows;
     w->count = count;
     atomic_init(&w->references, 1);
     atomic_fetch_add(&device->references, 1);
@@ -53,14 +64,60 @@ vkb_status vkb_weights_create(vkb_device *device, const vkb_tensor *tensors, uin
     return VKB_OK;
 }
 
+/* Quantises the row that is there and hands it on. */
+static vkb_status i8_flush(vkb_weights *w, uint32_t tensor, uint32_t row, vkb_error *error) {
+    float *x = w->i8_rows[tensor].x;
+    uint32_t cols = w->tensors[tensor].cols;
+    int8_t *q = (int8_t *)x; /* in place: element i is written when it has been read */
+    float scale = vkb_quantize(x, cols, q);
+    vkb_status status = w->device->backend->weights_put_i8(w, tensor, row, q, scale, error);
+    free(x);
+    w->i8_rows[tensor].x = NULL;
+    return status;
+}
+
+static vkb_status i8_put(vkb_weights *w, uint32_t tensor, uint64_t first, const float *x, uint64_t count, vkb_error *error) {
+    vkb_i8_row *row = &w->i8_rows[tensor];
+    uint32_t cols = w->tensors[tensor].cols;
+    while (count) {
+        uint32_t col = (uint32_t)(first % cols), n = count < cols - col ? (uint32_t)count : cols - col;
+        if (row->x ? first != row->next : col != 0)
+            return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT,
+                            "tensor %u: element %llu out of turn: stored as int8, a row's elements are put in order", tensor,
+                            (unsigned long long)first);
+        if (!row->x) row->x = calloc(cols, sizeof *row->x);
+        if (!row->x) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_weights_put: out of memory for a row of %u", cols);
+        memcpy(row->x + col, x, n * sizeof *x);
+        row->next = first + n;
+        if (col + n == cols) {
+            vkb_status status = i8_flush(w, tensor, (uint32_t)(first / cols), error);
+            if (status) return status;
+        }
+        first += n;
+        x += n;
+        count -= n;
+    }
+    return VKB_OK;
+}
+
+/* Rows that were begun and not ended: what is missing is zero. */
+static vkb_status i8_seal(vkb_weights *w, vkb_error *error) {
+    vkb_status status = VKB_OK;
+    for (uint32_t i = 0; i < w->count && !status; i++)
+        if (w->i8_rows[i].x) status = i8_flush(w, i, (uint32_t)((w->i8_rows[i].next - 1) / w->tensors[i].cols), error);
+    return status;
+}
+
 vkb_status vkb_weights_put(vkb_weights *weights, uint32_t tensor, vkb_dtype source, uint64_t first, const void *data, uint64_t count,
                            vkb_error *error) {
     if (!weights || !data) return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_weights_put: null pointer");
     if (weights->sealed) return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_weights_put: the weights are sealed");
     if (tensor >= weights->count)
         return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_weights_put: tensor %u of %u", tensor, weights->count);
-    uint32_t size = vkb_dtype_size(source);
-    if (!size) return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_weights_put: source dtype %d is unknown", (int)source);
+    uint32_t size = source == VKB_I8 ? 0 : vkb_dtype_size(source);
+    if (!size)
+        return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_weights_put: source dtype %d is not one that elements are put from",
+                        (int)source);
     const vkb_tensor *t = &weights->tensors[tensor];
     uint64_t elements = (uint64_t)t->rows * t->cols;
     if (first > elements || count > elements - first)
@@ -75,7 +132,8 @@ vkb_status vkb_weights_put(vkb_weights *weights, uint32_t tensor, vkb_dtype sour
         if (t->dtype == VKB_F16 && source != VKB_F16)
             for (uint64_t i = 0; i < n; i++) x[i] = vkb_f16_to_f32(vkb_f32_to_f16(x[i]));
         for (uint64_t i = 0; i < n; i++) weights->non_finite += !vkb_is_finite(x[i]);
-        vkb_status status = weights->device->backend->weights_put(weights, tensor, first + done, x, n, error);
+        vkb_status status = t->dtype == VKB_I8 ? i8_put(weights, tensor, first + done, x, n, error)
+                                               : weights->device->backend->weights_put(weights, tensor, first + done, x, n, error);
         if (status) return status;
         done += n;
     }
@@ -88,7 +146,8 @@ vkb_status vkb_weights_seal(vkb_weights *weights, vkb_weights_info *info, vkb_er
         return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_weights_seal: struct_size is %u, want %zu", info->struct_size,
                         sizeof *info);
     if (!weights->sealed) {
-        vkb_status status = weights->device->backend->weights_seal(weights, error);
+        vkb_status status = i8_seal(weights, error);
+        if (!status) status = weights->device->backend->weights_seal(weights, error);
         if (status) return status;
         weights->sealed = true;
     }
@@ -103,6 +162,8 @@ void vkb_weights_release(vkb_weights *weights) {
     if (atomic_fetch_sub(&weights->references, 1) != 1) return;
     vkb_device *device = weights->device;
     device->backend->weights_free(weights);
+    for (uint32_t i = 0; i < weights->count; i++) free(weights->i8_rows[i].x);
+    free(weights->i8_rows);
     free(weights->tensors);
     free(weights);
     vkb_device_release(device);

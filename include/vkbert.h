@@ -119,9 +119,9 @@ typedef struct vkb_device_info {
 /*
  * Reports every device there is, the refused ones too: Vulkan's in the loader's order, then "cpu" and "reference". A machine without a
  * Vulkan loader has one row of kind VKB_DEVICE_NONE that says so. Writes up to `capacity` rows (struct_size of each is set by the call) and
- * the number that there are to *count; `infos` may be NULL if capacity is 0.
+ * the number that there are to *count; `infos` may be NULL if capacity is 0. cache_dir: as in vkb_device_options, or NULL.
  */
-VKB_API vkb_status vkb_devices(vkb_device_info *infos, uint32_t capacity, uint32_t *count, vkb_error *error);
+VKB_API vkb_status vkb_devices(const char *cache_dir, vkb_device_info *infos, uint32_t capacity, uint32_t *count, vkb_error *error);
 
 typedef struct vkb_device vkb_device;
 
@@ -141,9 +141,36 @@ VKB_API vkb_status vkb_device_open(const vkb_device_options *options, vkb_device
 VKB_API void vkb_device_close(vkb_device *device);
 VKB_API void vkb_device_get_info(const vkb_device *device, vkb_device_info *info); /* caller sets info->struct_size */
 
+typedef enum vkb_variant_state {
+    VKB_VARIANT_RUNS = 0,  /* it passed its self-test */
+    VKB_VARIANT_OFF = 1,   /* it failed, or is forbidden: `reason` */
+    VKB_VARIANT_UNFIT = 2, /* the device lacks what it needs: `reason` */
+    VKB_VARIANT_UNTESTED = 3 /* it has no test of its own */
+} vkb_variant_state;
+
+typedef struct vkb_variant { /* one way to do an op on a device */
+    uint32_t struct_size;
+    uint32_t state; /* vkb_variant_state */
+    char op[16];
+    char name[48];
+    char reason[160];
+} vkb_variant;
+
+/* Reports the variants that there are, best first for each op; those that the device can run and that were not tested yet are tested now,
+   which can take seconds. Capacity and count as in vkb_devices. A device that is not Vulkan's has none. */
+VKB_API vkb_status vkb_device_variants(vkb_device *device, vkb_variant *variants, uint32_t capacity, uint32_t *count, vkb_error *error);
+
 /* ---- Weights ------------------------------------------------------------------------------------------------------------------------ */
 
-typedef enum vkb_dtype { VKB_F32 = 0, VKB_F16 = 1, VKB_BF16 = 2 } vkb_dtype;
+typedef enum vkb_dtype {
+    VKB_F32 = 0,
+    VKB_F16 = 1,
+    VKB_BF16 = 2,
+    /* LINEAR only, and only as stored. Row r of W holds q·scale[r], q from −127 to 127 and scale[r] = max|W[r]| / 127. The op's input is
+       made such rows too: q = x·(127 / max|x|), rounded to the nearest, ties to even. Their product is summed in 32-bit integers, exactly,
+       and times both scales is the f32 that bias, activation, residual and norm get. */
+    VKB_I8 = 3
+} vkb_dtype;
 
 typedef enum vkb_layout {
     VKB_LAYOUT_VECTOR = 0, /* [1, cols]: a bias or a norm's weights; always stored as f32 */
@@ -154,7 +181,8 @@ typedef enum vkb_layout {
 typedef struct vkb_tensor {
     uint32_t rows, cols; /* ≥ 1 */
     uint32_t layout;     /* vkb_layout */
-    uint32_t dtype;      /* how TABLE and LINEAR are stored: VKB_F32 or VKB_F16. Arithmetic is f32 either way */
+    uint32_t dtype; /* how TABLE and LINEAR are stored: VKB_F32 or VKB_F16, LINEAR with at most 2¹⁷ columns also VKB_I8. Sums are f32,
+                       of VKB_I8 exact */
 } vkb_tensor;
 
 typedef struct vkb_weights vkb_weights;
@@ -166,11 +194,13 @@ typedef struct vkb_weights_info {
     uint64_t non_finite; /* elements that are NaN or infinite (after rounding to the stored dtype) */
 } vkb_weights_info;
 
-/* Allocates room for the tensors, which are from then on named by their place in the array. All elements are zero until put. */
+/* Allocates room for the tensors, which are from then on named by their place in the array. All elements are zero until put. A device that
+   has no kernels for a dtype says VKB_ERROR_UNSUPPORTED. */
 VKB_API vkb_status vkb_weights_create(vkb_device *device, const vkb_tensor *tensors, uint32_t count, vkb_weights **weights,
                                       vkb_error *error);
 /* Copies `count` elements of dtype `source` into a tensor, starting at element `first` of its [rows, cols]; converts and lays them out. The
-   memory at `data` needs no alignment and is free for other use on return. Before vkb_weights_seal only. */
+   memory at `data` needs no alignment and is free for other use on return. Before vkb_weights_seal only. A tensor stored as VKB_I8 takes a
+   row's elements in order and whole rows one after another, in any order: a row's scale is known when all of it is. */
 VKB_API vkb_status vkb_weights_put(vkb_weights *weights, uint32_t tensor, vkb_dtype source, uint64_t first, const void *data,
                                    uint64_t count, vkb_error *error);
 /* Ends the filling: waits for copies under way. `info` may be NULL; else the caller sets its struct_size. */
@@ -291,8 +321,8 @@ typedef struct vkb_program_desc {
     const uint32_t *outputs; /* values to hand out */
     uint32_t max_tokens;     /* limits of one batch, ≥ 1: memory for the intermediate results is taken once, for these */
     uint32_t max_sequences;  /* ≤ max_tokens */
-    uint32_t activations;    /* vkb_dtype of per-token values: VKB_F32, or VKB_F16, which a device may take as f32. Sums are f32 either way */
-    uint32_t flags;          /* VKB_PROGRAM_* */
+    uint32_t activations; /* vkb_dtype of per-token values: VKB_F32, or VKB_F16, which a device may take as f32. Sums are f32 either way */
+    uint32_t flags;       /* VKB_PROGRAM_* */
 } vkb_program_desc;
 
 typedef struct vkb_program_info {
@@ -339,7 +369,8 @@ VKB_API const char *vkb_version(void);                                          
 #define VKB_ABI_1 VKB_ABI_STEP(VKB_ABI_STEP(UINT64_C(14695981039346656037), vkb_error), vkb_device_info)
 #define VKB_ABI_2 VKB_ABI_STEP(VKB_ABI_STEP(VKB_ABI_STEP(VKB_ABI_1, vkb_device_options), vkb_tensor), vkb_weights_info)
 #define VKB_ABI_3 VKB_ABI_STEP(VKB_ABI_STEP(VKB_ABI_STEP(VKB_ABI_2, vkb_value), vkb_op), vkb_program_desc)
-#define VKB_ABI VKB_ABI_STEP(VKB_ABI_STEP(VKB_ABI_STEP(VKB_ABI_3, vkb_program_info), vkb_batch), vkb_output)
+#define VKB_ABI_4 VKB_ABI_STEP(VKB_ABI_3, vkb_variant)
+#define VKB_ABI VKB_ABI_STEP(VKB_ABI_STEP(VKB_ABI_STEP(VKB_ABI_4, vkb_program_info), vkb_batch), vkb_output)
 
 #ifdef __cplusplus
 }

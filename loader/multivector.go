@@ -194,7 +194,7 @@ func (t *Tokenizer) EncodeTask(m *Model, text, task string) (TokenSet, error) {
 	if err != nil {
 		return TokenSet{}, err
 	}
-	if limit := m.MultiVector.limit(task, m.MaxSeqLength); limit > 0 {
+	if limit := m.MultiVector.Limit(task, m.MaxSeqLength); limit > 0 {
 		if e, err = t.Truncate(e, limit); err != nil {
 			return TokenSet{}, err
 		}
@@ -214,8 +214,8 @@ func (t *Tokenizer) EncodeTask(m *Model, text, task string) (TokenSet, error) {
 	return s, nil
 }
 
-// limit is the most tokens that a text of a task may have; 0 for no limit.
-func (v *MultiVector) limit(task string, model int) int {
+// Limit is the most tokens that a text of a task may have; 0 for no limit.
+func (v *MultiVector) Limit(task string, model int) int {
 	switch task {
 	case "query":
 		if x := v.Expansion; x != nil && x.Fixed {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/vkbert/vkbert/loader/wordpiece"
 )
 
 // The tokenizer library aborts the process on some malformed files: only its
@@ -35,7 +37,8 @@ type tokenizerSpec struct {
 	fromLeft       bool    // truncation drops the beginning; with ownLimit
 	limit          int     // most tokens of a text, 0 for any; with ownLimit
 	tokens         *tokenTable
-	special        map[int32]bool // added tokens marked special
+	special        map[int32]bool     // added tokens marked special
+	native         *wordpiece.Encoder // nil: only the library knows the file
 
 	rehearsal  []byte   // a small document with the same normalizer
 	normalized []string // what loading will normalize
@@ -106,6 +109,10 @@ type tokenizerChecker struct {
 	special map[int32]bool
 	added   []string // contents of normalized added tokens
 
+	settings  *jsonObject     // of the model
+	addedOnly map[string]bool // added tokens that the model does not know
+	typed     bool            // the template of one text has type ids other than 0
+
 	bytes     bool // works on bytes: byte-level or with byte fallback
 	cleanText bool // the normalizer deletes U+0000, as well as U+0001
 	growth    int  // how many times longer normalizing may make a text
@@ -114,7 +121,7 @@ type tokenizerChecker struct {
 // checkTokenizer checks a tokenizer.json and prepares it for the library. file
 // is what errors name.
 func checkTokenizer(file string, data []byte, opts tokenizerOptions) (*tokenizerSpec, error) {
-	c := &tokenizerChecker{file: file, opts: opts, parts: make(map[string]string), special: make(map[int32]bool), growth: 1}
+	c := &tokenizerChecker{file: file, opts: opts, parts: make(map[string]string), special: make(map[int32]bool), addedOnly: make(map[string]bool), growth: 1}
 	spec, err := c.check(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
@@ -155,6 +162,7 @@ func (c *tokenizerChecker) check(data []byte) (*tokenizerSpec, error) {
 	if err != nil {
 		return nil, err
 	}
+	ownNormalizer := normalizer
 	normalizer = c.withNUL(normalizer)
 	spec := &tokenizerSpec{nul: c.nulStandIn(), special: c.special, normalized: c.added}
 	postProcessor, err := c.checkPostProcessor(spec)
@@ -173,7 +181,11 @@ func (c *tokenizerChecker) check(data []byte) (*tokenizerSpec, error) {
 		c.special[c.vocab[token]] = true
 	}
 	spec.tokens = newTokenTable(c.byID)
-	spec.doc = tokenizerDoc(c.addedTokens(), normalizer, preTokenizer, postProcessor, model)
+	added := c.addedTokens()
+	if config, err := c.wordPiece(ownNormalizer, preTokenizer, added); err == nil {
+		spec.native, _ = wordpiece.New(config)
+	}
+	spec.doc = tokenizerDoc(added, normalizer, preTokenizer, postProcessor, model)
 	spec.rehearsal = tokenizerDoc("[]", normalizer, "null", rehearsalProcessor, rehearsalModel)
 	return spec, nil
 }

@@ -58,6 +58,7 @@ func (c *tokenizerChecker) checkModel(text string) (string, error) {
 	}
 	config := &Config{file: "model", obj: settings, kind: ErrBadTokenizer}
 	f := config.Fields()
+	c.settings = settings
 	c.model = f.StringOr("type", guessModel(settings, large), "BPE", "Unigram", "WordLevel", "WordPiece")
 	for key, check := range modelSettings[c.model] {
 		check(f, key)
@@ -270,6 +271,7 @@ func (c *tokenizerChecker) checkAdded() error {
 		}
 		want, known := c.vocab[content]
 		if !known {
+			c.addedOnly[content] = true
 			want = int32(next)
 			next++
 			if err := c.addToken(content, strconv.Itoa(int(want))); err != nil {

@@ -66,6 +66,9 @@ func readTokenizerOptions(m *Model) (tokenizerOptions, error) {
 		f.Fail(err)
 		opts.untyped = !slices.Contains(names, "token_type_ids")
 	}
+	if m.MultiVector == nil {
+		return opts, f.Err()
+	}
 	for _, key := range []string{"mask_token", "eos_token"} {
 		if token := tokenText(m.tokenizerConfig, f, key); token != "" {
 			opts.expansion = append(opts.expansion, token)

@@ -128,6 +128,7 @@ func (c *tokenizerChecker) checkTemplate(n *Config, spec *tokenizerSpec) error {
 			side = 1
 		}
 		around[side] = append(around[side], p.ids...)
+		c.typed = c.typed || p.typeID != 0
 	}
 	return addSpecial(n, spec, around[0], around[1], pair)
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -20,29 +19,69 @@ type benchReport struct {
 	Device          string  `json:"device"`
 	DType           string  `json:"dtype"`
 	Batch           int     `json:"batch"`  // texts a run
-	Tokens          int     `json:"tokens"` // of a text; with --texts their mean
+	Tokens          int     `json:"tokens"` // of a text; their mean where they differ
+	Callers         int     `json:"callers"`
+	PerCall         int     `json:"per_call"` // texts
 	Runs            int     `json:"runs"`
 	MinMS           float64 `json:"min_ms"`
 	MedianMS        float64 `json:"median_ms"`
 	P99MS           float64 `json:"p99_ms"`
+	CallMedianMS    float64 `json:"call_median_ms"`
+	CallP99MS       float64 `json:"call_p99_ms"`
 	TokensPerSecond float64 `json:"tokens_per_second"` // by the median
 	TextsPerSecond  float64 `json:"texts_per_second"`
+
+	Parts benchParts `json:"parts"`
+}
+
+// benchParts say where the time went: means of a run, in milliseconds. The parts overlap, and goroutines and batches that work side by side add up.
+type benchParts struct {
+	Tokenize  float64 `json:"tokenize_ms"`  // texts into token ids, over all goroutines
+	Queue     float64 `json:"queue_ms"`     // from handing in to the start of the batch, the mean of a hand-in
+	Pack      float64 `json:"pack_ms"`      // sequences into batches
+	Compute   float64 `json:"compute_ms"`   // the device had work: upload, kernels, read-back
+	ReadBack  float64 `json:"read_back_ms"` // copying vectors out
+	Idle      float64 `json:"idle_ms"`      // the device had none
+	Batches   float64 `json:"batches"`
+	BatchSize int     `json:"batch_tokens"` // that a batch is filled up to
+}
+
+// parts is what the runs between two states of a model's counters took, of this duration together.
+func parts(before, after vkbert.Stats, runs int, total time.Duration) benchParts {
+	each := func(d time.Duration) float64 { return milliseconds(d) / float64(runs) }
+	busy := after.Busy - before.Busy
+	return benchParts{
+		Tokenize: each(after.Tokenizing - before.Tokenizing), Queue: milliseconds(after.Queued-before.Queued) / float64(max(1, after.HandIns-before.HandIns)),
+		Pack: each(after.Packing - before.Packing), Compute: each(busy), ReadBack: each(after.Delivering - before.Delivering), Idle: max(0, each(total-busy)),
+		Batches: float64(after.Batches-before.Batches) / float64(runs), BatchSize: after.BatchTokens,
+	}
 }
 
 func (r benchReport) print(w io.Writer) error {
 	_, err := fmt.Fprintf(w, "%s on %s, %s: %d texts of %d tokens\n%d runs: median %.3f ms, p99 %.3f ms, least %.3f ms\n%.0f tokens/s, %.0f texts/s\n",
 		r.Model, r.Device, r.DType, r.Batch, r.Tokens, r.Runs, r.MedianMS, r.P99MS, r.MinMS, r.TokensPerSecond, r.TextsPerSecond)
+	if err == nil {
+		p := r.Parts
+		_, err = fmt.Fprintf(w, "a run: device at work %.3f ms, idle %.3f ms; tokenizing %.3f ms, packing %.3f ms, copying vectors out %.3f ms over all goroutines; %.3f ms in the queue; %.1f batches of up to %d tokens\n",
+			p.Compute, p.Idle, p.Tokenize, p.Pack, p.ReadBack, p.Queue, p.Batches, p.BatchSize)
+	}
+	if err == nil && r.PerCall < r.Batch {
+		_, err = fmt.Fprintf(w, "%d callers, %d texts a call: median %.3f ms, p99 %.3f ms a call\n", r.Callers, r.PerCall, r.CallMedianMS, r.CallP99MS)
+	}
 	return err
 }
 
-// benchFlags say how often to run.
+// benchFlags say what to run, and how often.
 type benchFlags struct {
-	model         modelFlags
-	batch, tokens int
-	runs          int
-	seconds       float64
-	input         inputFlags
-	json          bool
+	model            modelFlags
+	batch, tokens    int
+	lengths          string
+	limit            int
+	callers, perCall int
+	runs             int
+	seconds          float64
+	input            inputFlags
+	json             bool
 }
 
 func benchCommand() *cobra.Command {
@@ -50,22 +89,21 @@ func benchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench -m MODEL",
 		Short: "Measure tokens and texts a second",
-		Long: `Measure tokens and texts a second: of batches of random token ids, each done by the device in one piece; or with --texts of everything
-from a file's texts in memory to their vectors. MODEL may also be random:minilm-l6, random:base, random:large or random:CONFIG.json,
-random weights of those shapes.`,
+		Long: `Measure tokens and texts a second: of batches of random token ids, each done by the device in one piece; with --lengths of random token ids
+of the lengths that a file lists; or with --texts of everything from a file's texts in memory to their vectors. A run embeds all of them: in one
+call, or with --per-call in calls of so many texts, in order, that --callers goroutines make at the same time. MODEL may also be
+random:minilm-l6, random:base, random:large or random:CONFIG.json, random weights of those shapes.`,
 		Example: `  vkbert bench -m random:minilm-l6 --batch 256 --tokens 128
+  vkbert bench -m random:minilm-l6 --lengths lengths.txt --callers 64 --per-call 32
   vkbert bench -m MODEL --texts texts.txt --json`,
 		Args: cobra.NoArgs,
 	}
 	cmd.RunE = run(func(cmd *cobra.Command, _ []string) (err error) {
-		if f.batch < 1 || f.tokens < 1 || f.runs < 0 || !(f.seconds > 0) {
-			return usagef("--batch %d, --tokens %d, --runs %d, --seconds %g: want positive numbers", f.batch, f.tokens, f.runs, f.seconds)
+		if f.batch < 1 || f.tokens < 1 || f.runs < 0 || !(f.seconds > 0) || f.limit < 0 || f.callers < 1 || f.perCall < 0 {
+			return usagef("--batch %d, --tokens %d, --limit %d, --callers %d, --per-call %d, --runs %d, --seconds %g: want positive numbers",
+				f.batch, f.tokens, f.limit, f.callers, f.perCall, f.runs, f.seconds)
 		}
-		bench := f.ids
-		if f.input.path != "" {
-			bench = f.texts
-		}
-		report, err := bench(cmd)
+		report, err := f.bench(cmd)
 		if err != nil {
 			return err
 		}
@@ -79,6 +117,10 @@ random weights of those shapes.`,
 	flags := cmd.Flags()
 	flags.IntVar(&f.batch, "batch", 32, "texts a run")
 	flags.IntVar(&f.tokens, "tokens", 128, "tokens a text")
+	flags.StringVar(&f.lengths, "lengths", "", "take the number of tokens of each text from the lines of a file")
+	flags.IntVar(&f.limit, "limit", 0, "of --texts or --lengths take the first N lines; 0 takes all")
+	flags.IntVar(&f.perCall, "per-call", 0, "texts a call; 0 embeds all in one")
+	flags.IntVar(&f.callers, "callers", 1, "goroutines that make calls at the same time")
 	flags.Float64Var(&f.seconds, "seconds", 3, "how long to measure; three runs are made at least")
 	flags.IntVar(&f.runs, "runs", 0, "how many runs to make instead")
 	flags.StringVar(&f.input.path, "texts", "", "embed the lines of a file, end to end, instead of token ids")
@@ -86,80 +128,67 @@ random weights of those shapes.`,
 	f.input.format = newChoice("text", "jsonl")
 	f.input.format.add(cmd, "input-format", `of --texts: a text a line, or a JSON string or {"text": …} a line`)
 	cmd.MarkFlagsMutuallyExclusive("seconds", "runs")
-	cmd.MarkFlagsMutuallyExclusive("texts", "batch")
-	cmd.MarkFlagsMutuallyExclusive("texts", "tokens")
+	cmd.MarkFlagFilename("texts")   //nolint:errcheck // the flag is there
+	cmd.MarkFlagFilename("lengths") //nolint:errcheck // the flag is there
+	cmd.MarkFlagsMutuallyExclusive("texts", "lengths", "batch")
+	cmd.MarkFlagsMutuallyExclusive("texts", "lengths", "tokens")
 	return cmd
 }
 
-// ids measures batches of random token ids. A run is one call, and one batch on the device unless --batch-tokens says otherwise.
-func (f *benchFlags) ids(cmd *cobra.Command) (_ benchReport, err error) {
-	if f.model.batchTokens == 0 {
-		f.model.batchTokens = f.batch * f.tokens
+// bench opens the model and measures its load.
+func (f *benchFlags) bench(cmd *cobra.Command) (_ benchReport, err error) {
+	var work load
+	open := f.model.open
+	switch {
+	case f.input.path != "":
+		work, err = f.textLoad(cmd)
+		open = f.model.openTexts
+	case f.lengths != "":
+		work, err = f.lengthLoad(cmd)
+	default:
+		work = idLoad(slices.Repeat([]int{f.tokens}, f.batch))
+		if f.model.batchTokens == 0 && f.perCall == 0 {
+			f.model.batchTokens = f.batch * f.tokens // one batch on the device
+		}
 	}
-	m, err := f.model.open(cmd)
+	if err != nil {
+		return benchReport{}, err
+	}
+	m, err := open(cmd)
 	if err != nil {
 		return benchReport{}, err
 	}
 	defer closeModel(cmd.Context(), m, &err)
 	info := m.Info()
-	if f.tokens > info.MaxTokens {
+	if f.input.path == "" && f.lengths == "" && f.tokens > info.MaxTokens {
 		return benchReport{}, fmt.Errorf("--tokens %d: the model takes at most %d", f.tokens, info.MaxTokens)
 	}
-	random := rand.New(rand.NewPCG(1, 2))
-	ids := make([][]int32, f.batch)
-	for i := range ids {
-		ids[i] = make([]int32, f.tokens)
-		for j := range ids[i] {
-			ids[i][j] = random.Int32N(int32(info.Vocabulary))
-		}
+	perCall := f.perCall
+	if perCall == 0 {
+		perCall = work.count
 	}
-	times, err := f.measure(cmd.Context(), func(ctx context.Context) error {
-		_, err := m.EmbedTokens(ctx, ids)
-		return err
-	})
-	return report(info, f.batch, f.batch*f.tokens, times), err
-}
-
-// texts measures what "vkbert embed" does between reading and writing.
-func (f *benchFlags) texts(cmd *cobra.Command) (_ benchReport, err error) {
-	t, err := f.input.open(cmd, nil)
-	if err != nil {
-		return benchReport{}, err
-	}
-	defer t.Close()
-	var chunks []chunk
-	count := 0
-	for c := range t.chunks(cmd.Context()) {
-		if c.err != nil {
-			return benchReport{}, c.err
-		}
-		chunks = append(chunks, c)
-		count += len(c.texts)
-	}
-	if err := cmd.Context().Err(); err != nil {
-		return benchReport{}, err
-	}
-	if count == 0 {
-		return benchReport{}, fmt.Errorf("no texts in %s", t.name)
-	}
-	m, err := f.model.openTexts(cmd)
-	if err != nil {
-		return benchReport{}, err
-	}
-	defer closeModel(cmd.Context(), m, &err)
 	var tokens uint64 // of the last run
+	var calls []time.Duration
+	var start vkbert.Stats
 	times, err := f.measure(cmd.Context(), func(ctx context.Context) error {
 		before := m.Stats().Tokens
-		all := make(chan chunk, len(chunks))
-		for _, c := range chunks {
-			all <- c
-		}
-		close(all)
-		err := embedAll(ctx, all, m.EmbedBatch, func([][]float32, int64) error { return nil })
+		once, err := work.run(ctx, m, f.callers, perCall)
 		tokens = m.Stats().Tokens - before
+		calls = append(calls, once...)
 		return err
-	})
-	return report(m.Info(), count, int(tokens), times), err
+	}, func() { calls, start = nil, m.Stats() })
+	if err != nil {
+		return benchReport{}, err
+	}
+	var total time.Duration
+	for _, t := range times {
+		total += t
+	}
+	r := report(info, work.count, int(tokens), times)
+	r.Parts = parts(start, m.Stats(), len(times), total)
+	r.Callers, r.PerCall = f.callers, perCall
+	r.CallMedianMS, r.CallP99MS = median(calls), percentile(calls, 0.99)
+	return r, err
 }
 
 const (
@@ -167,13 +196,14 @@ const (
 	leastRuns = 3
 )
 
-// measure times runs, after some that do not count.
-func (f *benchFlags) measure(ctx context.Context, once func(context.Context) error) ([]time.Duration, error) {
+// measure times runs, after some that do not count; warm is called between.
+func (f *benchFlags) measure(ctx context.Context, once func(context.Context) error, warm func()) ([]time.Duration, error) {
 	for start := time.Now(); time.Since(start) < warmUp; {
 		if err := once(ctx); err != nil {
 			return nil, err
 		}
 	}
+	warm()
 	limit := time.Duration(f.seconds * float64(time.Second))
 	var times []time.Duration
 	for begin := time.Now(); ; {
@@ -197,12 +227,30 @@ func report(info vkbert.Info, count, tokens int, times []time.Duration) benchRep
 	if len(times) == 0 {
 		return benchReport{}
 	}
-	slices.Sort(times)
-	ms := func(d time.Duration) float64 { return float64(d) / 1e6 }
-	median := (ms(times[(len(times)-1)/2]) + ms(times[len(times)/2])) / 2
+	middle := median(times)
 	return benchReport{
 		Model: info.Name, Device: info.Device.Name, DType: info.DType, Batch: count, Tokens: int(math.Round(float64(tokens) / float64(count))),
-		Runs: len(times), MinMS: ms(times[0]), MedianMS: median, P99MS: ms(times[int(math.Ceil(0.99*float64(len(times))))-1]),
-		TokensPerSecond: float64(tokens) / median * 1e3, TextsPerSecond: float64(count) / median * 1e3,
+		Runs: len(times), MinMS: percentile(times, 0), MedianMS: middle, P99MS: percentile(times, 0.99),
+		TokensPerSecond: float64(tokens) / middle * 1e3, TextsPerSecond: float64(count) / middle * 1e3,
 	}
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / 1e6 }
+
+// median sorts the times and returns the middle in milliseconds.
+func median(times []time.Duration) float64 {
+	if len(times) == 0 {
+		return 0
+	}
+	slices.Sort(times)
+	return (milliseconds(times[(len(times)-1)/2]) + milliseconds(times[len(times)/2])) / 2
+}
+
+// percentile sorts the times and returns the one that the share p of them does not exceed, in milliseconds.
+func percentile(times []time.Duration, p float64) float64 {
+	if len(times) == 0 {
+		return 0
+	}
+	slices.Sort(times)
+	return milliseconds(times[max(0, int(math.Ceil(p*float64(len(times))))-1)])
 }

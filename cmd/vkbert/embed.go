@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"github.com/vkbert/vkbert"
 )
 
 func embedCommand() *cobra.Command {
@@ -166,7 +165,7 @@ func embedAll(ctx context.Context, chunks <-chan chunk, embed embedFunc, write f
 }
 
 // closeModel closes a model, and joins what goes wrong to the error. It waits for work under way, but not for long once the context has ended.
-func closeModel(ctx context.Context, m *vkbert.Model, err *error) {
+func closeModel(ctx context.Context, m io.Closer, err *error) {
 	closed := make(chan error, 1)
 	go func() { closed <- m.Close() }()
 	patience := (<-chan time.Time)(nil)

@@ -21,8 +21,12 @@ type modelFlags struct {
 
 // addModel adds -m alone.
 func (f *modelFlags) addModel(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&f.model, "model", "m", "", "Hugging Face id, model directory or path of a model.safetensors")
+	f.addOptionalModel(cmd)
 	cmd.MarkFlagRequired("model") //nolint:errcheck // the flag is there
+}
+
+func (f *modelFlags) addOptionalModel(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&f.model, "model", "m", "", "Hugging Face id, model directory or path of a model.safetensors")
 }
 
 // addDevice adds what every command has that computes.
@@ -47,8 +51,8 @@ func complete(cmd *cobra.Command, flag string, values ...string) {
 	cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) //nolint:errcheck // the flag is there
 }
 
-// open opens the model. Its few messages go to standard error.
-func (f *modelFlags) open(cmd *cobra.Command) (*vkbert.Model, error) {
+// options are what the flags say. The few messages of a model go to standard error.
+func (f *modelFlags) options(cmd *cobra.Command) ([]vkbert.Option, error) {
 	for _, n := range []struct {
 		flag  string
 		value int
@@ -57,8 +61,17 @@ func (f *modelFlags) open(cmd *cobra.Command) (*vkbert.Model, error) {
 			return nil, usagef("--%s %d: want 0 or more", n.flag, n.value)
 		}
 	}
-	return vkbert.Open(cmd.Context(), f.model, vkbert.WithDevice(f.device), vkbert.WithDType(f.dtype), vkbert.WithMaxBatchTokens(f.batchTokens),
-		vkbert.WithDimensions(f.dimensions), vkbert.WithTruncation(!f.noTruncate), vkbert.WithLogger(logger(cmd)))
+	return []vkbert.Option{vkbert.WithDevice(f.device), vkbert.WithDType(f.dtype), vkbert.WithMaxBatchTokens(f.batchTokens),
+		vkbert.WithDimensions(f.dimensions), vkbert.WithTruncation(!f.noTruncate), vkbert.WithLogger(logger(cmd))}, nil
+}
+
+// open opens the model.
+func (f *modelFlags) open(cmd *cobra.Command) (*vkbert.Model, error) {
+	opts, err := f.options(cmd)
+	if err != nil {
+		return nil, err
+	}
+	return vkbert.Open(cmd.Context(), f.model, opts...)
 }
 
 // openTexts is open for commands that take texts, which a random model cannot.
@@ -79,9 +92,9 @@ func logger(cmd *cobra.Command) *slog.Logger {
 	}}))
 }
 
-// promptFlags choose the prompt that is put before each text.
+// promptFlags choose the prompt that is put before each text, and the task of a model that has several.
 type promptFlags struct {
-	name            string
+	name, task      string
 	query, document bool
 }
 
@@ -90,7 +103,21 @@ func (f *promptFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.name, "prompt", "", "put the model's prompt of this name before each text")
 	flags.BoolVar(&f.query, "query", false, `the texts are queries: use the prompt "query", if the model has it`)
 	flags.BoolVar(&f.document, "document", false, `the texts are documents: use the prompt "document", if the model has it`)
+	flags.StringVar(&f.task, "task", "", "the task of a model that has several; its prompt is used, if the model has one of that name and --prompt says nothing else")
 	cmd.MarkFlagsMutuallyExclusive("prompt", "query", "document")
+	cmd.MarkFlagsMutuallyExclusive("task", "query", "document")
+}
+
+// options are the prompt and the task of a call.
+func (f *promptFlags) options() []vkbert.EmbedOption {
+	var opts []vkbert.EmbedOption
+	if f.task != "" {
+		opts = append(opts, vkbert.WithTask(f.task))
+	}
+	if f.name != "" {
+		opts = append(opts, vkbert.WithPrompt(f.name))
+	}
+	return opts
 }
 
 // embed returns the function that embeds texts with the prompt.
@@ -100,12 +127,10 @@ func (f *promptFlags) embed(m *vkbert.Model) func(context.Context, []string) ([]
 		return m.EmbedQueries
 	case f.document:
 		return m.EmbedDocuments
-	case f.name != "":
-		return func(ctx context.Context, texts []string) ([][]float32, error) {
-			return m.EmbedWithPrompt(ctx, f.name, texts)
-		}
 	}
-	return m.EmbedBatch
+	return func(ctx context.Context, texts []string) ([][]float32, error) {
+		return m.EmbedWith(ctx, texts, f.options()...)
+	}
 }
 
 // tokenize returns the function that tokenizes a text with the prompt.
@@ -116,7 +141,7 @@ func (f *promptFlags) tokenize(m *vkbert.Model) func(string) (vkbert.Tokens, err
 	case f.document:
 		return m.TokenizeDocument
 	}
-	return func(text string) (vkbert.Tokens, error) { return m.Tokenize(text, f.name) }
+	return func(text string) (vkbert.Tokens, error) { return m.TokenizeWith(text, f.options()...) }
 }
 
 // choice is a flag that takes one of a few values.

@@ -86,7 +86,7 @@ func write(t *testing.T, name, contents string) string {
 }
 
 func TestHelp(t *testing.T) {
-	for _, name := range []string{"embed", "similarity", "tokenize", "verify", "info", "devices", "bench", "download"} {
+	for _, name := range []string{"embed", "similarity", "tokenize", "verify", "info", "devices", "bench", "download", "models", "convert"} {
 		assert.Contains(t, good(t, "", "--help"), "\n  "+name+" ")
 		assert.Contains(t, good(t, "", name, "--help"), "vkbert "+name)
 	}
@@ -123,6 +123,7 @@ func TestWrongUsage(t *testing.T) {
 		{"unknown command", []string{"devices", "more"}},
 		{"--batch", []string{"bench", "-m", mean, "--batch", "0"}},
 		{"--seconds", []string{"bench", "-m", mean, "--seconds", "nan"}},
+		{"--callers", []string{"bench", "-m", mean, "--callers", "0"}},
 		{"seconds", []string{"bench", "-m", mean, "--seconds", "1", "--runs", "2"}},
 		{"texts", []string{"bench", "-m", mean, "--texts", "x", "--batch", "2"}},
 		{"accepts 1 arg", []string{"download"}},
@@ -165,7 +166,6 @@ func TestFailures(t *testing.T) {
 		"file of no model":     {".safetensors", "", model(filepath.Join(mean, "config.json"))},
 		"architecture":         {"megabert", "", model(changed(t, "config.json", `"bert"`, `"megabert"`))},
 		"pooling mode":         {"median", "", model(changed(t, "1_Pooling/config.json", `"mean"`, `"median"`))},
-		"dtype":                {"int8", "", []string{"embed", "-m", mean, "--dtype", "int8", "a"}},
 		"unknown dtype":        {"f64", "", []string{"embed", "-m", mean, "--dtype", "f64", "a"}},
 		"device":               {"vulkan:9", "", []string{"embed", "-m", mean, "--device", "vulkan:9", "a"}},
 		"unknown device":       {"tpu", "", []string{"embed", "-m", mean, "--device", "tpu", "a"}},
@@ -188,6 +188,8 @@ func TestFailures(t *testing.T) {
 		"info":                 {"vkbert download org/none", "", []string{"info", "-m", "org/none"}},
 		"bench tokens":         {"takes at most 40", "", []string{"bench", "-m", mean, "--device", "cpu", "--tokens", "41"}},
 		"bench shape":          {"random:tiny", "", []string{"bench", "-m", "random:tiny"}},
+		"bench lengths":        {"line 1: want a number of tokens", "", []string{"bench", "-m", mean, "--lengths", write(t, "lengths", "0")}},
+		"bench no lengths":     {"no lengths", "", []string{"bench", "-m", mean, "--lengths", os.DevNull}},
 		"bench texts":          {"no texts", "", []string{"bench", "-m", mean, "--texts", os.DevNull}},
 		"similarity":           {"vkbert download org/none", "", []string{"similarity", "-m", "org/none", "a", "b"}},
 	} {

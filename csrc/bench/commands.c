@@ -32,7 +32,7 @@ static double total_flops(const bench_run *run) {
     return sum;
 }
 
-static const char *dtype_name(const bench_options *o) { return o->dtype == VKB_F16 ? "f16" : "f32"; }
+static const char *dtype_name(const bench_options *o) { return o->dtype == VKB_I8 ? "int8" : o->dtype == VKB_F16 ? "f16" : "f32"; }
 
 /* With one caller the medians speak of speed; several overlap, and their runs are counted. */
 static void report(const bench_options *o, const bench_run *run, const bench_times *t, const char *name) {
@@ -59,6 +59,19 @@ int bench_model(const bench_options *o) {
     int status = open_model(o, p, &run);
     if (!status) status = bench_time(o, &run, &times);
     if (!status) report(o, &run, &times, p->name);
+    bench_close(&run);
+    return status;
+}
+
+int bench_mixed(const bench_options *o) {
+    const bench_program *p = find(o->words[1]);
+    if (!p) return 2;
+    bench_options room = *o; /* for 256 texts and 32 of 512 tokens */
+    room.batch = 256;
+    room.tokens = 64;
+    bench_run run;
+    int status = open_model(&room, p, &run);
+    if (!status) status = bench_lengths(o, &run);
     bench_close(&run);
     return status;
 }

@@ -72,7 +72,8 @@ int bench_open(const bench_options *o, const vkb_tensor *tensors, uint32_t tenso
     if (!stored) return fprintf(stderr, "vkbert-bench: out of memory\n"), 1;
     memcpy(stored, tensors, tensor_count * sizeof *stored);
     for (uint32_t i = 0; i < tensor_count; i++)
-        if (stored[i].layout != VKB_LAYOUT_VECTOR) stored[i].dtype = o->dtype;
+        if (stored[i].layout != VKB_LAYOUT_VECTOR)
+            stored[i].dtype = o->dtype == VKB_I8 && stored[i].layout == VKB_LAYOUT_TABLE ? VKB_F16 : o->dtype;
     run->tensors = stored;
     if (vkb_weights_create(run->device, stored, tensor_count, &run->weights, &error)) return failed("weights", &error);
     if (fill(run, tensor_count)) return 1;
@@ -143,7 +144,7 @@ double bench_bytes(const bench_run *run, uint32_t i) {
     if (op->kind == VKB_OP_EMBED) bytes += value_bytes(run, op->output); /* a table row a token */
     if (op->kind == VKB_OP_LINEAR) {
         const vkb_tensor *w = &run->tensors[op->weight];
-        bytes += (double)w->rows * w->cols * (w->dtype == VKB_F16 ? 2 : 4);
+        bytes += (double)w->rows * w->cols * (w->dtype == VKB_I8 ? 1 : w->dtype == VKB_F16 ? 2 : 4);
     }
     return bytes;
 }

@@ -49,13 +49,13 @@ static bool run_with(const char *selector, const char *cache, lines *l, float *v
     return ok;
 }
 
-/* The one file in the folder; its path and bytes. */
+/* The one file of pipelines in the folder; its path and bytes. */
 static uint32_t find_file(char *path, size_t size, long *bytes) {
     uint32_t count = 0;
     DIR *dir = opendir(folder);
     REQUIRE(dir, "%s", folder);
     for (struct dirent *entry; (entry = readdir(dir));) {
-        if (entry->d_name[0] == '.') continue;
+        if (strncmp(entry->d_name, "pipelines-", 10)) continue;
         snprintf(path, size, "%s/%s", folder, entry->d_name);
         struct stat info;
         *bytes = stat(path, &info) ? -1 : (long)info.st_size;
@@ -132,7 +132,14 @@ static void cache(const char *selector) {
     snprintf(nowhere, sizeof nowhere, "%s", path); /* a file where a folder should be */
     run_with(selector, nowhere, &l, got);
     CHECK(l.count == 1 && !memcmp(got, want, sizeof got), "a file for a folder: %u warnings, %s", l.count, l.last);
-    unlink(path);
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        char name[600];
+        snprintf(name, sizeof name, "%s/%s", folder, entry->d_name);
+        bool known = !strncmp(entry->d_name, "pipelines-", 10) || !strncmp(entry->d_name, "variants-", 9);
+        if (strstr(entry->d_name, ".bin") ? known && !strstr(entry->d_name, ".tmp") : !strncmp(entry->d_name, "looked-", 7)) unlink(name);
+    }
+    if (dir) closedir(dir);
     CHECK(!rmdir(folder), "temporary files are left in %s", folder);
 }
 

@@ -30,6 +30,7 @@ type Golden struct {
 	Raw             Set            // ids as given, without texts
 	Query, Document *Set           // with these prompts
 	Prompts         map[string]Set // by name
+	Tasks           map[string]Set // of models with adapters, by name
 }
 
 // root is the folder that holds testdata: the working directory of a test, or one above it.
@@ -76,12 +77,14 @@ func Read(t testing.TB, path string) Golden {
 	require.NoError(t, json.Unmarshal(data, &g))
 	var all map[string]json.RawMessage
 	require.NoError(t, json.Unmarshal(data, &all))
-	g.Prompts = map[string]Set{}
+	g.Prompts, g.Tasks = map[string]Set{}, map[string]Set{}
 	for key, raw := range all {
-		if name, ok := strings.CutPrefix(key, "prompt:"); ok {
-			var s Set
-			require.NoError(t, json.Unmarshal(raw, &s))
-			g.Prompts[name] = s
+		for prefix, sets := range map[string]map[string]Set{"prompt:": g.Prompts, "task:": g.Tasks} {
+			if name, ok := strings.CutPrefix(key, prefix); ok {
+				var s Set
+				require.NoError(t, json.Unmarshal(raw, &s))
+				sets[name] = s
+			}
 		}
 	}
 	return g
@@ -135,7 +138,7 @@ func Device(t testing.TB, selector string) string {
 	if selector != software {
 		return selector
 	}
-	devices, err := cgo.Devices()
+	devices, err := cgo.Devices("")
 	require.NoError(t, err)
 	for _, d := range devices {
 		if d.Usable && d.Kind == cgo.Software {

@@ -1,0 +1,201 @@
+package bert
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/vkbert/vkbert/cgo"
+)
+
+// batch is a batch on its way through a lane; its memory is used again and again.
+type batch struct {
+	work   *cgo.Work
+	full   cgo.Batch // work's slices with their whole capacity
+	output []float32
+	tokens int
+	typed  bool // a sequence has type ids
+	pooled bool // a sequence leaves rows out of pooling
+	owners []owner
+}
+
+// owner says whose a sequence is.
+type owner struct {
+	call  *Call
+	index int // of the sequence in its call
+}
+
+func newBatch(tokens, sequences, values int) (*batch, error) {
+	work, err := cgo.NewWork(tokens, sequences, values)
+	if err != nil {
+		return nil, err
+	}
+	return &batch{work: work, full: work.Batch, output: work.Output}, nil
+}
+
+// pack fills a batch up to target tokens, or with one sequence that is longer.
+func (q *queue) pack(b *batch, target int) {
+	b.tokens, b.typed, b.pooled, b.owners = 0, false, false, b.owners[:0]
+	b.full.CuSeqlens[0] = 0
+	share := target
+	if q.long.len() > 0 {
+		share = target * 3 / 4
+	}
+	now := time.Now()
+	q.packShort(b, share, now)
+	q.packLong(b, target, now)
+	q.packShort(b, target, now)
+	b.seal(q.output, q.positions != nil)
+	q.stats.QueuedTokens -= b.tokens
+	q.stats.Sequences += uint64(len(b.owners))
+	q.stats.Tokens += uint64(b.tokens)
+	if len(b.owners) > 0 {
+		q.stats.Batches++
+	}
+	if len(q.line) > 0 {
+		q.admit()
+	}
+}
+
+func (q *queue) packShort(b *batch, limit int, now time.Time) {
+	for q.short.len() > 0 {
+		c := q.short.first()
+		if err := c.ctx.Err(); err != nil {
+			q.finish(c, err)
+			continue
+		}
+		if !q.packCall(b, c, limit, limit, now) {
+			return
+		}
+		q.short.pop()
+		c.listed = false
+	}
+}
+
+// packLong gives long calls their turns: a quarter of a batch each.
+func (q *queue) packLong(b *batch, limit int, now time.Time) {
+	for q.long.len() > 0 {
+		c := q.long.first()
+		if err := c.ctx.Err(); err != nil {
+			q.finish(c, err)
+			continue
+		}
+		before := b.tokens
+		empty := q.packCall(b, c, limit, max(1, int(longCall*float64(limit))), now)
+		if !empty && b.tokens == before {
+			return // what it has next does not fit
+		}
+		q.long.pop()
+		if c.listed = !empty; !empty {
+			q.long.add(c)
+		}
+	}
+}
+
+// packCall packs sequences of a call, until the batch has limit tokens or the call has given quantum of them. It returns whether all that the call had waiting
+// is packed.
+func (q *queue) packCall(b *batch, c *Call, limit, quantum int, now time.Time) bool {
+	given := 0
+	for len(c.pieces) > 0 {
+		p := &c.pieces[0]
+		for p.next < len(p.seqs) {
+			s := p.seqs[p.next]
+			if given >= quantum || len(b.owners) == q.maxSequences || len(b.owners) > 0 && b.tokens+len(s.IDs) > limit {
+				return false
+			}
+			b.add(s, q.positions)
+			b.owners = append(b.owners, owner{c, p.first + p.next})
+			p.next++
+			given += len(s.IDs)
+			c.waiting -= len(s.IDs)
+		}
+		q.stats.Queued += now.Sub(p.since)
+		q.stats.HandIns++
+		if p.release != nil {
+			p.release()
+		}
+		c.pieces[0] = piece{}
+		c.pieces = c.pieces[1:]
+	}
+	c.pieces = c.one[:0]
+	return true
+}
+
+func (b *batch) add(s Sequence, positions func(ids, positions []int32)) {
+	at, n := b.tokens, len(s.IDs)
+	copy(b.full.IDs[at:], s.IDs)
+	types := b.full.TypeIDs[at : at+n]
+	if s.TypeIDs != nil {
+		copy(types, s.TypeIDs)
+		b.typed = true
+	} else {
+		clear(types)
+	}
+	if positions != nil {
+		positions(s.IDs, b.full.Positions[at:at+n])
+	}
+	b.full.PoolStarts[len(b.owners)] = uint32(s.PoolStart)
+	b.pooled = b.pooled || s.PoolStart != 0
+	b.tokens += n
+	b.full.CuSeqlens[len(b.owners)+1] = uint32(b.tokens)
+}
+
+// seal cuts the slices of the work to what is in the batch.
+func (b *batch) seal(output cgo.Value, positions bool) {
+	n := len(b.owners)
+	w := &b.work.Batch
+	w.IDs, w.CuSeqlens = b.full.IDs[:b.tokens], b.full.CuSeqlens[:n+1]
+	w.TypeIDs, w.Positions, w.PoolStarts = nil, nil, nil
+	if b.typed {
+		w.TypeIDs = b.full.TypeIDs[:b.tokens]
+	}
+	if positions {
+		w.Positions = b.full.Positions[:b.tokens]
+	}
+	if b.pooled {
+		w.PoolStarts = b.full.PoolStarts[:n]
+	}
+	rows := n
+	if output.Scope == cgo.PerToken {
+		rows = b.tokens
+	}
+	b.work.Output = b.output[:rows*int(output.Width)]
+}
+
+// rows are the outputs of a sequence of the batch.
+func (b *batch) rows(i int, output cgo.Value) []float32 {
+	first, end := i, i+1
+	if output.Scope == cgo.PerToken {
+		first, end = int(b.full.CuSeqlens[i]), int(b.full.CuSeqlens[i+1])
+	}
+	return b.work.Output[first*int(output.Width) : end*int(output.Width)]
+}
+
+// deliver hands every sequence's rows to its call, or the batch's error to all calls that had a part in it.
+func (q *queue) deliver(b *batch, err error) {
+	start := time.Now()
+	notFinite := errors.Is(err, cgo.NotFinite) // the other sequences of such a batch are good
+	if err == nil || notFinite {
+		for i, o := range b.owners { // without the mutex: nobody else writes these, and nobody reads them before the call is over, or after it has failed
+			o.call.results[o.index] = append([]float32(nil), b.rows(i, q.output)...)
+		}
+	}
+	q.mutex.Lock()
+	defer q.mutex.Unlock()
+	for i, o := range b.owners {
+		c := o.call
+		switch {
+		case c.over: // failed earlier
+		case err != nil && !notFinite:
+			q.finish(c, err)
+		case notFinite && !finite(b.rows(i, q.output)):
+			q.finish(c, fmt.Errorf("text %d: %w", o.index, ErrNotFinite))
+		default:
+			if c.left--; c.left == 0 {
+				q.finish(c, nil)
+			}
+		}
+		b.owners[i] = owner{}
+	}
+	q.stats.Delivering += time.Since(start)
+}

@@ -1,0 +1,101 @@
+"""vkbert and PyTorch on one GPU, one after the other in one command; prints the table of docs/performance.md.
+
+    make bench-gpu [ARGS="--quick"]          python3 build/bench/bench_gpu.py [--quick] [--device vulkan] [--json FILE]
+
+Needs a Python with torch (CUDA) and transformers. Medians; f16 unless said; random weights of the true shapes, full-length batches, token ids in and
+vectors out. build/out/vkbert is the Go program: its times hold the way from a Go call to the vector.
+"""
+
+import argparse
+import json
+import subprocess
+from pathlib import Path
+
+import torch
+import torch_encoder
+
+ROOT = Path(__file__).parent.parent.parent
+OUT = ROOT / "build" / "out"
+LENGTHS = ROOT / "testdata" / "lengths.txt"
+LINEAR = ((2304, 768), (3072, 768), (768, 3072), (768, 768), (4096, 1024), (1152, 384), (1536, 384), (384, 1536))
+ROWS = 32768
+
+results: list[dict] = []
+
+
+def run(program: str, *args: object) -> dict:
+    command = [str(OUT / program), *map(str, args), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+def row(what: str, ours: float, theirs: float, unit: str, more_is_better: bool, note: str = "") -> None:
+    ratio = ours / theirs if more_is_better else theirs / ours
+    results.append({"what": what, "vkbert": ours, "pytorch": theirs, "unit": unit, "ratio": ratio, "note": note})
+    print(f"| {what} | {ours:.4g} {unit} | {theirs:.4g} {unit}{f' ({note})' if note else ''} | {ratio:.2f}× |", flush=True)
+
+
+def batches(device: str, name: str, quick: bool) -> None:
+    encoder = torch_encoder.Encoder(name)
+    times = encoder.full_length(256, 128, compiled=not quick)
+    best = min(times, key=times.get)
+    theirs = 256 * 128 / times[best] / 1e3
+    for dtype in ("f16", "int8"):
+        ours = run("vkbert", "bench", "-m", f"random:{name}", "--batch", 256, "--tokens", 128, "--device", device, "--dtype", dtype)
+        row(f"{name}, 256 × 128, {dtype}", ours["tokens_per_second"] / 1e6, theirs, "M tokens/s", True, best)
+
+
+def latency(device: str, name: str) -> None:
+    encoder = torch_encoder.Encoder(name)
+    for tokens in (16, 128):
+        times = encoder.full_length(1, tokens, compiled=False)
+        for interval in (0, 10):
+            ours = run("vkbert", "bench", "-m", f"random:{name}", "--batch", 1, "--tokens", tokens, "--device", device, "--dtype", "f16",
+                       "--interval", f"{interval}ms", "--seconds", 3)
+            every = f", one every {interval} ms" if interval else ""
+            row(f"{name}, 1 × {tokens}{every}", ours["median_ms"], times["graph"], "ms", False, f"graph; eager {times['eager']:.3g}")
+
+
+def mixed(device: str, name: str) -> None:
+    encoder = torch_encoder.Encoder(name)
+    lengths = [int(line) for line in LENGTHS.read_text().split()]
+    flags = ("bench", "-m", f"random:{name}", "--device", device, "--dtype", "f16", "--lengths", LENGTHS)
+    for what, order, size, extra in (
+        ("as one corpus", sorted(lengths, reverse=True), 256, ()),
+        ("32 texts a call, in the order of the file, 64 callers", lengths, 32, ("--callers", 64, "--per-call", 32)),
+    ):
+        ours = run("vkbert", *flags, *extra)
+        theirs = sum(lengths) / encoder.mixed(order, size) / 1e3
+        row(f"{name}, 20,000 mixed lengths, {what}", ours["tokens_per_second"] / 1e6, theirs, "M tokens/s", True, f"padded batches of {size}")
+
+
+def linears(device: str) -> None:
+    for outputs, inputs in LINEAR:
+        work = 2 * ROWS * outputs * inputs / 1e9
+        theirs = work / torch_encoder.linear(ROWS, outputs, inputs)
+        for dtype in ("f16", "int8"):
+            ours = run("vkbert-bench", "gemm", ROWS, outputs, inputs, "--device", device, "--dtype", dtype)
+            row(f"linear {inputs} → {outputs}, {ROWS} rows, {dtype}", ours["tflops"], theirs, "TFLOP/s", True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="vulkan")
+    parser.add_argument("--quick", action="store_true", help="no torch.compile")
+    parser.add_argument("--json", type=Path, help="where the figures go too")
+    args = parser.parse_args()
+    print(f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}\n\n| | vkbert | PyTorch fp16 | |\n|---|---|---|---|")
+    for name in torch_encoder.SHAPES:
+        batches(args.device, name, args.quick)
+    for name in ("minilm-l6", "base"):
+        latency(args.device, name)
+        mixed(args.device, name)
+    linears(args.device)
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()

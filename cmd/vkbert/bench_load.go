@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vkbert/vkbert"
+)
+
+// A load is the work of one run: count texts, of which embed does those from one to before another in a call.
+type load struct {
+	count int
+	embed func(ctx context.Context, m *vkbert.Model, from, to int) error
+}
+
+// textLoad is the texts of --texts.
+func (f *benchFlags) textLoad(cmd *cobra.Command) (load, error) {
+	t, err := f.input.open(cmd, nil)
+	if err != nil {
+		return load{}, err
+	}
+	defer t.Close()
+	var list []string
+	for c := range t.chunks(cmd.Context()) {
+		if c.err != nil {
+			return load{}, c.err
+		}
+		list = append(list, c.texts...)
+	}
+	if err := cmd.Context().Err(); err != nil {
+		return load{}, err
+	}
+	if f.limit > 0 {
+		list = list[:min(len(list), f.limit)]
+	}
+	if len(list) == 0 {
+		return load{}, fmt.Errorf("no texts in %s", t.name)
+	}
+	return load{count: len(list), embed: func(ctx context.Context, m *vkbert.Model, from, to int) error {
+		_, err := m.EmbedBatch(ctx, list[from:to])
+		return err
+	}}, nil
+}
+
+// lengthLoad is random token ids, as many a text as the lines of --lengths say.
+func (f *benchFlags) lengthLoad(cmd *cobra.Command) (load, error) {
+	lengths, err := readLengths(cmd, f.lengths)
+	if err != nil {
+		return load{}, err
+	}
+	if f.limit > 0 {
+		lengths = lengths[:min(len(lengths), f.limit)]
+	}
+	return idLoad(lengths), nil
+}
+
+// idLoad is sequences of random token ids of these lengths.
+func idLoad(lengths []int) load {
+	var once sync.Once
+	var ids [][]int32
+	return load{count: len(lengths), embed: func(ctx context.Context, m *vkbert.Model, from, to int) error {
+		once.Do(func() { ids = randomIDs(lengths, m.Info().Vocabulary) })
+		_, err := m.EmbedTokens(ctx, ids[from:to])
+		return err
+	}}
+}
+
+func randomIDs(lengths []int, vocabulary int) [][]int32 {
+	random := rand.New(rand.NewPCG(1, 2))
+	ids := make([][]int32, len(lengths))
+	for i, n := range lengths {
+		ids[i] = make([]int32, n)
+		for j := range ids[i] {
+			ids[i][j] = random.Int32N(int32(vocabulary))
+		}
+	}
+	return ids
+}
+
+// readLengths reads a number of tokens a line.
+func readLengths(cmd *cobra.Command, path string) ([]int, error) {
+	t, err := (&inputFlags{path: path, format: newChoice("text")}).open(cmd, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer t.Close()
+	var lengths []int
+	for {
+		line, err := t.next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		n, err := strconv.Atoi(strings.TrimSpace(line))
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("%s: line %d: want a number of tokens, got %.40q", t.name, len(lengths)+1, line)
+		}
+		lengths = append(lengths, n)
+	}
+	if len(lengths) == 0 {
+		return nil, fmt.Errorf("no lengths in %s", t.name)
+	}
+	return lengths, nil
+}
+
+// run does the load once: callers goroutines take perCall texts a call, in order, until none are left. It returns how long each call took.
+func (l load) run(ctx context.Context, m *vkbert.Model, callers, perCall int) ([]time.Duration, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	calls := make([]time.Duration, (l.count+perCall-1)/perCall)
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range min(callers, len(calls)) {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			for i := int(next.Add(1)) - 1; i < len(calls) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				start := time.Now()
+				if err := l.embed(ctx, m, i*perCall, min(l.count, (i+1)*perCall)); err != nil {
+					cancel(err)
+				}
+				calls[i] = time.Since(start)
+			}
+		}()
+	}
+	all.Wait()
+	return calls, context.Cause(ctx)
+}

@@ -1,0 +1,183 @@
+/*
+ * Weights stored as int8: the reference against the definition in vkbert.h, a device against the reference, and what putting them refuses.
+ * Integer sums are exact, so that a device may be off by the rounding of the last steps alone.
+ */
+#include <math.h>
+
+#include "fixture.h"
+
+static vkb_device *reference;
+static const double unit = 1.0 / (1 << 24);
+
+/* q of the numbers x, as doubles; returns the scale. Halves are rare enough not to matter: the numbers are random. */
+static double quantized(const float *x, uint32_t n, double *q) {
+    double most = greatest(x, n);
+    for (uint32_t i = 0; i < n; i++) q[i] = most > 0 ? rint(x[i] * (127 / most)) : 0;
+    return most / 127;
+}
+
+static uint32_t add_linear(fixture *f, uint32_t input, uint32_t width, bool plain) {
+    uint32_t k = f->values[input].width;
+    vkb_op op = empty_op;
+    op.kind = VKB_OP_LINEAR;
+    op.input = input;
+    f->dtype = VKB_I8;
+    op.weight = fixture_tensor(f, width, k, VKB_LAYOUT_LINEAR, 2 / sqrtf((float)k));
+    f->dtype = VKB_F32;
+    if (!plain) {
+        op.bias = fixture_vector(f, width, 1);
+        op.activation = VKB_ACT_GELU;
+        op.residual = fixture_input(f, width, 1);
+    }
+    return fixture_op(f, op, VKB_PER_TOKEN, width);
+}
+
+/* x·Wᵀ as vkbert.h has it. A step of q may fall the other way where f32 and f64 round differently: that is a 127th of both maxima. */
+static void definition(void) {
+    const uint32_t rows = 9, k = 77, outputs = 21;
+    fixture f;
+    fixture_begin(&f, &rows, 1, 11);
+    uint32_t x = fixture_input(&f, k, 3);
+    add_linear(&f, x, outputs, true);
+    results got;
+    if (fixture_run(&f, reference, &got, "definition")) {
+        double q[77], w[77];
+        const float *data = f.data[f.ops[1].weight];
+        uint32_t off = 0;
+        for (uint32_t r = 0; r < rows; r++)
+            for (uint32_t c = 0; c < outputs; c++) {
+                double sum = 0, scale = quantized(f.known[x] + r * k, k, q) * quantized(data + c * k, k, w);
+                for (uint32_t i = 0; i < k; i++) sum += q[i] * w[i];
+                double error = fabs(got.data[0][r * outputs + c] - sum * scale);
+                off += error > 4 * unit * fabs(sum * scale) + 1e-9;
+                CHECK(error <= 127 * scale + 1e-6, "[%u, %u] is %.9g, want %.9g", r, c, (double)got.data[0][r * outputs + c], sum * scale);
+            }
+        CHECK(off <= rows * outputs / 20, "%u of %u differ", off, rows * outputs);
+        results_free(&got);
+    }
+    fixture_end(&f);
+}
+
+static void shapes(vkb_device *device) {
+    static const uint32_t rows_and_k[][2] = {{1, 1}, {2, 257}, {3, 33}, {7, 100}, {17, 31}, {49, 255}, {100, 3}, {257, 64}, {130, 384}, {16, 1536}};
+    static const uint32_t widths[] = {1, 3, 16, 17, 31, 64, 257};
+    for (uint32_t s = 0; s < COUNT(rows_and_k); s++) {
+        uint32_t rows = rows_and_k[s][0], k = rows_and_k[s][1];
+        fixture f;
+        fixture_begin(&f, &rows, 1, rows * 1000 + k);
+        uint32_t x = fixture_input(&f, k, 2);
+        if (rows > 2) memset(f.data[0] + k, 0, k * sizeof(float)); /* a row of zeros */
+        for (uint32_t i = 0; i < COUNT(widths); i++) add_linear(&f, x, widths[i], i % 2);
+        results got, want;
+        if (fixture_run(&f, reference, &want, "reference")) {
+            if (fixture_run(&f, device, &got, "int8")) {
+                for (uint32_t i = 0; i < COUNT(widths); i++) {
+                    char about[64];
+                    snprintf(about, sizeof about, "int8, %u × %u × %u", rows, widths[i], k);
+                    double most = greatest(want.data[i], (uint64_t)rows * widths[i]);
+                    check_near(got.data[i], want.data[i], NULL, (float)(2e-7 + 4 * unit * (most + 2)), rows, widths[i], about);
+                }
+                results_free(&got);
+            }
+            results_free(&want);
+        }
+        fixture_end(&f);
+    }
+}
+
+/* The same whether rows come at once or in pieces, in whatever order of rows; what is not put is zero. */
+static void pieces(vkb_device *device) {
+    const uint32_t rows = 3, k = 50, outputs = 7;
+    fixture f;
+    fixture_begin(&f, &rows, 1, 5);
+    uint32_t x = fixture_input(&f, k, 1);
+    add_linear(&f, x, outputs, true);
+    uint32_t weight = f.ops[1].weight;
+    float *data = f.data[weight];
+    memset(data, 0, k * sizeof *data);                   /* row 0 is not put */
+    memset(data + 6 * k + 30, 0, (k - 30) * sizeof *data); /* row 6 in part */
+    results want, got;
+    vkb_error e = {0};
+    vkb_weights *w = NULL;
+    vkb_program *p = NULL;
+    REQUIRE(fixture_run(&f, device, &want, "at once"), "no result");
+    REQUIRE(vkb_weights_create(device, f.tensors, f.tensor_count, &w, &e) == VKB_OK, "%s", e.message);
+    CHECK(vkb_weights_put(w, 0, VKB_F32, 0, f.data[0], rows * k, &e) == VKB_OK, "%s", e.message);
+    for (uint32_t first = 3 * k, n; first < 6 * k + 30; first += n) { /* rows 3, 4, 5 and the beginning of 6 in odd pieces */
+        n = 6 * k + 30 - first < 37 ? 6 * k + 30 - first : 37;
+        CHECK(vkb_weights_put(w, weight, VKB_F32, first, data + first, n, &e) == VKB_OK, "%s", e.message);
+    }
+    CHECK(vkb_weights_put(w, weight, VKB_F32, k, data + k, k, &e) == VKB_ERROR_INVALID_ARGUMENT && strstr(e.message, "order"),
+          "row 1 amid row 6: %s", e.message);
+    vkb_weights_destroy(w);
+
+    REQUIRE(vkb_weights_create(device, f.tensors, f.tensor_count, &w, &e) == VKB_OK, "%s", e.message);
+    CHECK(vkb_weights_put(w, 0, VKB_F32, 0, f.data[0], rows * k, &e) == VKB_OK, "%s", e.message);
+    CHECK(vkb_weights_put(w, weight, VKB_F32, 3 * k + 1, data, 1, &e) == VKB_ERROR_INVALID_ARGUMENT && strstr(e.message, "order"),
+          "a row from its middle: %s", e.message);
+    CHECK(vkb_weights_put(w, weight, VKB_I8, 0, data, 1, &e) == VKB_ERROR_INVALID_ARGUMENT && strstr(e.message, "dtype"), "int8: %s",
+          e.message);
+    CHECK(vkb_weights_put(w, weight, VKB_F32, 3 * k, data + 3 * k, 3 * k, &e) == VKB_OK, "%s", e.message);
+    CHECK(vkb_weights_put(w, weight, VKB_F32, k, data + k, 2 * k, &e) == VKB_OK, "%s", e.message);
+    CHECK(vkb_weights_put(w, weight, VKB_F32, 6 * k, data + 6 * k, 30, &e) == VKB_OK, "%s", e.message);
+    vkb_weights_info info = {.struct_size = sizeof info};
+    REQUIRE(vkb_weights_seal(w, &info, &e) == VKB_OK && fixture_program(&f, w, &p, &e) == VKB_OK, "%s", e.message);
+    CHECK(info.bytes >= outputs * k && info.non_finite == 0, "%llu bytes", (unsigned long long)info.bytes);
+    CHECK(fixture_execute(&f, p, &got, &e) == VKB_OK, "%s", e.message);
+    CHECK(!memcmp(got.data[0], want.data[0], rows * outputs * sizeof(float)), "not what was put at once");
+    results_free(&got);
+    results_free(&want);
+    vkb_program_destroy(p);
+    vkb_weights_destroy(w);
+    fixture_end(&f);
+}
+
+/* A weight or an input that is not finite shows in the result. */
+static void not_finite(vkb_device *device) {
+    for (uint32_t tensor = 0; tensor < 2; tensor++) {
+        const uint32_t rows = 5;
+        fixture f;
+        fixture_begin(&f, &rows, 1, 7);
+        add_linear(&f, fixture_input(&f, 40, 1), 20, true);
+        f.data[tensor][43] = tensor ? NAN : INFINITY;
+        vkb_error e = {0};
+        vkb_weights *w = NULL;
+        vkb_program *p = NULL;
+        results r;
+        REQUIRE(fixture_weights(&f, device, &w, &e) == VKB_OK && fixture_program(&f, w, &p, &e) == VKB_OK, "%s", e.message);
+        CHECK(fixture_execute(&f, p, &r, &e) == VKB_ERROR_NOT_FINITE, "tensor %u holds a number that is not finite; no error", tensor);
+        results_free(&r);
+        vkb_program_destroy(p);
+        vkb_weights_destroy(w);
+        fixture_end(&f);
+    }
+}
+
+static void refused(vkb_device *device) {
+    static const vkb_tensor bad[] = {{3, 5, VKB_LAYOUT_TABLE, VKB_I8}, {1, 5, VKB_LAYOUT_VECTOR, VKB_I8}, {3, (1 << 17) + 1, VKB_LAYOUT_LINEAR, VKB_I8}};
+    vkb_error e = {0};
+    vkb_weights *w = NULL;
+    for (uint32_t i = 0; i < COUNT(bad); i++)
+        CHECK(vkb_weights_create(device, &bad[i], 1, &w, &e) == VKB_ERROR_INVALID_ARGUMENT && !w, "tensor %u: %s", i, e.message);
+}
+
+int main(int argc, char **argv) {
+    vkb_device *device = open_device(argc > 1 ? argv[1] : "cpu");
+    reference = open_device("reference");
+    refused(device);
+    definition();
+    if (device->info.kind <= VKB_DEVICE_SOFTWARE) {
+        vkb_error e = {0};
+        vkb_weights *w = NULL;
+        vkb_tensor tensor = {4, 5, VKB_LAYOUT_LINEAR, VKB_I8};
+        vkb_status status = vkb_weights_create(device, &tensor, 1, &w, &e);
+        CHECK(status == VKB_ERROR_UNSUPPORTED && !w && strstr(e.message, "int8"), "status %d: %s", (int)status, e.message);
+    } else {
+        shapes(device);
+        pieces(device);
+        not_finite(device);
+    }
+    vkb_device_close(device);
+    vkb_device_close(reference);
+    return test_end();
+}
