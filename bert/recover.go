@@ -14,6 +14,7 @@ import (
 // A machine is what a model is on one device: the open device, the weights there, programs.
 type machine interface {
 	program(cgo.ProgramDesc) (executor, error)
+	abandon() // the device was lost: nobody is to begin anything on it
 	Close()
 }
 
@@ -138,6 +139,7 @@ func (s *site) lost(err error) {
 	}
 	s.losses++
 	s.err = err
+	s.machine.abandon()
 	if s.losses > 1 {
 		s.err = fmt.Errorf("the device was lost for the second time: %w", err)
 		s.warn(s.err.Error() + "; it stays off")
@@ -278,7 +280,7 @@ func cut[T any](s []T, first, end int) []T {
 
 // board is the machine that there is: a device with the model's weights.
 type board struct {
-	device  *cgo.Device
+	device  *deviceUser
 	weights *cgo.Weights
 	info    cgo.WeightsInfo
 }
@@ -287,6 +289,9 @@ func (b *board) program(desc cgo.ProgramDesc) (executor, error) {
 	return cgo.NewProgram(b.weights, desc)
 }
 
+// abandon says that the device was lost.
+func (b *board) abandon() { b.device.abandon() }
+
 func (b *board) Close() {
 	b.weights.Close()
 	b.device.Close()
@@ -294,12 +299,12 @@ func (b *board) Close() {
 
 // openBoard opens a device, chooses how the weights are stored there, and loads them.
 func (p *planned) openBoard(ctx context.Context, selector string, o Options) (*board, error) {
-	device, err := cgo.OpenDevice(cgo.Options{Selector: selector, Threads: o.Threads, CacheDir: o.CacheDir, Log: o.Log})
+	device, err := acquire(cgo.Options{Selector: selector, Threads: o.Threads, CacheDir: o.CacheDir, Log: o.Log})
 	if err != nil {
 		return nil, err
 	}
 	p.choose(device.Info())
-	weights, info, err := upload(ctx, device, p.tensors)
+	weights, info, err := upload(ctx, device.Device, p.tensors)
 	if err != nil {
 		device.Close()
 		return nil, err

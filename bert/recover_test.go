@@ -28,6 +28,7 @@ type fakeMachine struct {
 	runs   int
 	open   int // programs
 	closed bool
+	lost   bool
 }
 
 type fakeProgram struct{ m *fakeMachine }
@@ -38,6 +39,8 @@ func (m *fakeMachine) program(cgo.ProgramDesc) (executor, error) {
 }
 
 func (m *fakeMachine) Close() { m.closed = true }
+
+func (m *fakeMachine) abandon() { m.lost = true }
 
 func (p *fakeProgram) Close() { p.m.open-- }
 
@@ -118,7 +121,7 @@ func TestLostOnce(t *testing.T) {
 	require.NoError(t, p.Do(w), "the next waits for the rebuild")
 	assert.Equal(t, sums(5), w.Output)
 	assert.NoError(t, s.health())
-	assert.True(t, first.closed && first.open == 0 && second.open == 1)
+	assert.True(t, first.lost && first.closed && first.open == 0 && second.open == 1)
 	assert.Len(t, warned(), 1)
 
 	second.fails = []error{errLost}
@@ -227,4 +230,29 @@ func TestSelectors(t *testing.T) {
 	assert.ErrorContains(t, err, "twice")
 	_, err = selectors("vulkan:all", func() ([]cgo.DeviceInfo, error) { return nil, nil })
 	assert.ErrorIs(t, err, cgo.NoDevice)
+}
+
+func TestSharedDevice(t *testing.T) {
+	var lines [2]int
+	open := func(i int) *deviceUser {
+		d, err := acquire(cgo.Options{Selector: "cpu", Threads: 1, Log: func(cgo.LogLevel, string) { lines[i]++ }})
+		require.NoError(t, err)
+		return d
+	}
+	a, b := open(0), open(1)
+	assert.Same(t, a.sharedDevice, b.sharedDevice)
+	a.log(cgo.Info, "a line")
+	a.Close()
+	a.Close() // once
+	b.log(cgo.Info, "another")
+	assert.Equal(t, [2]int{1, 2}, lines)
+	b.abandon()
+	c := open(0)
+	assert.NotSame(t, b.sharedDevice, c.sharedDevice, "what was lost is not shared")
+	b.Close()
+	d := open(0)
+	assert.Same(t, c.sharedDevice, d.sharedDevice)
+	c.Close()
+	d.Close()
+	assert.NotContains(t, shared.devices, d.key)
 }

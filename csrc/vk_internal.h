@@ -227,6 +227,8 @@ void vkb_vk_pipelines_destroy(vkb_vk_device *device);
 /* Whether the elements of a cooperative matrix lie as vkb_weight_form's tiles have them: one small dispatch. */
 vkb_status vkb_vk_fragments_probe(vkb_vk_device *device, bool *tiled, vkb_error *error);
 
+typedef struct vkb_vk_program vkb_vk_program;
+
 /* ---- vk_cache.c: the files of a device ---- */
 
 #define VKB_VK_HASH_START UINT64_C(14695981039346656037)
@@ -285,6 +287,8 @@ vkb_status vkb_vk_variants_open(vkb_vk_device *device, vkb_error *error);
 /* vkb_kernel_choose among the kernels that may run: one that was not used so before is tested first. *kernel: NULL if there is none. */
 vkb_status vkb_vk_variant_choose(vkb_vk_device *device, const vkb_vk_usage *usage, uint32_t rows, const vkb_kernel **kernel,
                                  vkb_error *error);
+/* Tests what a program will choose for its classes side by side, on devices that compile slowly and run fast. */
+vkb_status vkb_vk_variants_prepare(vkb_vk_program *program, vkb_error *error);
 void vkb_vk_variants_save(vkb_vk_device *device); /* if tests were made since. Any thread */
 /* Tests this use of the kernel, if it fits and was not tested, and says how things stand. */
 vkb_status vkb_vk_variant_check(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *usage, vkb_variant *variant,

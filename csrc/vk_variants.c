@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cpu.h"
 #include "vk_force.h"
 #include "vk_internal.h"
 
@@ -29,6 +30,7 @@ struct vkb_vk_variants {
     uint8_t uuid[16];
     uint32_t driver_version;
     vkb_mutex *mutex;
+    bool alone;            /* tests run one after another */
     bool loaded, changed; /* from, since the cache's file */
     uint8_t *rows;         /* [vkb_kernel_count]: vkb_row */
     finding *findings;     /* [vkb_kernel_count] */
@@ -195,15 +197,19 @@ static void save(vkb_vk_variants *v, vkb_vk_device *device) {
     free(text);
 }
 
+static const char several[] = "several kernels";
+
 static char *marker_path(const vkb_vk_device *device) {
     return vkb_vk_cache_path(device->cache_folder, "testing", vkb_vk_cache_key(&device->physical), "");
 }
 
-/* A kernel whose test killed a process is off. */
+/* A kernel whose test killed a process is off. Of several that were tested side by side, the one that did it is found by testing one after
+   another from now on. */
 static void note_killer(vkb_vk_variants *v, vkb_vk_device *device) {
     char name[VKB_MARKER_TEXT];
     char *path = marker_path(device);
     if (path && vkb_marker_died(path, name)) {
+        v->alone = v->alone || !strcmp(name, several);
         int row = row_named(name);
         if (row >= 0) note_failed(v, device, (uint32_t)row, "a process died when it was tested");
         v->changed = true;
@@ -256,6 +262,11 @@ static uint64_t key_of(const vkb_kernel *kernel, const vkb_vk_usage *u) {
     return vkb_vk_hash(key, words, sizeof words);
 }
 
+static void log_test(const vkb_vk_device *device, const vkb_kernel *kernel, double start) {
+    vkb_log(&device->base, VKB_LOG_DEBUG, "%s: kernel \"%s\" tested in %.1f ms", device->base.info.name, kernel->name,
+            1e3 * (vkb_seconds() - start));
+}
+
 /* The caller holds the mutex. Afterwards the row is off, or this use of it has passed. */
 static vkb_status run_test(vkb_vk_variants *v, vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *u, vkb_error *error) {
     uint32_t row = (uint32_t)(kernel - vkb_kernels);
@@ -266,8 +277,7 @@ static vkb_status run_test(vkb_vk_variants *v, vkb_vk_device *device, const vkb_
     double start = vkb_seconds();
     vkb_status status = vkb_vk_selftest(device, kernel, u, reason, sizeof reason, error);
     vkb_marker_end(marker);
-    vkb_log(&device->base, VKB_LOG_DEBUG, "%s: kernel \"%s\" tested in %.1f ms", device->base.info.name, kernel->name,
-            1e3 * (vkb_seconds() - start));
+    log_test(device, kernel, start);
     if (status == VKB_ERROR_DEVICE_LOST) snprintf(reason, sizeof reason, "the device was lost when it was tested");
     if (status && status != VKB_ERROR_DEVICE_LOST) return status;
     if (reason[0])
@@ -275,6 +285,94 @@ static vkb_status run_test(vkb_vk_variants *v, vkb_vk_device *device, const vkb_
     else
         note_passed(v, key_of(kernel, u), row);
     v->changed = true;
+    return status;
+}
+
+/* ---- Many tests at once: most of their time goes to the compiler ---- */
+
+enum { MAX_PENDING = 64, MAX_THREADS = 8 };
+
+typedef struct pending {
+    const vkb_kernel *kernel;
+    vkb_vk_usage usage;
+    vkb_status status;
+    vkb_error error;
+    char reason[REASON];
+} pending;
+
+typedef struct pending_list {
+    vkb_vk_device *device;
+    pending tests[MAX_PENDING];
+    uint32_t count;
+} pending_list;
+
+static void test_one(void *context, uint32_t number, uint32_t worker) {
+    pending_list *l = context;
+    pending *t = &l->tests[number];
+    double start = vkb_seconds();
+    (void)worker;
+    t->status = vkb_vk_selftest(l->device, t->kernel, &t->usage, t->reason, sizeof t->reason, &t->error);
+    log_test(l->device, t->kernel, start);
+}
+
+/* What the program's steps would take, as far as it is not tested: each use once. EMBED is a part of every test and not among them. */
+static void find_pending(pending_list *l, const vkb_vk_program *p) {
+    for (uint32_t class = 0; class < p->class_count; class++) {
+        for (uint32_t i = 0; i < p->step_count && l->count < MAX_PENDING; i++) {
+            pending t = {.usage = vkb_vk_usage_of(p, &p->steps[i])};
+            t.kernel = vkb_kernel_choose(&l->device->abilities, &t.usage.task, p->thresholds[class]);
+            if (!t.kernel || t.kernel->kind == VKB_OP_EMBED) continue;
+            uint64_t key = key_of(t.kernel, &t.usage);
+            bool known = has_passed(l->device->variants, key);
+            for (uint32_t j = 0; j < l->count && !known; j++) known = key_of(l->tests[j].kernel, &l->tests[j].usage) == key;
+            if (!known) l->tests[l->count++] = t;
+        }
+    }
+}
+
+/* The caller holds the mutex. */
+static vkb_status test_all(vkb_vk_variants *v, pending_list *l, vkb_error *error) {
+    uint32_t threads = vkb_cpu_count() < MAX_THREADS ? vkb_cpu_count() : MAX_THREADS;
+    vkb_cpu_pool *pool = NULL;
+    vkb_status status = vkb_cpu_pool_create(threads, &pool, error);
+    if (status) return status;
+    char *path = marker_path(l->device);
+    vkb_marker *marker = vkb_marker_begin(path, several);
+    vkb_cpu_pool_run(pool, l->count, test_one, l);
+    vkb_marker_end(marker);
+    free(path);
+    vkb_cpu_pool_destroy(pool);
+    for (uint32_t i = 0; i < l->count; i++) {
+        const pending *t = &l->tests[i];
+        if (t->status && !status) {
+            status = t->status;
+            if (error) *error = t->error;
+        }
+        if (t->status) continue;
+        if (t->reason[0])
+            note_failed(v, l->device, (uint32_t)(t->kernel - vkb_kernels), t->reason);
+        else
+            note_passed(v, key_of(t->kernel, &t->usage), (uint32_t)(t->kernel - vkb_kernels));
+        v->changed = true;
+    }
+    return status;
+}
+
+vkb_status vkb_vk_variants_prepare(vkb_vk_program *p, vkb_error *error) {
+    vkb_vk_device *device = vkb_vk_device_of(&p->base);
+    vkb_vk_variants *v = device->variants;
+    if (vkb_vk_selftest_kernel() || vkb_kernel_forced() || device->abilities.software) return VKB_OK;
+    vkb_vk_usage embed = vkb_vk_usage_of(p, &p->steps[0]);
+    const vkb_kernel *kernel;
+    vkb_status status = vkb_vk_variant_choose(device, &embed, 1, &kernel, error);
+    pending_list *l = status ? NULL : calloc(1, sizeof *l);
+    if (!l) return status ? status : vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "%s: out of memory", device->base.info.name);
+    l->device = device;
+    vkb_mutex_lock(v->mutex);
+    find_pending(l, p);
+    if (l->count > 1 && !v->alone) status = test_all(v, l, error);
+    vkb_mutex_unlock(v->mutex);
+    free(l);
     return status;
 }
 
