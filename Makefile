@@ -1,7 +1,7 @@
 # Every target does its own set-up: on Debian and Ubuntu it installs missing packages when it may (root, or sudo without a
 # password), elsewhere it names them. What is built lies in build/out, what is downloaded in build/cache and the user's cache.
 .DEFAULT_GOAL := help
-.PHONY: help all build test test-matrix race asan fuzz shaders shaders-check bench lint fmt demo clean bench-gpu
+.PHONY: help all build test test-matrix race asan fuzz shaders shaders-check bench bench-cpu bench-gpu lint fmt demo clean
 
 FUZZTIME ?= 30s
 
@@ -38,6 +38,9 @@ shaders-check: ## compare csrc/spirv with what csrc/shaders gives
 
 bench: build ## kernels, whole models and Go benchmarks on this machine
 	@build/bench.sh
+
+bench-cpu: build ## this machine's CPU against ONNX Runtime and PyTorch (ARGS="--rounds 5")
+	@build/bench_cpu.sh $(ARGS)
 
 bench-gpu: build ## this machine's GPU against PyTorch on it (ARGS="--quick")
 	@build/bench_gpu.sh $(ARGS)

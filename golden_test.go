@@ -2,6 +2,8 @@ package vkbert_test
 
 import (
 	"context"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -44,13 +46,11 @@ func TestTinyDirectories(t *testing.T) { testDirectories(t, "tiny", testmodel.Ti
 
 // What is refused, and the word that the refusal must say.
 var refused = map[string]string{
-	"deberta_v2_own":     "conv_kernel_size",
-	"nomic_bert_dynamic": "rotary_scaling_factor",
-	"colbert":            "MultiVectorEncoder, which vkbert.OpenMultiVector opens",
-	"colbert_stanford":   "MultiVectorEncoder, which vkbert.OpenMultiVector opens",
-	"splade":             "SparseEncoder, which vkbert.OpenSparse opens",
-	"cross_bert":         "CrossEncoder, which vkbert.OpenReranker opens",
-	"cross_modernbert":   "CrossEncoder, which vkbert.OpenReranker opens",
+	"colbert":          "MultiVectorEncoder, which vkbert.OpenMultiVector opens",
+	"colbert_stanford": "MultiVectorEncoder, which vkbert.OpenMultiVector opens",
+	"splade":           "SparseEncoder, which vkbert.OpenSparse opens",
+	"cross_bert":       "CrossEncoder, which vkbert.OpenReranker opens",
+	"cross_modernbert": "CrossEncoder, which vkbert.OpenReranker opens",
 }
 
 // The same for every architecture.
@@ -202,5 +202,61 @@ func TestBatchInvariance(t *testing.T) {
 			assert.LessOrEqual(t, worst, 1e-6)
 			t.Logf("max difference %.2g", worst)
 		})
+	}
+}
+
+// The real all-mpnet-base-v2, where VKBERT_MPNET_DIR names a directory that holds it.
+func TestMPNet(t *testing.T) {
+	ctx := context.Background()
+	dir := os.Getenv("VKBERT_MPNET_DIR")
+	if dir == "" {
+		t.Skip("VKBERT_MPNET_DIR does not name a directory with all-mpnet-base-v2")
+	}
+	golden := testmodel.Read(t, testmodel.Path("golden", "mpnet.json"))
+	for _, device := range testmodel.Devices() {
+		t.Run(device, func(t *testing.T) {
+			texts, vectors := golden.Texts, golden.Vectors
+			if device == "reference" || strings.Contains(device, "llvmpipe") {
+				texts, vectors = texts[:6], vectors[:6] // slow
+			}
+			m, err := vkbert.Open(ctx, dir, vkbert.WithDevice(testmodel.Device(t, device)))
+			require.NoError(t, err)
+			defer m.Close()
+			assert.Equal(t, golden.IDs, tokenIDs(t, m, golden.Texts, ""))
+			got, err := m.EmbedBatch(ctx, texts)
+			require.NoError(t, err)
+			compare(t, "texts", vectors, got, 5e-6, false)
+		})
+	}
+}
+
+// With f16 weights the vectors point where those of f32 point, for every architecture.
+func TestF16(t *testing.T) {
+	ctx := context.Background()
+	for _, device := range testmodel.Devices() {
+		if device == "reference" {
+			continue // the CPU backend has the same arithmetic, and is faster
+		}
+		for _, name := range testmodel.Arch(t) {
+			if refused[name] != "" || !testmodel.OneVectorEach(t, testmodel.Path("arch", name, "golden.json")) {
+				continue
+			}
+			t.Run(device+"/"+name, func(t *testing.T) {
+				m, err := vkbert.Open(ctx, testmodel.Path("arch", name), vkbert.WithDevice(testmodel.Device(t, device)), vkbert.WithDType("f16"))
+				require.NoError(t, err)
+				defer m.Close()
+				golden := testmodel.Read(t, testmodel.Path("arch", name, "golden.json"))
+				got, err := m.EmbedBatch(ctx, golden.Texts)
+				require.NoError(t, err)
+				least := float32(1)
+				for i, want := range golden.Vectors {
+					if vkbert.Dot(want, want) > 0 {
+						least = min(least, vkbert.Cosine(want, got[i]))
+					}
+				}
+				t.Logf("1 - cosine at most %.2g", 1-least)
+				assert.GreaterOrEqual(t, least, float32(0.9999))
+			})
+		}
 	}
 }

@@ -31,13 +31,20 @@ func (m *Model) ProviderName() string { return "vkbert" }
 // ModelInfo is a model that was found on this machine.
 type ModelInfo = loader.Found
 
-// ListModels is [Models] over the machine's caches.
-func (m *Model) ListModels(ctx context.Context) ([]ModelInfo, error) { return Models(ctx) }
+// ListModels is [Discover] over the machine's caches.
+func (m *Model) ListModels(ctx context.Context) ([]ModelInfo, error) { return Discover(ctx) }
 
-// Models finds the models in the machine's Hugging Face and sentence-transformers caches and below the given folders: the usable ones, and the others with the
-// reason why not. No weights are read.
-func Models(ctx context.Context, folders ...string) ([]ModelInfo, error) {
-	return loader.Discover(ctx, bert.Check, folders...)
+// Discover finds the models in the machine's Hugging Face cache (HF_HUB_CACHE, HF_HOME, ~/.cache/huggingface), in that of sentence-transformers
+// (SENTENCE_TRANSFORMERS_HOME, ~/.cache/torch/sentence_transformers) and below the given folders, to a depth of four: the usable ones, and the others with the
+// reason why not (Err). No weights are read. The error is that of ctx, with what was found until it ended, or of a folder that is not there.
+func Discover(ctx context.Context, folders ...string) ([]ModelInfo, error) {
+	return DiscoverWithProgress(ctx, nil, folders...)
+}
+
+// DiscoverWithProgress is [Discover] for a search that may take long. It tells progress, now and then, how many folders and entries of folders it has seen, and
+// where it is.
+func DiscoverWithProgress(ctx context.Context, progress func(folders, entries int, at string), folders ...string) ([]ModelInfo, error) {
+	return loader.Discover(ctx, loader.Discovery{Roots: folders, Verify: bert.Check, Progress: progress})
 }
 
 // DeviceInfo describes a device.

@@ -399,7 +399,7 @@ func TestProvider(t *testing.T) {
 	found, err := p.ListModels(ctx)
 	require.NoError(t, err)
 	assert.Empty(t, found)
-	found, err = vkbert.Models(ctx, testmodel.Path("tiny"))
+	found, err = vkbert.Discover(ctx, testmodel.Path("tiny"))
 	require.NoError(t, err)
 	assert.Len(t, found, len(testmodel.Tiny(t)))
 	for _, f := range found {

@@ -25,6 +25,7 @@ type architecture struct {
 type encoder struct {
 	output value // [T, hidden]
 	limit  int   // tokens of a sequence at most, by its position table
+	exact  int   // tokens beyond which a sequence is refused, for its rotary embedding would have no rows; 0 for none
 	vocab  int   // rows of the word table
 	layers int
 	heads  int
@@ -57,15 +58,18 @@ func findArchitecture(c *loader.Config) (architecture, error) {
 	if c.Has("quantization_config") {
 		return architecture{}, c.Unsupported("quantization_config", "quantised weights cannot be read; use the unquantised model")
 	}
-	known := map[string]bool{}
+	known, classesOf := map[string]bool{}, map[string]bool{}
 	for _, a := range architectures {
 		if a.modelType == c.ModelType() && a.class == class && strings.HasPrefix(code, a.repo) {
 			return a, nil
 		}
 		known[a.modelType] = true
+		if a.class != "" {
+			classesOf[a.class] = true
+		}
 	}
 	if known[c.ModelType()] && class != "" {
-		return architecture{}, c.Unsupported("auto_map", "the model brings code of its own (%s), which vkbert has no architecture for", code)
+		return architecture{}, c.Unsupported("auto_map", "the model brings code of its own (%s), which vkbert has no architecture for; supported classes: %s", code, keysOf(classesOf))
 	}
 	return architecture{}, c.Unsupported("model_type", "got %q; supported: %s", c.ModelType(), keysOf(known))
 }
@@ -76,6 +80,10 @@ var activations = map[string]cgo.Activation{
 	"gelu_new":          cgo.GELUTanh,
 	"gelu_fast":         cgo.GELUTanh,
 	"gelu_pytorch_tanh": cgo.GELUTanh,
+	"gelu_python_tanh":  cgo.GELUTanh,
+	"gelu_accurate":     cgo.GELUTanh,
+	"gelu_python":       cgo.GELU,
+	"sigmoid":           cgo.Sigmoid,
 	"relu":              cgo.ReLU,
 	"silu":              cgo.SiLU,
 	"swish":             cgo.SiLU,
@@ -115,7 +123,7 @@ var suspicious = []string{"attention", "position", "norm", "activation", "_act",
 
 // harmless are keys of that sound that change nothing when vectors are made.
 var harmless = []string{"attn_implementation", "_attn_implementation", "sbert_ce_default_activation_function", "output_attentions", "attention_probs_dropout_prob", "attention_dropout",
-	"cross_attention_hidden_size", "use_memory_efficient_attention", "fused_bias_fc", "classifier_bias", "classifier_activation", "decoder_bias", "final_logit_softcapping"}
+	"cross_attention_hidden_size", "use_memory_efficient_attention", "fused_bias_fc", "classifier_bias", "classifier_activation", "decoder_bias", "pooler_num_attention_heads", "final_logit_softcapping"}
 
 // checkKeys refuses a configuration with a key that the architecture has not read and whose name says that it matters: ignoring it would give wrong
 // vectors without a word.

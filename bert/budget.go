@@ -21,7 +21,8 @@ type budget struct {
 	path  string // of the file that it is kept in; "" = none
 	key   string // what it holds for
 
-	chosen  int // 0 = not known yet
+	chosen  int  // 0 = not known yet
+	limited bool // by maxBatchTime: perhaps the machine had other things to do
 	sizes   []trial
 	seconds [bits.UintSize + 1]float64 // a token, of batches by the bits of their size: a moving mean
 }
@@ -35,7 +36,7 @@ type trial struct {
 
 const (
 	maxBatchTime = 50 * time.Millisecond
-	firstTrial   = 64
+	firstTrial   = 128
 	trialSamples = 3
 	enoughSpeed  = 0.95
 )
@@ -106,6 +107,9 @@ func (b *budget) observe(tokens int, took time.Duration) bool {
 		*mean = each
 	}
 	*mean += weight * (each - *mean)
+	if b.limited && tokens >= b.chosen*7/8 && 3*b.estimate(b.chosen) < maxBatchTime {
+		b.chosen, b.limited, b.sizes = 0, false, nil // it has become fast
+	}
 	if b.fixed || b.chosen > 0 || len(b.sizes) == 0 {
 		return false
 	}
@@ -123,9 +127,11 @@ func (b *budget) observe(tokens int, took time.Duration) bool {
 	if t.samples < trialSamples {
 		return false
 	}
-	if next := min(2*t.tokens, b.most); next > t.tokens && t.best*time.Duration(next)/time.Duration(t.tokens) <= maxBatchTime*5/4 {
-		b.sizes = append(b.sizes, trial{tokens: next})
-		return false
+	if next := min(2*t.tokens, b.most); next > t.tokens {
+		if b.limited = t.best*time.Duration(next)/time.Duration(t.tokens) > maxBatchTime*5/4; !b.limited {
+			b.sizes = append(b.sizes, trial{tokens: next})
+			return false
+		}
 	}
 	b.choose()
 	return true
@@ -150,13 +156,14 @@ func (b *budget) choose() {
 
 // budgetFile is what the file holds.
 type budgetFile struct {
-	Key    string `json:"key"`
-	Tokens int    `json:"tokens"`
-	Sum    string `json:"sha256"` // of the two above
+	Key     string `json:"key"`
+	Tokens  int    `json:"tokens"`
+	Limited bool   `json:"limited"`
+	Sum     string `json:"sha256"` // of what is above
 }
 
 func (f budgetFile) sum() string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%d", f.Key, f.Tokens))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%d %t", f.Key, f.Tokens, f.Limited))
 	return hex.EncodeToString(sum[:])
 }
 
@@ -165,7 +172,7 @@ func (b *budget) load() {
 	data, err := os.ReadFile(b.path)
 	var f budgetFile
 	if err == nil && json.Unmarshal(data, &f) == nil && f.Key == b.key && f.Sum == f.sum() && f.Tokens > 0 && f.Tokens <= b.most {
-		b.chosen = f.Tokens
+		b.chosen, b.limited = f.Tokens, f.Limited
 	}
 }
 
@@ -174,7 +181,7 @@ func (b *budget) store() {
 	if b.path == "" {
 		return
 	}
-	f := budgetFile{Key: b.key, Tokens: b.chosen}
+	f := budgetFile{Key: b.key, Tokens: b.chosen, Limited: b.limited}
 	f.Sum = f.sum()
 	data, err := json.Marshal(f)
 	if err != nil {

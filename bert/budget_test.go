@@ -30,10 +30,10 @@ func TestBudget(t *testing.T) {
 		want        int
 	}{
 		"a fast card":        {200 * time.Microsecond, 100 * time.Nanosecond, 16384},
-		"no overhead":        {0, 200 * time.Microsecond, 64},
+		"no overhead":        {0, 200 * time.Microsecond, 128},
 		"overhead":           {time.Millisecond, 40 * time.Microsecond, 512},
 		"at most 50 ms":      {10 * time.Millisecond, 100 * time.Microsecond, 256},
-		"not even the least": {time.Second, time.Millisecond, 64},
+		"not even the least": {time.Second, time.Millisecond, 128},
 	} {
 		t.Run(name, func(t *testing.T) {
 			batch := func(tokens int) time.Duration { return c.fixed + c.each*time.Duration(tokens) }
@@ -43,9 +43,9 @@ func TestBudget(t *testing.T) {
 	assert.Equal(t, 300, newBudget(300, true, "", "").target(1<<20), "what was asked for")
 	b := newBudget(16384, false, "", "")
 	assert.Equal(t, 16384, b.target(100))
-	b.observe(16, 16*time.Millisecond)
-	assert.Equal(t, 32, b.target(100)/2, "no more than 50 ms, by what is known")
-	assert.Equal(t, 64, b.target(1<<20))
+	b.observe(16, 5*time.Millisecond)
+	assert.Equal(t, 128, b.target(100), "no more than 50 ms, by what is known")
+	assert.Equal(t, 128, b.target(1<<20))
 	b.observe(500, 500*time.Millisecond)
 	assert.Equal(t, 512, b.target(1<<20), "sequences longer than the size that is tried")
 }
@@ -67,4 +67,17 @@ func TestBudgetIsKept(t *testing.T) {
 		assert.Zero(t, newBudget(4096, false, dir, "device").chosen)
 	}
 	require.Equal(t, 512, learn(t, newBudget(4096, false, filepath.Join(dir, "none"), "device"), batch), "a folder that cannot be written to")
+}
+
+// TestBudgetRecovers: a size that the time limited, on a machine that was busy, is measured again when that is over.
+func TestBudgetRecovers(t *testing.T) {
+	b := newBudget(4096, false, "", "")
+	require.Equal(t, 128, learn(t, b, func(tokens int) time.Duration { return time.Duration(tokens) * time.Millisecond / 3 }))
+	idle := func(tokens int) time.Duration { return time.Millisecond + 10*time.Microsecond*time.Duration(tokens) }
+	for range 50 {
+		if b.observe(128, idle(128)); b.chosen == 0 {
+			break
+		}
+	}
+	assert.Equal(t, 2048, learn(t, b, idle))
 }

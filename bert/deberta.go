@@ -40,9 +40,17 @@ func buildDeBERTa(b *builder, c *loader.Config) (encoder, error) {
 	types := uint32(f.IntOr("type_vocab_size", 0, 0, 1<<10))
 	act := choice(c, f, "hidden_act", "gelu", activations)
 	biased := f.BoolOr("position_biased_input", true)
-	f.Ignore("pos_att_type", "pooler_hidden_act", "pooler_hidden_size", "conv_act", "relative_attention", "max_relative_positions", "position_buckets", "norm_rel_ebd", "share_att_key")
-	if f.IntOr("conv_kernel_size", 0, 0, 1<<10) > 0 {
-		f.Fail(c.Unsupported("conv_kernel_size", "a convolution after the first layer; supported: 0"))
+	f.Ignore("pos_att_type", "pooler_hidden_act", "pooler_hidden_size", "relative_attention", "max_relative_positions", "position_buckets", "norm_rel_ebd", "share_att_key")
+	taps := f.IntOr("conv_kernel_size", 0, 0, 31)
+	convAct := choice(c, f, "conv_act", "tanh", activations)
+	if groups := f.IntOr("conv_groups", 1, 1, 1<<16); groups != 1 && taps > 0 {
+		f.Fail(c.Unsupported("conv_groups", "got %d; supported: 1", groups))
+	}
+	if taps%2 == 0 && taps > 0 {
+		f.Fail(c.Unsupported("conv_kernel_size", "got %d; supported: odd numbers", taps))
+	}
+	if size := f.IntOr("attention_head_size", 0, 0, 1<<10); size > 0 && uint32(size)*s.heads != s.hidden {
+		f.Fail(c.Unsupported("attention_head_size", "got %d; supported: hidden_size / num_attention_heads", size))
 	}
 	r, err := readRelative(c, f, s)
 	if err != nil {
@@ -73,6 +81,7 @@ func buildDeBERTa(b *builder, c *loader.Config) (encoder, error) {
 			parts++
 		}
 	}
+	embeddings := x
 	for i := range s.layers {
 		at := fmt.Sprintf("encoder.layer.%d.", i)
 		attention := plainAttention(s.allHeads(), invSqrt(s.hidden/s.heads*uint32(parts)))
@@ -83,6 +92,10 @@ func buildDeBERTa(b *builder, c *loader.Config) (encoder, error) {
 			attention.positionQueries = b.positionRows(s, r, at+"attention.self.", "query_proj", "pos_query_proj")
 		}
 		x = bertLayer(b, s, x, at, debertaNames, attention, act)
+		if i == 0 && taps > 0 { // v2's larger models: a convolution over the embeddings beside the first layer
+			conv := newShifter(b, s.allHeads(), s.vocab, s.positions).convolve(embeddings, "encoder.conv.conv", taps, convAct)
+			x = b.addNorm(conv, x, b.layerNorm("encoder.conv.LayerNorm", s.hidden, s.eps))
+		}
 	}
 	return s.encoder(x, s.positions), nil
 }

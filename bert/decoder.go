@@ -120,7 +120,7 @@ func buildQwen(b *builder, c *loader.Config) (encoder, error) {
 		}
 		x = l.build(b, s, x)
 	}
-	return s.encoder(b.applyNorm(x, b.rmsNorm("norm", s.hidden, s.eps, 0)), s.positions), nil
+	return r.placed(s.encoder(b.applyNorm(x, b.rmsNorm("norm", s.hidden, s.eps, 0)), s.positions)), nil
 }
 
 func buildEuroBERT(b *builder, c *loader.Config) (encoder, error) {
@@ -147,7 +147,7 @@ func buildEuroBERT(b *builder, c *loader.Config) (encoder, error) {
 			before: b.rmsNorm(at+"input_layernorm", s.hidden, s.eps, 0), middle: b.rmsNorm(at+"post_attention_layernorm", s.hidden, s.eps, 0)}
 		x = l.build(b, s, x)
 	}
-	return s.encoder(b.applyNorm(x, b.rmsNorm("norm", s.hidden, s.eps, 0)), s.positions), nil
+	return r.placed(s.encoder(b.applyNorm(x, b.rmsNorm("norm", s.hidden, s.eps, 0)), s.positions)), nil
 }
 
 func buildGemma(b *builder, c *loader.Config) (encoder, error) {

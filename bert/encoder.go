@@ -111,6 +111,7 @@ type planned struct {
 	sparse   *sparsePooling
 	maskType int32 // type of the tokens that nothing attends to, in the program maskedQueries
 	typed    bool  // the other types have rows
+	cutOff   int32 // a token that is taken off the end of a sequence; −1 for none
 	unused   []string
 }
 
@@ -143,6 +144,7 @@ func plan(m *loader.Model, o Options) (*planned, error) {
 			return nil, fmt.Errorf("%w: %s: %w", loader.ErrUnsupported, m.Dir, err)
 		}
 	}
+	fromPacked(p.tensors)
 	if err := checkSources(p.tensors); err != nil {
 		return nil, err
 	}
@@ -188,7 +190,7 @@ func newPlan(arch architecture, c *loader.Config, from tensors, o Options) (*pla
 	if err != nil {
 		return nil, err
 	}
-	p := &planned{builder: &builder{from: from, stored: stored}, arch: arch, variants: map[string]program{}}
+	p := &planned{builder: &builder{from: from, stored: stored}, arch: arch, variants: map[string]program{}, cutOff: -1}
 	p.encoder, err = arch.build(p.builder, c)
 	p.tasks = p.encoder.tasks
 	p.stored.linears = stored.modules
@@ -439,7 +441,7 @@ func (e *Encoder) EmbedAttended(ctx context.Context, seqs []Sequence, attended [
 
 // embed runs sequences, the first of which is number first of the caller's, through a program.
 func (e *Encoder) embed(ctx context.Context, name string, seqs []Sequence, first int) ([][]float32, error) {
-	if e.arch.encoder.blank > 0 {
+	if e.arch.encoder.blank > 0 || e.arch.cutOff >= 0 {
 		seqs = slices.Clone(seqs)
 	}
 	for i := range seqs {
@@ -457,16 +459,33 @@ func (e *Encoder) embed(ctx context.Context, name string, seqs []Sequence, first
 	return r.queue.run(ctx, seqs)
 }
 
-// prepare checks a sequence. An empty one becomes the model's blank, if it has that.
+// prepare checks a sequence and makes it what the program takes: an empty one becomes the model's blank, if it has that, and a token that the model cuts off
+// goes from the end, as often as it stands there, but for one token.
 func (e *Encoder) prepare(s *Sequence) error {
 	if blank := e.arch.encoder.blank; blank > 0 && len(s.IDs) == 0 {
 		*s = Sequence{IDs: []int32{blank}}
 	}
+	if err := e.check(*s); err != nil || e.arch.cutOff < 0 {
+		return err
+	}
+	n := len(s.IDs)
+	for n > 1 && s.IDs[n-1] == e.arch.cutOff {
+		n--
+	}
+	if s.IDs = s.IDs[:n]; s.TypeIDs != nil {
+		s.TypeIDs = s.TypeIDs[:n]
+	}
+	return nil
+}
+
+func (e *Encoder) check(s Sequence) error {
 	switch {
 	case len(s.IDs) == 0:
 		return fmt.Errorf("%w: no tokens", ErrInput)
 	case len(s.IDs) > e.info.MaxTokens:
 		return fmt.Errorf("%w: %d tokens, want at most %d", ErrInput, len(s.IDs), e.info.MaxTokens)
+	case e.arch.encoder.exact > 0 && len(s.IDs) > e.arch.encoder.exact:
+		return fmt.Errorf("%w: %d tokens: the rotary embedding changes with the length of each text, and is made for at most %d", loader.ErrUnsupported, len(s.IDs), e.arch.encoder.exact)
 	case len(s.IDs) > e.info.MaxBatchTokens:
 		return fmt.Errorf("%w: %d tokens, but a batch holds %d; open the model with more batch tokens", ErrInput, len(s.IDs), e.info.MaxBatchTokens)
 	case s.TypeIDs != nil && len(s.TypeIDs) != len(s.IDs):

@@ -53,5 +53,5 @@ func buildGTE(b *builder, c *loader.Config) (encoder, error) {
 		h := b.gate(b.linear(x, b.swapped(2*s.inner, s.hidden, at+"mlp.up_gate_proj")), act)
 		x = b.linear(h, b.linears(s.hidden, s.inner, true, at+"mlp.down_proj").plus(x).normed(b.layerNorm(at+"mlp_ln", s.hidden, s.eps)))
 	}
-	return s.encoder(x, s.positions), nil
+	return r.placed(s.encoder(x, s.positions)), nil
 }

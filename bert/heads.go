@@ -2,6 +2,7 @@ package bert
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/vkbert/vkbert/cgo"
 	"github.com/vkbert/vkbert/loader"
@@ -18,6 +19,7 @@ type classifier struct {
 	inner, outer tensors // names that begin with the encoder's prefix, and those that do not
 	labels       uint32
 	eps          float32 // of the encoder's norms
+	cutOff       int32   // a token that is taken off the end of a sequence; −1 for none
 }
 
 // classifiers build the logits [B, labels] of an encoder's output [T, hidden], by architecture.
@@ -60,8 +62,9 @@ func (p *planned) classify(m *loader.Model, stored *files) (value, error) {
 	if !ok {
 		return 0, fmt.Errorf("%w: %s: a cross-encoder of %s; supported: %s", loader.ErrUnsupported, m.Dir, p.arch.name, keysOf(classifiers))
 	}
-	h := &classifier{builder: p.builder, config: m.Config, fields: m.Config.Fields(), inner: stored, outer: stored.at(""), labels: uint32(m.CrossEncoder.Labels), eps: p.encoder.eps}
+	h := &classifier{builder: p.builder, config: m.Config, fields: m.Config.Fields(), inner: stored, outer: stored.at(""), labels: uint32(m.CrossEncoder.Labels), eps: p.encoder.eps, cutOff: -1}
 	logits := build(h, p.encoder.output)
+	p.cutOff = h.cutOff
 	return logits, h.fields.Err()
 }
 
@@ -115,8 +118,13 @@ func eurobertClassifier(h *classifier, x value) value {
 	return x
 }
 
-// lastClassifier is GenericForSequenceClassification's: a row for each label, without bias, on the last token.
+// lastClassifier is GenericForSequenceClassification's: a row for each label, without bias, on the last token that is not the padding one. In a causal model what
+// comes behind that token changes nothing, so that it is cut off.
 func lastClassifier(h *classifier, x value) value {
+	causal := func(op cgo.Op) bool { return op.Kind == cgo.OpAttention && op.Flags&cgo.Causal != 0 }
+	if slices.ContainsFunc(h.ops, causal) && h.fields.Has("pad_token_id") {
+		h.cutOff = int32(h.fields.Int("pad_token_id", 0, 1<<24))
+	}
 	x = h.pool(x, []cgo.Pool{cgo.PoolLast})
 	h.from = h.outer
 	return h.linear(x, h.linears(h.labels, h.width(x), false, "score"))

@@ -59,7 +59,7 @@ func buildJina3(b *builder, c *loader.Config) (encoder, error) {
 		h := b.linear(x, l.linear(b, s.inner, s.hidden, at+"mlp.fc1").act(act))
 		x = b.linear(h, l.linear(b, s.hidden, s.inner, at+"mlp.fc2").plus(x).normed(b.layerNorm(at+"norm2", s.hidden, s.eps)))
 	}
-	e := s.encoder(x, s.positions)
+	e := r.placed(s.encoder(x, s.positions))
 	e.tasks = l.tasks
 	return e, nil
 }

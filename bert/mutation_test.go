@@ -2,6 +2,8 @@ package bert
 
 import (
 	"context"
+	"encoding/json"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -136,6 +138,12 @@ func TestGoldenTestSeesMutationsOfOtherArchitectures(t *testing.T) {
 		{"qwen3", "no q/k norm", ofKind(cgo.OpRotate, func(op *cgo.Op) {
 			op.Norm, op.NormEps, op.NormWeight, op.NormBias, op.Weight, op.Bias = cgo.NoNorm, 0, none, none, none, none
 		})},
+		{"qwen2", "no window", noWindow},
+		{"qwen2", "no causal mask", attention(func(op *cgo.Op) { op.Flags = 0 })},
+		{"eurobert", "no RoPE", ofKind(cgo.OpRotate, func(op *cgo.Op) { op.PositionTable = none })},
+		{"jina_v3", "no RoPE", ofKind(cgo.OpRotate, func(op *cgo.Op) { op.PositionTable = none })},
+		{"t5_gated", "no activation in the gate", noGate},
+		{"gemma3_causal", "no causal mask", attention(func(op *cgo.Op) { op.Flags = 0 })},
 		{"qwen3", "no causal mask", attention(func(op *cgo.Op) { op.Flags = 0 })},
 		{"jina_v2_code", "no q/k norm", ofKind(cgo.OpRotate, func(op *cgo.Op) {
 			op.Norm, op.NormEps, op.NormWeight, op.NormBias, op.Weight, op.Bias = cgo.NoNorm, 0, none, none, none, none
@@ -150,4 +158,162 @@ func TestGoldenTestSeesMutationsOfOtherArchitectures(t *testing.T) {
 			assert.Greater(t, d, 10*tolerance)
 		})
 	}
+}
+
+// A kindGolden is what the golden files of the other kinds of models hold.
+type kindGolden struct {
+	IDs     [][]int32
+	TypeIDs [][]int32 `json:"type_ids"`
+	Logits  [][]float32
+	Sparse  []Sparse
+	Query   struct {
+		IDs      [][]int32
+		Attended [][]int
+		Vectors  [][][]float32
+	}
+	Tasks map[string]testmodel.Set `json:"-"`
+}
+
+// mutateKind opens a directory of testdata/arch with its plan changed, hands it to run, and returns the greatest difference of the rows that run returns, as a part of
+// their greatest value.
+func mutateKind(t *testing.T, name string, mutate func(p *planned), run func(e *Encoder, g kindGolden) (want, got [][]float32)) float64 {
+	t.Helper()
+	m, err := loader.Open(testmodel.Path("arch", name))
+	require.NoError(t, err)
+	defer m.Close()
+	p, err := plan(m, Options{})
+	require.NoError(t, err)
+	mutate(p)
+	e, err := p.open(context.Background(), Options{Device: "reference"})
+	require.NoError(t, err)
+	defer e.Close()
+	path := testmodel.Path("arch", name, "golden.json")
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	var g kindGolden
+	require.NoError(t, json.Unmarshal(data, &g))
+	if p.tasks != nil {
+		g.Tasks = testmodel.Read(t, path).Tasks
+	}
+	want, got := run(e, g)
+	require.Len(t, got, len(want))
+	var difference, largest float64
+	for i := range want {
+		d, l := testmodel.MaxDifference(t, want[i], got[i])
+		difference, largest = max(difference, d), max(largest, l)
+	}
+	return difference / largest
+}
+
+func sequences(ids, types [][]int32) []Sequence {
+	seqs := make([]Sequence, len(ids))
+	for i := range ids {
+		seqs[i].IDs = ids[i]
+		if types != nil {
+			seqs[i].TypeIDs = types[i]
+		}
+	}
+	return seqs
+}
+
+// The same for models of other kinds, for adapters and for tokens that nothing attends to.
+func TestGoldenTestSeesMutationsOfOtherKinds(t *testing.T) {
+	ctx := context.Background()
+	logits := func(e *Encoder, g kindGolden) (want, got [][]float32) {
+		got, err := e.Embed(ctx, sequences(g.IDs, g.TypeIDs))
+		require.NoError(t, err)
+		return g.Logits, got
+	}
+	sparse := func(e *Encoder, g kindGolden) (want, got [][]float32) {
+		vectors, err := e.EmbedSparse(ctx, sequences(g.IDs, nil), 0)
+		require.NoError(t, err)
+		for i := range vectors {
+			for _, pair := range []struct {
+				v  Sparse
+				to *[][]float32
+			}{{g.Sparse[i], &want}, {vectors[i], &got}} {
+				row := make([]float32, e.Info().Dimensions)
+				for j, at := range pair.v.Indices {
+					row[at] = pair.v.Values[j]
+				}
+				*pair.to = append(*pair.to, row)
+			}
+		}
+		return want, got
+	}
+	queries := func(e *Encoder, g kindGolden) (want, got [][]float32) {
+		attended := make([][]bool, len(g.Query.IDs))
+		for i, flags := range g.Query.Attended {
+			for _, flag := range flags {
+				attended[i] = append(attended[i], flag == 1)
+			}
+			var flat []float32 // all tokens of a query are kept
+			for _, row := range g.Query.Vectors[i] {
+				flat = append(flat, row...)
+			}
+			want = append(want, flat)
+		}
+		got, err := e.EmbedAttended(ctx, sequences(g.Query.IDs, nil), attended)
+		require.NoError(t, err)
+		return want, got
+	}
+	task := func(e *Encoder, g kindGolden) (want, got [][]float32) {
+		set := g.Tasks["text-matching"]
+		got, err := e.EmbedTask(ctx, "text-matching", sequences(set.IDs, nil))
+		require.NoError(t, err)
+		return set.Vectors, got
+	}
+	nothing := func(*planned) {}
+	last := func(change func(op *cgo.Op)) func(*planned) {
+		return func(p *planned) { change(&p.ops[len(p.ops)-1]) }
+	}
+	dense := func(change func(op *cgo.Op)) func(*planned) { // the one before the last
+		return func(p *planned) { change(&p.ops[len(p.ops)-2]) }
+	}
+	variant := func(name string, change func(p *program)) func(*planned) {
+		return func(p *planned) {
+			v := p.variants[name]
+			change(&v)
+			p.variants[name] = v
+		}
+	}
+	for _, m := range []struct {
+		name, what string
+		mutate     func(*planned)
+		run        func(e *Encoder, g kindGolden) (want, got [][]float32)
+	}{
+		{"cross_bert", "no tanh", dense(func(op *cgo.Op) { op.Activation = cgo.NoActivation }), logits},
+		{"cross_bert", "no type rows", func(p *planned) { p.ops[0].TypeTable = none }, logits},
+		{"cross_electra", "tanh for GELU", dense(func(op *cgo.Op) { op.Activation = cgo.Tanh }), logits},
+		{"cross_deberta", "no bias of the labels", last(func(op *cgo.Op) { op.Bias = none }), logits},
+		{"cross_distilbert", "no ReLU", dense(func(op *cgo.Op) { op.Activation = cgo.NoActivation }), logits},
+		{"cross_modernbert", "no norm in the head", dense(func(op *cgo.Op) { op.Norm, op.NormWeight, op.NormEps = cgo.NoNorm, none, 0 }), logits},
+		{"cross_modernbert", "first token for the mean", func(p *planned) { p.ops[len(p.ops)-3].Pool = cgo.PoolCLS }, logits},
+		{"splade", "no bias of the words", last(func(op *cgo.Op) { op.Bias = none }), sparse},
+		{"splade", "no norm in the head", dense(func(op *cgo.Op) { op.Norm, op.NormWeight, op.NormBias, op.NormEps = cgo.NoNorm, none, none, 0 }), sparse},
+		{"splade", "another logarithm", func(p *planned) { p.sparse.twice = true }, sparse},
+		{"colbert", "all tokens attended to", variant(maskedQueries, func(v *program) { v.ops[1].TypeTable = none }), queries}, // the marks
+		{"colbert", "no normalization", variant(maskedQueries, func(v *program) { v.output = value(v.ops[len(v.ops)-1].Input) }), queries},
+		{"jina_v3", "no adapters", func(p *planned) { p.variants["text-matching"] = p.program() }, task},
+		{"jina_v3", "those of another task", func(p *planned) { p.variants["text-matching"] = p.variants["separation"] }, task},
+		{"jina_v3", "no adapter of the words", variant("text-matching", func(v *program) {
+			// low rows, embedding, sum
+			v.ops[2] = plainNorm(v.ops[2], v.ops[1].Output)
+		}), task},
+	} {
+		const tolerance = 1e-5
+		t.Run(m.name+"/"+m.what, func(t *testing.T) {
+			assert.LessOrEqual(t, mutateKind(t, m.name, nothing, m.run), tolerance, "nothing changed")
+			d := mutateKind(t, m.name, m.mutate, m.run)
+			t.Logf("moves the output by %.2g of its largest value", d)
+			assert.Greater(t, d, 10*tolerance)
+		})
+	}
+}
+
+// plainNorm is the norm of an op alone, of another input.
+func plainNorm(op cgo.Op, input uint32) cgo.Op {
+	n := cgo.NewOp(cgo.OpNorm)
+	n.Input, n.Output, n.Norm, n.NormWeight, n.NormBias, n.NormEps = input, op.Output, op.Norm, op.NormWeight, op.NormBias, op.NormEps
+	return n
 }

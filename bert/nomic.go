@@ -21,9 +21,9 @@ func buildNomic(b *builder, c *loader.Config) (encoder, error) {
 	s := readShape(f, names{"hidden_size n_embd", "num_hidden_layers n_layer", "num_attention_heads n_head", "intermediate_size n_inner",
 		"max_position_embeddings n_positions", "layer_norm_eps layer_norm_epsilon"}, 1e-12)
 	types := uint32(f.IntOr("type_vocab_size", 2, 0, 1<<10))
-	if f.Has("rotary_scaling_factor") {
-		f.Fail(c.Unsupported("rotary_scaling_factor", "its rotary embedding changes with the length of a text; supported: null"))
-	}
+	trained := f.IntOr("max_trained_positions", 2048, 1, 1<<22)
+	limit := max(f.IntOr("n_positions", int(max(s.positions, 1)), 1, 1<<22), int(s.positions))
+	scaling := f.FloatOr("rotary_scaling_factor", 0, 0, 1e6)
 	only(c, f, "activation_function", "swiglu")
 	only(c, f, "hidden_act", "silu")
 	off(c, f, "prenorm", "causal", "rotary_emb_interleaved", "use_rms_norm", "parallel_block", "parallel_block_tied_norm", "qkv_proj_bias", "mlp_fc1_bias", "mlp_fc2_bias",
@@ -31,7 +31,7 @@ func buildNomic(b *builder, c *loader.Config) (encoder, error) {
 	if fraction := f.FloatOr("rotary_emb_fraction", 1, 0, 1); fraction != 1 {
 		f.Fail(c.Unsupported("rotary_emb_fraction", "got %g; supported: 1", fraction))
 	}
-	f.Ignore("rotary_emb_base", "rotary_emb_scale_base", "max_trained_positions", "summary_activation", "n_positions", "fused_dropout_add_ln", "layer_norm_epsilon")
+	f.Ignore("rotary_emb_base", "rotary_emb_scale_base", "summary_activation", "fused_dropout_add_ln", "layer_norm_epsilon")
 	for old, now := range map[string]string{"n_embd": "hidden_size", "n_head": "num_attention_heads", "n_layer": "num_hidden_layers"} {
 		if f.Has(old) && f.Has(now) && f.Int(old, 1, 1<<16) != f.Int(now, 1, 1<<16) {
 			f.Fail(c.Errorf(old, "differs from %s", now))
@@ -43,6 +43,12 @@ func buildNomic(b *builder, c *loader.Config) (encoder, error) {
 	r, err := readRope(c, f, s.hidden/s.heads, s.positions, ropeSource{base: "rotary_emb_base", otherwise: 1000})
 	if err != nil {
 		return encoder{}, err
+	}
+	if r.dynamic != nil {
+		r = newDynamicRope(r.dynamic.base, r.dynamic.factor, r.dynamic.size, r.dynamic.trained, limit)
+	} else if scaling > 0 { // as the model's own code calls it
+		base := f.FloatOr("rotary_emb_base", 1000, 1, 1e12)
+		r = newDynamicRope(base, scaling, s.hidden/s.heads, trained, limit)
 	}
 	if err := s.finish(c, f); err != nil {
 		return encoder{}, err
@@ -61,5 +67,5 @@ func buildNomic(b *builder, c *loader.Config) (encoder, error) {
 		h := b.gate(b.linear(x, b.linears(2*s.inner, s.hidden, false, at+"mlp.fc12", at+"mlp.fc11")), cgo.SiLU)
 		x = b.linear(h, b.linears(s.hidden, s.inner, false, at+"mlp.fc2").plus(x).normed(b.layerNorm(at+"norm2", s.hidden, s.eps)))
 	}
-	return s.encoder(x, s.positions), nil
+	return r.placed(s.encoder(x, s.positions)), nil
 }

@@ -1,6 +1,7 @@
 package bert
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/vkbert/vkbert/cgo"
@@ -11,24 +12,89 @@ import (
 type rope struct {
 	frequencies []float32
 	factor      float32
+	dynamic     *dynamicRope // nil: the same for texts of every length
 }
 
 // table holds the cosines and sines of every position: [positions, 2·pairs]. The angles are f32, as in the reference: at position 8,000 the rounding of an
 // angle is a thousandth.
 func (b *builder) ropeTable(r rope, positions uint32) uint32 {
-	pairs := len(r.frequencies)
-	t := cgo.Tensor{Rows: positions, Cols: uint32(2 * pairs), Layout: cgo.Table, DType: cgo.F32}
+	if r.dynamic != nil {
+		positions = r.dynamic.rows(r.dynamic.exact + 1)
+	}
+	t := cgo.Tensor{Rows: positions, Cols: uint32(2 * len(r.frequencies)), Layout: cgo.Table, DType: cgo.F32}
 	return b.computed(t, "rotary embedding", nil, func([][]float32) []float32 {
-		out := make([]float32, int(positions)*2*pairs)
-		for p := range int(positions) {
-			row := out[p*2*pairs:]
-			for j, f := range r.frequencies {
-				sin, cos := math.Sincos(float64(float32(p) * f))
-				row[j], row[pairs+j] = float32(cos)*r.factor, float32(sin)*r.factor
-			}
+		out := make([]float32, 0, t.Rows*t.Cols)
+		if r.dynamic == nil {
+			return r.append(out, int(positions))
+		}
+		out = r.append(out, r.dynamic.trained)
+		for n := r.dynamic.trained + 1; n <= r.dynamic.exact; n++ {
+			out = rope{frequencies: r.dynamic.frequencies(n), factor: r.factor}.append(out, n)
 		}
 		return out
 	})
+}
+
+// append adds the rows of the first positions to a table.
+func (r rope) append(out []float32, positions int) []float32 {
+	pairs := len(r.frequencies)
+	for p := range positions {
+		first := len(out)
+		out = append(out, make([]float32, 2*pairs)...)
+		for j, f := range r.frequencies {
+			sin, cos := math.Sincos(float64(float32(p) * f))
+			out[first+j], out[first+pairs+j] = float32(cos)*r.factor, float32(sin)*r.factor
+		}
+	}
+	return out
+}
+
+// dynamicRope has a base that grows with the length of a text, once that is over the length that the model was trained with ("dynamic NTK"). The table has rows for
+// the trained length, and then for each greater length all of its own, as far as there is room.
+type dynamicRope struct {
+	base, factor          float64
+	size                  uint32
+	trained, limit, exact int // tokens: without a change of base, at most, and with rows
+}
+
+// dynamicFloats bounds the table: 64 MiB.
+const dynamicFloats = 16 << 20
+
+func newDynamicRope(base, factor float64, size uint32, trained, limit int) rope {
+	d := &dynamicRope{base: base, factor: factor, size: size, trained: trained, limit: max(limit, trained), exact: trained}
+	for d.exact < d.limit && uint64(d.rows(d.exact+2))*uint64(size) <= dynamicFloats {
+		d.exact++
+	}
+	return rope{frequencies: frequencies(base, size), factor: 1, dynamic: d}
+}
+
+// rows is the number of rows before those of texts of n tokens.
+func (d *dynamicRope) rows(n int) uint32 {
+	if n <= d.trained {
+		return 0
+	}
+	longer := n - 1 - d.trained // lengths trained + 1 … n − 1
+	return uint32(d.trained + longer*d.trained + longer*(longer+1)/2)
+}
+
+// frequencies are those of a text of n tokens (transformers, _compute_dynamic_ntk_parameters).
+func (d *dynamicRope) frequencies(n int) []float32 {
+	grown := float32(d.factor)*float32(n)/float32(d.trained) - float32(d.factor-1)
+	return frequencies(d.base*math.Pow(float64(grown), float64(d.size)/float64(d.size-2)), d.size)
+}
+
+// placed tells an encoder which row each token has.
+func (r rope) placed(e encoder) encoder {
+	if d := r.dynamic; d != nil {
+		e.limit, e.exact = d.limit, d.exact
+		e.positions = func(ids, positions []int32) {
+			first := int32(d.rows(len(ids)))
+			for i := range positions {
+				positions[i] = first + int32(i)
+			}
+		}
+	}
+	return e
 }
 
 // ropeSource says where a configuration keeps its rope: the part of rope_parameters for a kind of layer ("" for the whole), and the older keys.
@@ -79,6 +145,9 @@ func readRope(c *loader.Config, f *loader.Fields, size, positions uint32, s rope
 	}
 	p := ropeInput{Fields: parameters.Fields(), base: base, size: size, positions: positions}
 	r := scale(&p)
+	if r.dynamic != nil && s.layer != "" {
+		return rope{}, parameters.Unsupported("rope_type", "dynamic, in a model with two rotary embeddings")
+	}
 	return r, p.Err()
 }
 
@@ -113,14 +182,21 @@ func frequencies(base float64, size uint32) []float32 {
 	return out
 }
 
-// ropeTypes are the scalings of transformers/modeling_rope_utils.py, and "ntk" of Alibaba-NLP/new-impl. "dynamic" is not one of them: its base changes
-// with the length of each text.
+// ropeTypes are the scalings of transformers/modeling_rope_utils.py, and "ntk" of Alibaba-NLP/new-impl.
 var ropeTypes = map[string]func(*ropeInput) rope{
 	"default": func(p *ropeInput) rope { return rope{frequencies: frequencies(p.base, p.size), factor: 1} },
 	"linear":  linearRope,
 	"ntk":     ntkRope,
 	"yarn":    yarnRope,
 	"llama3":  llama3Rope,
+	"dynamic": func(p *ropeInput) rope {
+		factor := p.Float("factor", 1, 1e6)
+		if p.size < 4 {
+			p.Fail(fmt.Errorf("%w: a dynamic rotary embedding of heads of %d", loader.ErrUnsupported, p.size))
+			return rope{}
+		}
+		return newDynamicRope(p.base, factor, p.size, int(p.positions), int(min(float64(p.positions)*factor, unlimited)))
+	},
 }
 
 func linearRope(p *ropeInput) rope {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/vkbert/vkbert/cgo"
@@ -61,24 +62,31 @@ func upload(ctx context.Context, device *cgo.Device, specs []tensorSpec) (*cgo.W
 }
 
 func uploadTensor(ctx context.Context, weights *cgo.Weights, tensor int, spec tensorSpec, buffer []byte) error {
-	var offset uint64
+	return spec.stream(ctx, buffer, func(first int, dtype cgo.DType, chunk []byte) error {
+		return weights.Put(tensor, dtype, uint64(first), chunk)
+	})
+}
+
+// stream hands out the elements of a tensor; those of one that is turned are not in order.
+func (spec *tensorSpec) stream(ctx context.Context, buffer []byte, put func(first int, dtype cgo.DType, chunk []byte) error) error {
+	offset := 0
 	for _, src := range spec.sources {
-		put := func(first int, dtype cgo.DType, chunk []byte) error {
+		part := func(first int, dtype cgo.DType, chunk []byte) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			return weights.Put(tensor, dtype, offset+uint64(first), chunk)
+			return put(offset+first, dtype, chunk)
 		}
 		if src.add != 0 {
-			put = plus(src.add, put)
+			part = plus(src.add, part)
 		}
 		if src.turn != 0 {
-			put = turned(src.turn, elements(src.shape), put)
+			part = turned(src.turn, elements(src.shape), part)
 		}
-		if err := src.from.stream(src.name, src.shape, buffer, put); err != nil {
+		if err := src.from.stream(src.name, src.shape, buffer, part); err != nil {
 			return err
 		}
-		offset += uint64(elements(src.shape))
+		offset += elements(src.shape)
 	}
 	return nil
 }
@@ -201,13 +209,16 @@ type files struct {
 	weights *loader.Weights
 	prefix  string          // what this file puts before every name
 	used    map[string]bool // stored names that were read
+	names   []string        // of a packed file: those of the checkpoint that it was made of, sorted; see pack.go
 }
 
 // newFiles finds the prefix under which a tensor called probe is stored.
 func newFiles(weights *loader.Weights, prefixes []string, probe string) (*files, error) {
 	for _, prefix := range prefixes {
-		if _, ok := weights.Lookup(prefix + probe); ok {
-			return &files{weights: weights, prefix: prefix, used: map[string]bool{}}, nil
+		f := &files{weights: weights, prefix: prefix, used: map[string]bool{}}
+		f.names, _ = weights.Packed()
+		if f.has(probe) {
+			return f, nil
 		}
 	}
 	_, err := weights.Want(prefixes[0]+probe, -1, -1)
@@ -216,7 +227,7 @@ func newFiles(weights *loader.Weights, prefixes []string, probe string) (*files,
 
 // at is the same files with another prefix.
 func (f *files) at(prefix string) *files {
-	return &files{weights: f.weights, prefix: prefix, used: f.used}
+	return &files{weights: f.weights, prefix: prefix, used: f.used, names: f.names}
 }
 
 // ignore counts a tensor as read, if it is there: another one holds the same.
@@ -225,33 +236,45 @@ func (f *files) ignore(name string) { f.used[f.prefix+name] = true }
 // legacyNames are endings that TensorFlow checkpoints left behind in old files.
 var legacyNames = map[string]string{"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
 
-func (f *files) lookup(name string) (loader.Tensor, bool) {
-	if t, ok := f.weights.Lookup(f.prefix + name); ok {
-		return t, true
+// spelled returns the name by which the file has a tensor; false if it has none.
+func (f *files) spelled(name string) (string, bool) {
+	if f.stores(f.prefix + name) {
+		return f.prefix + name, true
 	}
 	for now, then := range legacyNames {
-		if base, ok := strings.CutSuffix(name, now); ok {
-			return f.weights.Lookup(f.prefix + base + then)
+		if base, ok := strings.CutSuffix(name, now); ok && f.stores(f.prefix+base+then) {
+			return f.prefix + base + then, true
 		}
 	}
-	return loader.Tensor{}, false
+	return f.prefix + name, false
+}
+
+func (f *files) stores(name string) bool {
+	if f.names != nil {
+		_, found := slices.BinarySearch(f.names, name)
+		return found
+	}
+	_, found := f.weights.Lookup(name)
+	return found
 }
 
 var dtypes = map[loader.DType]cgo.DType{loader.F32: cgo.F32, loader.F16: cgo.F16, loader.BF16: cgo.BF16}
 
 func (f *files) check(name string, want []int) error {
-	t, ok := f.lookup(name)
-	if !ok {
-		t.Name = f.prefix + name
-	}
-	_, err := f.weights.Want(t.Name, want...)
-	f.used[t.Name] = true
+	name, _ = f.spelled(name)
+	_, err := f.weights.Want(name, want...)
+	f.used[name] = true
 	return err
 }
 
 func (f *files) stream(name string, _ []int, buffer []byte, put func(int, cgo.DType, []byte) error) error {
-	t, _ := f.lookup(name)
-	return f.weights.Stream(t, buffer, func(first int, chunk []byte) error { return put(first, dtypes[t.DType], chunk) })
+	name, _ = f.spelled(name)
+	return streamTensor(f.weights, name, buffer, put)
+}
+
+func streamTensor(weights *loader.Weights, name string, buffer []byte, put func(int, cgo.DType, []byte) error) error {
+	t, _ := weights.Lookup(name)
+	return weights.Stream(t, buffer, func(first int, chunk []byte) error { return put(first, dtypes[t.DType], chunk) })
 }
 
 // unused lists the stored tensors that nothing has read, in order.
@@ -266,6 +289,6 @@ func (f *files) unused() []string {
 }
 
 func (f *files) has(name string) bool {
-	_, ok := f.lookup(name)
+	_, ok := f.spelled(name)
 	return ok
 }

@@ -19,10 +19,14 @@ typedef void (*vkb_cpu_task)(void *context, uint32_t task, uint32_t worker);
 
 /* `threads` counts the calling thread too, so that 1 starts none. */
 vkb_status vkb_cpu_pool_create(uint32_t threads, vkb_cpu_pool **pool, vkb_error *error);
-void vkb_cpu_pool_destroy(vkb_cpu_pool *pool); /* when no run is under way */
+void vkb_cpu_pool_destroy(vkb_cpu_pool *pool); /* outside its turns */
 uint32_t vkb_cpu_pool_threads(const vkb_cpu_pool *pool);
-/* Does tasks 0 … count − 1 in any order, on this thread and the pool's, and returns when all are done. Any number of threads may call it at
-   once: their runs are done one after another. */
+/* All pools share their threads. Between _begin and _end it is the calling thread's turn, for which it may wait; _pause lets others that
+   have waited come first. */
+void vkb_cpu_pool_begin(vkb_cpu_pool *pool);
+void vkb_cpu_pool_pause(vkb_cpu_pool *pool);
+void vkb_cpu_pool_end(vkb_cpu_pool *pool);
+/* Within a turn: does tasks 0 … count − 1 in any order, on this thread and the pool's, and returns when all are done. */
 void vkb_cpu_pool_run(vkb_cpu_pool *pool, uint32_t count, vkb_cpu_task task, void *context);
 
 /* ---- cpu_kernel_*.c: the inner loops, once for each instruction set; cpu_kernel.h is their common body ---- */
@@ -31,7 +35,10 @@ enum {
     VKB_CPU_PANEL = 16,    /* outputs that are computed side by side: the width of a weight panel */
     VKB_CPU_MAX_TILE = 12, /* greatest tile_rows of any instruction set */
     VKB_CPU_I8_GROUP = 2,  /* int8: inputs that lie side by side */
+    VKB_CPU_I8_DEPTH = 4,  /* and inputs are filled up with zeros to a multiple of this */
 };
+
+static inline uint32_t vkb_cpu_i8_depth(uint32_t inputs) { return (uint32_t)vkb_align_up(inputs, VKB_CPU_I8_DEPTH); }
 
 typedef struct vkb_cpu_finish { /* what happens to a tile of LINEAR after the product */
     const float *bias;          /* [16] or NULL */
@@ -50,10 +57,12 @@ typedef struct vkb_cpu_kernels {
        that a row's result does not depend on its neighbours. */
     void (*tile)(uint32_t rows, const float *a, size_t a_stride, const float *b, size_t b_stride, uint32_t depth, float *c,
                  size_t c_stride);
-    /* Quantises a row as vkb_quantize does, to 16 bits each, and adds zeros up to a multiple of VKB_CPU_I8_GROUP; returns the scale. */
+    /* Quantises a row as vkb_quantize does, to 16 bits each, and adds zeros up to a multiple of VKB_CPU_I8_DEPTH; returns the scale. */
     float (*quantize)(const float *x, uint32_t count, int16_t *q);
-    /* As tile, of quantised rows a and a panel b [depth / 2, 16, 2]: c[r][j] = a_scale[r]·b_scale[j]·Σ, the sum exact. depth: even */
-    void (*tile_i8)(uint32_t rows, const int16_t *a, size_t a_stride, const float *a_scale, const int8_t *b, const float *b_scale,
+    void (*widen_i8)(const int8_t *bytes, uint64_t count, int16_t *words); /* count: a multiple of 32 */
+    /* As tile, of quantised rows a and a widened panel b [depth / 2, 16, 2]: c[r][j] = a_scale[r]·b_scale[j]·Σ, the sum exact. depth: a multiple of
+       VKB_CPU_I8_DEPTH */
+    void (*tile_i8)(uint32_t rows, const int16_t *a, size_t a_stride, const float *a_scale, const int16_t *b, const float *b_scale,
                     uint32_t depth, float *c, size_t c_stride);
     /* y = activation(c + bias) + residual, or activation(c + bias + residual); c: [rows, 16] */
     void (*finish)(uint32_t rows, const float *c, const vkb_cpu_finish *finish, float *y, size_t y_stride);
@@ -86,11 +95,11 @@ typedef struct vkb_cpu_device {
  *   VECTOR  [cols], f32, with zeros up to a multiple of 16
  *   TABLE   [rows, cols]
  *   LINEAR  panels: [⌈outputs / 16⌉, inputs, 16], the missing outputs of the last panel zero;
- *           int8: [⌈outputs / 16⌉, ⌈inputs / 2⌉, 16, 2], then the scales, f32, [⌈outputs / 16⌉, 16]
+ *           int8: [⌈outputs / 16⌉, 2·⌈inputs / 4⌉, 16, 2], then the scales, f32, [⌈outputs / 16⌉, 16]
  */
 typedef struct vkb_cpu_weights {
     vkb_weights base;
-    void *memory; /* all tensors, as allocated */
+    void *memory;  /* all tensors */
     void **data;  /* [count], each aligned to 64 bytes */
 } vkb_cpu_weights;
 
@@ -102,8 +111,8 @@ typedef struct vkb_cpu_program {
     vkb_program base;
     const vkb_cpu_kernels *kernels;
     vkb_cpu_pool *pool;
-    void *memory;          /* arena and scratch, as allocated */
-    float *arena;          /* aligned to 64 bytes, as is scratch */
+    float *arena;          /* and behind it scratch; aligned to 64 bytes, as is scratch */
+    uint64_t arena_bytes;  /* of both */
     float *scratch;        /* [threads, scratch_floats] */
     size_t scratch_floats; /* a multiple of 16 */
     vkb_cpu_chunk *chunks; /* of the batch at hand, for ATTENTION; NULL in a program without */
@@ -117,7 +126,6 @@ static inline float *vkb_cpu_value(const vkb_cpu_program *p, uint32_t value) {
 static inline uint32_t vkb_cpu_rows(const vkb_cpu_program *p, uint32_t value) {
     return p->base.values[value].scope == VKB_PER_TOKEN ? p->batch->tokens : p->batch->sequences;
 }
-static inline uint32_t vkb_cpu_i8_depth(uint32_t inputs) { return (uint32_t)vkb_align_up(inputs, VKB_CPU_I8_GROUP); }
 /* of a tensor stored as int8 */
 static inline const float *vkb_cpu_scales(const vkb_tensor *t, const void *data) {
     return (const float *)(const void *)((const int8_t *)data + vkb_align_up(t->rows, VKB_CPU_PANEL) * vkb_cpu_i8_depth(t->cols));

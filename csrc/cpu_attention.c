@@ -26,7 +26,7 @@ typedef struct attention {
 /* Where a worker's scratch holds what, in floats from its start; n = keys of a chunk, rounded up to 16, d = head size, p = all
  * places, with room. */
 typedef struct layout {
-    uint64_t values;    /* [n, d rounded up to 16], only where d is not a multiple of 16: else they are read where they lie */
+    uint64_t values;    /* [n, d rounded up to 16]: where they lie, each row would be on another page */
     uint64_t scores;    /* [tile_rows, n] */
     uint64_t line;      /* [p] */
     uint64_t table;     /* [p / 16, d, 16]: a table's rows, place by place */
@@ -54,7 +54,7 @@ static bool lay_out(const vkb_op *op, uint32_t tile_rows, uint32_t d, uint64_t n
     uint64_t places = padded(n + VKB_CPU_QUERIES) + VKB_CPU_PANEL; /* d < 2⁹ and n ≤ 2³¹, so that no single piece overflows */
     bool positions = op->position_table != VKB_NONE, types = op->type_table != VKB_NONE;
     at->values = n * d;
-    at->scores = at->values + (d % VKB_CPU_PANEL ? n * padded(d) : 0);
+    at->scores = at->values + n * padded(d);
     at->line = at->scores + n * tile_rows;
     at->table = at->line + (has_line(op) ? places : 0);
     at->positions = at->table + (positions || types ? places * d : 0);
@@ -70,21 +70,54 @@ bool vkb_cpu_attention_scratch(const vkb_cpu_program *p, const vkb_op *op, uint6
     return fits;
 }
 
-static void pack_keys(const float *k, size_t stride, uint32_t tokens, uint32_t d, float *panels) {
-    for (uint32_t first = 0; first < tokens; first += VKB_CPU_PANEL, panels += (size_t)d * VKB_CPU_PANEL) {
-        uint32_t n = tokens - first < VKB_CPU_PANEL ? tokens - first : VKB_CPU_PANEL;
-        for (uint32_t i = 0; i < n; i++)
-            for (uint32_t j = 0; j < d; j++) panels[j * VKB_CPU_PANEL + i] = k[(first + i) * stride + j];
-        for (uint32_t i = n; i < VKB_CPU_PANEL; i++)
-            for (uint32_t j = 0; j < d; j++) panels[j * VKB_CPU_PANEL + i] = 0;
+#if defined(__GNUC__)
+#define PREFETCH(p) __builtin_prefetch(p)
+#else
+#define PREFETCH(p) ((void)(p))
+#endif
+
+typedef float float4 __attribute__((vector_size(16), aligned(4), may_alias));
+
+/* Columns 0 … d − 1 of 4 rows, side by side: to[16·j + i] = rows[i][j] */
+static void transpose4(const float *const rows[4], uint32_t d, float *to) {
+    uint32_t j = 0;
+    for (; j + 4 <= d; j += 4) {
+        float4 a = *(const float4 *)(rows[0] + j), b = *(const float4 *)(rows[1] + j), c = *(const float4 *)(rows[2] + j),
+               e = *(const float4 *)(rows[3] + j);
+        for (int i = 0; i < 4; i++) *(float4 *)(to + (j + i) * VKB_CPU_PANEL) = (float4){a[i], b[i], c[i], e[i]};
     }
+    for (; j < d; j++)
+        for (int i = 0; i < 4; i++) to[j * VKB_CPU_PANEL + i] = rows[i][j];
 }
 
-static void pack_values(const float *v, size_t stride, uint32_t tokens, uint32_t d, float *rows) {
+static void prefetch_row(const float *row, uint32_t d) {
+    for (uint32_t j = 0; j < d; j += 16) PREFETCH(row + j);
+}
+
+/* Keys into panels and values into rows. Every row of q|k|v is on another page, which no processor looks ahead for by itself: without the
+   prefetches this takes a third of the op. q: the rows that will be the queries, or NULL. */
+static void pack(const float *q, const float *k, const float *v, size_t stride, uint32_t tokens, uint32_t d, float *panels, float *values) {
+    static const float zeros[VKB_MAX_HEAD];
     size_t room = padded(d);
-    for (uint32_t i = 0; i < tokens; i++, rows += room) {
-        memcpy(rows, v + i * stride, d * sizeof *v);
-        memset(rows + d, 0, (room - d) * sizeof *v);
+    for (uint32_t first = 0; first < tokens; first += 4) {
+        const float *rows[4];
+        for (uint32_t i = 0; i < 4; i++) {
+            uint32_t row = first + i, ahead = row + 16;
+            rows[i] = row < tokens ? k + row * stride : zeros;
+            if (ahead < tokens) {
+                prefetch_row(k + ahead * stride, d);
+                prefetch_row(v + ahead * stride, d);
+                if (q) prefetch_row(q + ahead * stride, d);
+            }
+            if (row >= tokens) continue;
+            memcpy(values + row * room, v + row * stride, d * sizeof *v);
+            memset(values + row * room + d, 0, (room - d) * sizeof *v);
+        }
+        transpose4(rows, d, panels + (size_t)(first / VKB_CPU_PANEL) * VKB_CPU_PANEL * d + first % VKB_CPU_PANEL);
+    }
+    for (uint32_t first = (tokens + 3) / 4 * 4; first % VKB_CPU_PANEL; first += 4) { /* what is missing of the last panel */
+        const float *const rows[4] = {zeros, zeros, zeros, zeros};
+        transpose4(rows, d, panels + (size_t)(first / VKB_CPU_PANEL) * VKB_CPU_PANEL * d + first % VKB_CPU_PANEL);
     }
 }
 
@@ -170,13 +203,13 @@ static void fill_types(const task *t, size_t stride) {
 /* ---- The op ---- */
 
 /* Queries `query` … `query` + rows − 1, which between them see keys first … end − 1; first: a multiple of 16. */
-static void attend_tile(const task *t, uint32_t query, uint32_t rows, uint32_t first, uint32_t end, const float *v, size_t v_stride) {
+static void attend_tile(const task *t, uint32_t query, uint32_t rows, uint32_t first, uint32_t end) {
     const attention *a = t->a;
     const vkb_cpu_kernels *kernels = a->p->kernels;
     uint32_t d = a->heads.size;
     size_t n = padded(t->keys), stride = a->qkv_stride;
     float *scores = t->scratch + t->at.scores;
-    const float *keys = t->scratch, *q = t->q + query * stride;
+    const float *keys = t->scratch, *v = t->scratch + t->at.values, *q = t->q + query * stride;
     for (size_t j = first; j < end; j += VKB_CPU_PANEL) kernels->tile(rows, q, stride, keys + j * d, VKB_CPU_PANEL, d, scores + j, n);
     if (a->op->type_table != VKB_NONE)
         for (uint32_t r = 0; r < rows; r++) {
@@ -192,7 +225,7 @@ static void attend_tile(const task *t, uint32_t query, uint32_t rows, uint32_t f
     }
     for (uint32_t j = 0; j < d; j += VKB_CPU_PANEL) {
         float c[VKB_CPU_MAX_TILE * VKB_CPU_PANEL];
-        kernels->tile(rows, scores + first, n, v + first * v_stride + j, v_stride, end - first, c, VKB_CPU_PANEL);
+        kernels->tile(rows, scores + first, n, v + first * padded(d) + j, padded(d), end - first, c, VKB_CPU_PANEL);
         uint32_t columns = d - j < VKB_CPU_PANEL ? d - j : VKB_CPU_PANEL;
         for (uint32_t r = 0; r < rows; r++) {
             float *y = a->out + ((size_t)t->row + query + r) * a->out_stride + (size_t)t->head * d + j;
@@ -218,7 +251,7 @@ static void attention_task(void *context, uint32_t number, uint32_t worker) {
     first += chunk->first;
     end += chunk->first;
 
-    size_t stride = a->qkv_stride, v_stride = stride;
+    size_t stride = a->qkv_stride;
     const float *row = a->qkv + first * stride;
     task t = {.a = a,
               .q = row + (size_t)head * d,
@@ -233,12 +266,7 @@ static void attention_task(void *context, uint32_t number, uint32_t worker) {
     lay_out(op, a->p->kernels->tile_rows, d, padded(t.keys), &t.at);
 
     const float *v = t.k + (size_t)a->heads.kv_heads * d;
-    pack_keys(t.k, stride, t.keys, d, t.scratch);
-    if (d % VKB_CPU_PANEL) {
-        pack_values(v, stride, t.keys, d, t.scratch + t.at.values);
-        v = t.scratch + t.at.values;
-        v_stride = padded(d);
-    }
+    pack(chunk->count == t.keys ? t.q : NULL, t.k, v, stride, t.keys, d, t.scratch, t.scratch + t.at.values);
     if (a->lined) fill_line(&t);
     if (op->type_table != VKB_NONE) {
         pack_table(&t, op->type_table);
@@ -248,7 +276,7 @@ static void attention_task(void *context, uint32_t number, uint32_t worker) {
     for (uint32_t done = 0, rows; done < t.count; done += rows) {
         rows = t.count - done < a->p->kernels->tile_rows ? t.count - done : a->p->kernels->tile_rows;
         seen_by(op, t.begin + done, rows, t.keys, &first, &end);
-        attend_tile(&t, t.begin + done, rows, first / VKB_CPU_PANEL * VKB_CPU_PANEL, end, v, v_stride);
+        attend_tile(&t, t.begin + done, rows, first / VKB_CPU_PANEL * VKB_CPU_PANEL, end);
     }
 }
 

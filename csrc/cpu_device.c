@@ -67,16 +67,16 @@ static vkb_status weights_init(vkb_weights *weights, vkb_error *error) {
         if (!tensor_bytes(&weights->tensors[i], &bytes) || !vkb_add(total, bytes, &total) || total > SIZE_MAX - 64)
             return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_weights_create: the size overflows at tensor %u", i);
     w->data = calloc(weights->count, sizeof *w->data);
-    w->memory = calloc(total + 64, 1);
+    w->memory = vkb_pages_alloc(total);
+    weights->bytes = total;
     if (!w->data || !w->memory)
         return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_weights_create: out of memory for %llu bytes", (unsigned long long)total);
-    uint8_t *next = (uint8_t *)vkb_align_up((uintptr_t)w->memory, 64);
+    uint8_t *next = w->memory;
     for (uint32_t i = 0; i < weights->count; i++) {
         w->data[i] = next;
         tensor_bytes(&weights->tensors[i], &bytes);
         next += bytes;
     }
-    weights->bytes = total;
     return VKB_OK;
 }
 
@@ -130,7 +130,7 @@ static vkb_status weights_seal(vkb_weights *weights, vkb_error *error) {
 static void weights_free(vkb_weights *weights) {
     vkb_cpu_weights *w = (vkb_cpu_weights *)weights;
     free(w->data);
-    free(w->memory);
+    vkb_pages_free(w->memory, weights->bytes);
 }
 
 static const vkb_backend cpu_backend = {

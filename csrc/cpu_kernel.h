@@ -7,6 +7,11 @@
  *   TILE_ROWS      rows of a product's tile: TILE_ROWS · 16 / LANES sums should fit the registers, with a few to spare
  *   FMA(a, b, c)   a·b + c on vectors. (Neither compiler may fuse them by itself under -std=c11.)
  *   WIDEN(halves)  16-bit floats at `halves` to one vector
+ * and may define
+ *   LEAST(a, b), GREATEST(a, b)   of two vectors; b where either is NaN, as x86 does it
+ *   PAIRS(a, b, sum)              sum + a₀·b₀ + a₁·b₁ in every lane, a and b holding two 16-bit integers in each
+ *   WIDEN_I8(bytes)               8-bit integers at `bytes` to a vector of 16-bit ones
+ *   NARROW(x)                     32-bit integers to half a vector of 16-bit ones, which they fit
  *
  * Comparisons are written so that NaN passes through: a non-finite input must show in the output.
  */
@@ -34,23 +39,30 @@ INLINE vf splat(float x) { return x - (vf){0}; } /* and not x + 0, which is not 
 INLINE vf load(const float *p) { return *(const vf_unaligned *)p; }
 INLINE void store(float *p, vf x) { *(vf_unaligned *)p = x; }
 INLINE vf pick(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
-INLINE vf at_most(vf x, float limit) { return pick(x > splat(limit), splat(limit), x); }
-INLINE vf at_least(vf x, float limit) { return pick(x < splat(limit), splat(limit), x); }
+#ifndef LEAST
+#define LEAST(a, b) pick((a) < (b), a, b)
+#define GREATEST(a, b) pick((a) > (b), a, b)
+#endif
+INLINE vf at_most(vf x, float limit) { return LEAST(splat(limit), x); }
+INLINE vf at_least(vf x, float limit) { return GREATEST(splat(limit), x); }
 INLINE vf absolute(vf x) { return (vf)((vu)x & 0x7fffffffu); }
 
 INLINE float total(vf x) {
-    float part[LANES], sum = 0;
+    float part[LANES];
     memcpy(part, &x, sizeof part);
-    UNROLL for (int i = 0; i < LANES; i++) sum += part[i];
-    return sum;
+    UNROLL for (int n = LANES / 2; n; n /= 2) {
+        UNROLL for (int i = 0; i < n; i++) part[i] += part[i + n];
+    }
+    return part[0];
 }
 
 INLINE float greatest(vf x) {
     float part[LANES];
     memcpy(part, &x, sizeof part);
-    float most = part[0];
-    UNROLL for (int i = 1; i < LANES; i++) most = part[i] > most ? part[i] : most;
-    return most;
+    UNROLL for (int n = LANES / 2; n; n /= 2) {
+        UNROLL for (int i = 0; i < n; i++) part[i] = part[i] > part[i + n] ? part[i] : part[i + n];
+    }
+    return part[0];
 }
 
 /* The first n ≤ LANES floats at p; zeros beyond. */
@@ -72,20 +84,23 @@ INLINE vf polynomial(vf x, const float *c, size_t n) {
 
 /*
  * eˣ = 2ⁿ·eʳ, n = round(x / ln 2), |r| ≤ ln 2 / 2; eʳ = 1 + r + r²·q(r), q fitted by minimax (3.5e-9). Relative error ≤ 1.2e-7 on
- * [−87.33, 88.37]; 0 below, infinity above.
+ * [−87.33, 88.37], which x must not leave.
  */
-INLINE vf exponential(vf x) {
+INLINE vf exponential_within(vf x) {
     static const float q[] = {0.4999999404f, 0.1666650921f, 0.04166848958f, 0.008370116353f, 0.001381410286f};
     const float magic = 0x1.8p23f; /* adding it rounds to an integer, which is then found in the low bits */
-    vi tiny = x < splat(-87.33f);
-    vi huge = x > splat(88.37f);
-    x = at_most(at_least(x, -87.33f), 88.37f);
     vf rounded = FMA(x, splat(0x1.715476p+0f), splat(magic)), n = rounded - splat(magic);
     vf r = FMA(n, splat(-0x1.63p-1f), x); /* ln 2 in two parts; the first has few bits, so that n times it is exact */
     r = FMA(n, splat(0x1.bd0106p-13f), r);
     vf e = FMA(r * r, POLYNOMIAL(r, q), r) + splat(1);
-    vu power = ((vu)rounded - (vu)splat(magic) + 127u) << 23;
-    return pick(huge, splat(INFINITY), pick(tiny, splat(0), e * (vf)power));
+    vu power = ((vu)rounded << 23) + (127u << 23); /* magic's own bits leave at the top */
+    return e * (vf)power;
+}
+
+/* 0 below that range, infinity above. */
+INLINE vf exponential(vf x) {
+    vf y = exponential_within(at_most(at_least(x, -87.33f), 88.37f));
+    return pick(x > splat(88.37f), splat(INFINITY), pick(x < splat(-87.33f), splat(0), y));
 }
 
 /*
@@ -97,7 +112,7 @@ INLINE vf gelu(vf x) {
     static const float h[] = {0.6931471229f,    0.7978865504f,   -0.1817116588f,   0.03642248362f, -0.004951084964f,
                               0.0001404226787f, 0.000108979606f, -2.284225593e-5f, 1.576617024e-6f};
     vf a = absolute(x);
-    vf tail = exponential(-FMA(a * splat(0.5f), a, POLYNOMIAL(at_most(a, 5.5f), h)));
+    vf tail = exponential_within(at_least(FMA(a * splat(-0.5f), a, -POLYNOMIAL(at_most(a, 5.5f), h)), -87.33f)); /* there it is 1e-38 */
     return FMA(-a, tail, at_least(x, 0));
 }
 
@@ -162,50 +177,84 @@ TARGET static void tile(uint32_t rows, const float *a, size_t a_stride, const fl
 #undef CASE
 }
 
-TARGET static void finish(uint32_t rows, const float *c, const vkb_cpu_finish *f, float *y, size_t y_stride) {
-    for (uint32_t r = 0; r < rows; r++) {
+/* `activation` is a constant wherever this is inlined. */
+INLINE void finish_rows(const uint32_t activation, uint32_t rows, const float *c, const vkb_cpu_finish *f, float *y, size_t y_stride) {
+    for (uint32_t r = 0; r < rows; r++, c += VKB_CPU_PANEL, y += y_stride) {
         for (uint32_t j = 0; j < f->columns; j += LANES) {
             uint32_t n = f->columns - j < LANES ? f->columns - j : LANES;
-            vf x = load(c + r * VKB_CPU_PANEL + j);
+            vf x = load(c + j), add = {0};
             if (f->bias) x += load(f->bias + j);
-            vf add = {0};
             if (f->residual) {
                 const float *residual = f->residual + r * f->residual_stride + j;
                 add = n == LANES ? load(residual) : load_part(residual, n);
                 if (f->residual_first) x += add;
             }
-            x = activate(f->activation, x);
+            x = activate(activation, x);
             if (f->residual && !f->residual_first) x += add;
             if (n == LANES)
-                store(y + r * y_stride + j, x);
+                store(y + j, x);
             else
-                store_part(y + r * y_stride + j, x, n);
+                store_part(y + j, x, n);
         }
     }
 }
 
-/* sum + a₀·b₀ + a₁·b₁ in every lane, a and b holding two 16-bit integers in each */
+/* The same where all 16 columns are there and there is no residual. */
+INLINE void finish_plain(const uint32_t activation, uint32_t rows, const float *c, const vkb_cpu_finish *f, float *y, size_t y_stride) {
+    vf bias[VECTORS];
+    UNROLL for (uint32_t v = 0; v < VECTORS; v++) bias[v] = f->bias ? load(f->bias + v * LANES) : splat(0);
+    for (uint32_t r = 0; r < rows; r++, c += VKB_CPU_PANEL, y += y_stride) {
+        UNROLL for (uint32_t v = 0; v < VECTORS; v++) store(y + v * LANES, activate(activation, load(c + v * LANES) + bias[v]));
+    }
+}
+
+TARGET static void finish(uint32_t rows, const float *c, const vkb_cpu_finish *f, float *y, size_t y_stride) {
+    bool plain = f->columns == VKB_CPU_PANEL && !f->residual;
+#define CASE(activation) \
+    case activation: plain ? finish_plain(activation, rows, c, f, y, y_stride) : finish_rows(activation, rows, c, f, y, y_stride); break;
+    switch (f->activation) {
+        CASE(VKB_ACT_NONE)
+        CASE(VKB_ACT_GELU)
+        CASE(VKB_ACT_GELU_TANH)
+        CASE(VKB_ACT_RELU)
+        CASE(VKB_ACT_SILU)
+        CASE(VKB_ACT_TANH)
+        CASE(VKB_ACT_SIGMOID)
+    }
+#undef CASE
+}
+
+#ifndef NARROW
+#define NARROW(x) __builtin_convertvector(x, vh)
+#endif
+#ifndef WIDEN_I8
+#define WIDEN_I8(bytes) ((vi) __builtin_convertvector(*(const vb_unaligned *)(bytes), vs))
+#endif
 #ifndef PAIRS
 #define PAIRS(a, b, sum) ((sum) + ((a) << 16 >> 16) * ((b) << 16 >> 16) + ((a) >> 16) * ((b) >> 16))
 #endif
 
 typedef int16_t vs __attribute__((vector_size(4 * LANES)));
+typedef int32_t vi_unaligned __attribute__((vector_size(4 * LANES), aligned(2), may_alias));
+typedef int16_t vh __attribute__((vector_size(2 * LANES)));
 typedef int8_t vb __attribute__((vector_size(2 * LANES)));
 typedef int8_t vb_unaligned __attribute__((vector_size(2 * LANES), aligned(1), may_alias));
 
-INLINE void tile_i8_of(const uint32_t rows, const int16_t *a, size_t a_stride, const float *a_scale, const int8_t *b, const float *b_scale,
+INLINE void tile_i8_of(const uint32_t rows, const int16_t *a, size_t a_stride, const float *a_scale, const int16_t *b, const float *b_scale,
                        uint32_t depth, float *c, size_t c_stride) {
     vi sum[TILE_ROWS][VECTORS] = {{{0}}};
-    for (uint32_t k = 0; k < depth; k += 2, b += 2 * VKB_CPU_PANEL) {
-        vi w[VECTORS];
-        UNROLL for (uint32_t v = 0; v < VECTORS; v++) {
-            w[v] = (vi) __builtin_convertvector(*(const vb_unaligned *)(b + 2 * v * LANES), vs);
-        }
-        UNROLL for (uint32_t r = 0; r < rows; r++) {
-            int32_t pair;
-            memcpy(&pair, a + r * a_stride + k, sizeof pair);
-            vi x = pair - (vi){0};
-            UNROLL for (uint32_t v = 0; v < VECTORS; v++) sum[r][v] = PAIRS(x, w[v], sum[r][v]);
+    const int16_t *row[TILE_ROWS];
+    UNROLL for (uint32_t r = 0; r < rows; r++) row[r] = a + r * a_stride;
+    for (uint32_t k = 0; k < depth; k += 4, b += 4 * VKB_CPU_PANEL) {
+        UNROLL for (uint32_t pair = 0; pair < 2; pair++) {
+            vi w[VECTORS];
+            UNROLL for (uint32_t v = 0; v < VECTORS; v++) w[v] = *(const vi_unaligned *)(const void *)(b + 2 * (pair * VKB_CPU_PANEL + v * LANES));
+            UNROLL for (uint32_t r = 0; r < rows; r++) {
+                int32_t both;
+                memcpy(&both, row[r] + k + 2 * pair, sizeof both);
+                vi x = both - (vi){0};
+                UNROLL for (uint32_t v = 0; v < VECTORS; v++) sum[r][v] = PAIRS(x, w[v], sum[r][v]);
+            }
         }
     }
     UNROLL for (uint32_t r = 0; r < rows; r++) {
@@ -216,7 +265,7 @@ INLINE void tile_i8_of(const uint32_t rows, const int16_t *a, size_t a_stride, c
     }
 }
 
-TARGET static void tile_i8(uint32_t rows, const int16_t *a, size_t a_stride, const float *a_scale, const int8_t *b, const float *b_scale,
+TARGET static void tile_i8(uint32_t rows, const int16_t *a, size_t a_stride, const float *a_scale, const int16_t *b, const float *b_scale,
                            uint32_t depth, float *c, size_t c_stride) {
 #define CASE(n) \
     case n: \
@@ -247,12 +296,11 @@ TARGET static float quantize(const float *x, uint32_t count, int16_t *q) {
         uint32_t n = count - i < LANES ? count - i : LANES;
         vf y = (n == LANES ? load(x + i) : load_part(x + i, n)) * splat(inverse);
         y = y + splat(magic);
-        vi whole_numbers = (vi)y - (vi)splat(magic);
-        int32_t part[LANES];
-        memcpy(part, &whole_numbers, sizeof part);
-        for (uint32_t j = 0; j < n; j++) q[i + j] = (int16_t)(finite ? part[j] : 0);
+        vi numbers = ((vi)y - (vi)splat(magic)) & -(int32_t)finite;
+        vh narrow = NARROW(numbers);
+        memcpy(q + i, &narrow, n * sizeof *q);
     }
-    if (count % VKB_CPU_I8_GROUP) q[count] = 0;
+    for (i = count; i < vkb_cpu_i8_depth(count); i++) q[i] = 0;
     return scale;
 }
 
@@ -307,11 +355,12 @@ TARGET static float softmax(float *row, const float *bias, uint32_t count, float
         vf x = load(row + i) * splat(scale);
         if (bias) x += load(bias + i);
         store(row + i, x);
-        most = pick(x > most, x, most);
+        most = GREATEST(x, most);
     }
     vf max = splat(greatest(most)), sum = {0};
     for (uint32_t i = 0; i < room; i += LANES) {
-        vf x = exponential(load(row + i) - max);
+        vf x = load(row + i) - max, y = exponential_within(at_least(x, -87.33f));
+        x = (vf)(~(x < splat(-87.33f)) & (vi)y);
         store(row + i, x);
         sum += x;
     }
@@ -322,8 +371,12 @@ TARGET static void widen(const uint16_t *halves, uint64_t count, float *floats) 
     for (uint64_t i = 0; i < count; i += LANES) store(floats + i, WIDEN(halves + i));
 }
 
+TARGET static void widen_i8(const int8_t *bytes, uint64_t count, int16_t *words) {
+    for (uint64_t i = 0; i < count; i += 2 * LANES) *(vi_unaligned *)(void *)(words + i) = WIDEN_I8(bytes + i);
+}
+
 #define KERNELS(sets, test) \
     { \
         .name = sets, .supported = test, .tile_rows = TILE_ROWS, .tile = tile, .finish = finish, .norm = norm, .softmax = softmax, \
-        .gate = gate, .widen = widen, .quantize = quantize, .tile_i8 = tile_i8 \
+        .gate = gate, .widen = widen, .quantize = quantize, .widen_i8 = widen_i8, .tile_i8 = tile_i8 \
     }

@@ -10,7 +10,21 @@
 #define TILE_ROWS 6 /* 12 of 16 registers are sums */
 #define FMA(a, b, c) ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
 #define WIDEN(halves) ((vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(halves))))
-#define PAIRS(a, b, sum) ((sum) + (vi)_mm256_madd_epi16((__m256i)(a), (__m256i)(b)))
+#define LEAST(a, b) ((vf)_mm256_min_ps((__m256)(a), (__m256)(b)))
+#define GREATEST(a, b) ((vf)_mm256_max_ps((__m256)(a), (__m256)(b)))
+#define WIDEN_I8(bytes) ((vi)_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(bytes))))
+#define NARROW(x) \
+    ((vh)_mm_packs_epi32(_mm256_castsi256_si128((__m256i)(x)), _mm256_extracti128_si256((__m256i)(x), 1)))
+#define PAIRS(a, b, sum) ((vi)pairs((__m256i)(a), (__m256i)(b), (__m256i)(sum)))
+
+/* In assembly, because GCC 12 puts the additions far behind the products and then spills half the sums. */
+TARGET static inline __attribute__((always_inline)) __m256i pairs(__m256i a, __m256i b, __m256i sum) {
+    __m256i products;
+    __asm__("vpmaddwd %[a], %[b], %[products]\n\tvpaddd %[products], %[sum], %[sum]"
+            : [sum] "+x"(sum), [products] "=&x"(products)
+            : [a] "x"(a), [b] "x"(b));
+    return sum;
+}
 
 #include "cpu_kernel.h"
 

@@ -21,6 +21,8 @@
 #define WIDEN(halves) widen4(halves)
 #if defined(__SSE2__)
 #include <emmintrin.h>
+#define LEAST(a, b) ((vf)_mm_min_ps((__m128)(a), (__m128)(b)))
+#define GREATEST(a, b) ((vf)_mm_max_ps((__m128)(a), (__m128)(b)))
 #define PAIRS(a, b, sum) ((sum) + (vi)_mm_madd_epi16((__m128i)(a), (__m128i)(b)))
 #elif defined(__aarch64__)
 #define PAIRS(a, b, sum) \

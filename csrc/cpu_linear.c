@@ -24,21 +24,27 @@ static uint32_t ceil_div(uint32_t a, uint32_t b) { return a / b + (a % b != 0); 
 
 bool vkb_cpu_linear_scratch(const vkb_cpu_program *p, const vkb_op *op, uint64_t *floats) {
     const vkb_tensor *t = &p->base.weights->tensors[op->weight];
-    if (t->dtype == VKB_I8) /* the rows of a block, 16 bits each, behind their scales */
-        return vkb_mul(vkb_cpu_i8_depth(t->cols) / 2 + 1, VKB_CPU_BLOCK_ROWS, floats);
+    if (t->dtype == VKB_I8) /* scales of a block's rows, a panel, and the rows; of 16 bits each */
+        return vkb_mul(vkb_cpu_i8_depth(t->cols) / 2, VKB_CPU_PANEL + VKB_CPU_BLOCK_ROWS, floats) &&
+               vkb_add(*floats, VKB_CPU_BLOCK_ROWS, floats);
     return vkb_mul(t->dtype == VKB_F16 ? t->cols : 0, VKB_CPU_PANEL, floats);
 }
 
 void vkb_cpu_begin_block(const vkb_cpu_program *p, const vkb_tensor *t, const float *x, size_t x_stride, uint32_t rows, float *scratch) {
     if (t->dtype != VKB_I8) return;
     uint32_t depth = vkb_cpu_i8_depth(t->cols);
-    int16_t *q = (int16_t *)(void *)(scratch + VKB_CPU_BLOCK_ROWS);
+    int16_t *q = (int16_t *)(void *)(scratch + VKB_CPU_BLOCK_ROWS) + depth * VKB_CPU_PANEL;
     for (uint32_t r = 0; r < rows; r++) scratch[r] = p->kernels->quantize(x + r * x_stride, t->cols, q + (size_t)r * depth);
 }
 
 const void *vkb_cpu_panel(const vkb_cpu_program *p, const vkb_tensor *t, const void *weight, uint32_t panel, float *scratch) {
     uint64_t size = (uint64_t)t->cols * VKB_CPU_PANEL;
-    if (t->dtype == VKB_I8) return (const int8_t *)weight + (uint64_t)panel * vkb_cpu_i8_depth(t->cols) * VKB_CPU_PANEL;
+    if (t->dtype == VKB_I8) {
+        uint64_t bytes = (uint64_t)vkb_cpu_i8_depth(t->cols) * VKB_CPU_PANEL;
+        int16_t *words = (int16_t *)(void *)(scratch + VKB_CPU_BLOCK_ROWS);
+        p->kernels->widen_i8((const int8_t *)weight + panel * bytes, bytes, words);
+        return words;
+    }
     if (t->dtype == VKB_F32) return (const float *)weight + panel * size;
     p->kernels->widen((const uint16_t *)weight + panel * size, size, scratch); /* once for all rows of the block */
     return scratch;
@@ -51,7 +57,7 @@ void vkb_cpu_tile(const vkb_cpu_program *p, const vkb_tensor *t, const void *wei
         return;
     }
     uint32_t depth = vkb_cpu_i8_depth(t->cols);
-    const int16_t *q = (const int16_t *)(const void *)(scratch + VKB_CPU_BLOCK_ROWS);
+    const int16_t *q = (const int16_t *)(const void *)(scratch + VKB_CPU_BLOCK_ROWS) + depth * VKB_CPU_PANEL;
     p->kernels->tile_i8(rows, q + (size_t)row * depth, depth, scratch + row, panel_data, vkb_cpu_scales(t, weight) + panel * VKB_CPU_PANEL,
                         depth, c, VKB_CPU_PANEL);
 }
@@ -66,15 +72,16 @@ static void do_panel(const linear *l, uint32_t panel, uint32_t first, uint32_t e
                              .activation = l->op->activation,
                              .residual_first = l->op->residual_at == VKB_RESIDUAL_BEFORE_ACTIVATION,
                              .columns = l->outputs - column < VKB_CPU_PANEL ? l->outputs - column : VKB_CPU_PANEL};
+    float c[VKB_CPU_BLOCK_ROWS * VKB_CPU_PANEL];
     /* tiles of about equal height: one of 1 row would take as long as one of 4, waiting for its own sums */
     uint32_t step = ceil_div(end - first, ceil_div(end - first, kernels->tile_rows));
     for (uint32_t row = first; row < end; row += step) {
         uint32_t n = end - row < step ? end - row : step;
-        float c[VKB_CPU_MAX_TILE * VKB_CPU_PANEL];
-        vkb_cpu_tile(l->p, l->tensor, l->weight, w, panel, row - first, n, l->x + first * l->x_stride, l->x_stride, scratch, c);
-        finish.residual = l->residual ? l->residual + row * l->residual_stride + column : NULL;
-        kernels->finish(n, c, &finish, l->y + row * l->y_stride + column, l->y_stride);
+        vkb_cpu_tile(l->p, l->tensor, l->weight, w, panel, row - first, n, l->x + first * l->x_stride, l->x_stride, scratch,
+                     c + (row - first) * VKB_CPU_PANEL);
     }
+    finish.residual = l->residual ? l->residual + first * l->residual_stride + column : NULL;
+    kernels->finish(end - first, c, &finish, l->y + first * l->y_stride + column, l->y_stride);
 }
 
 static void norm_block(const linear *l, uint32_t block) {

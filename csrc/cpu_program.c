@@ -22,13 +22,13 @@ vkb_status vkb_cpu_program_init(vkb_program *program, vkb_error *error) {
     fits = fits && floats < UINT64_MAX / 64 &&
            vkb_mul(vkb_align_up(floats, 16) * sizeof(float), vkb_cpu_pool_threads(p->pool), &scratch_bytes);
     fits = fits && vkb_add(vkb_align_up(program->arena_bytes, 64), scratch_bytes, &bytes) && bytes < SIZE_MAX - 64;
-    p->memory = fits ? calloc(bytes + 64, 1) : NULL; /* zeroed, which for this size means: taken from the system when it is first used */
-    if (!p->memory)
+    p->arena = fits ? vkb_pages_alloc(bytes) : NULL;
+    p->arena_bytes = bytes;
+    if (!p->arena)
         return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY,
                         "vkb_program_create: out of memory: %llu bytes for the intermediate results of %u tokens, %llu for %u threads",
                         (unsigned long long)program->arena_bytes, program->max_tokens, (unsigned long long)scratch_bytes,
                         vkb_cpu_pool_threads(p->pool));
-    p->arena = (float *)vkb_align_up((uintptr_t)p->memory, 64);
     p->scratch = p->arena + vkb_align_up(program->arena_bytes, 64) / sizeof(float);
     p->scratch_floats = vkb_align_up(floats, 16);
     program->host_bytes = scratch_bytes;
@@ -45,7 +45,7 @@ vkb_status vkb_cpu_program_init(vkb_program *program, vkb_error *error) {
 
 void vkb_cpu_program_free(vkb_program *program) {
     vkb_cpu_program *p = (vkb_cpu_program *)program;
-    free(p->memory);
+    vkb_pages_free(p->arena, p->arena_bytes);
     free(p->chunks);
 }
 
@@ -70,11 +70,14 @@ vkb_status vkb_cpu_program_run(vkb_program *program, const vkb_batch *batch, con
     vkb_cpu_program *p = (vkb_cpu_program *)program;
     p->batch = batch;
     if (p->chunks) cut_into_chunks(p, batch);
+    vkb_cpu_pool_begin(p->pool);
     for (uint32_t i = 0; i < program->op_count; i++) {
+        if (i) vkb_cpu_pool_pause(p->pool);
         double start = op_seconds ? vkb_seconds() : 0;
         ops[program->ops[i].kind](p, &program->ops[i]);
         if (op_seconds) op_seconds[i] = vkb_seconds() - start;
     }
+    vkb_cpu_pool_end(p->pool);
     for (uint32_t i = 0; outputs && i < program->output_count; i++) {
         if (!outputs[i].data) continue;
         uint32_t value = program->outputs[i], rows = vkb_cpu_rows(p, value), width = program->values[value].width;

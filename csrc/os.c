@@ -40,6 +40,7 @@ uint64_t vkb_host_memory_bytes(void) {
 #include <unistd.h>
 #if defined(__linux__)
 #include <sched.h>
+#include <sys/mman.h>
 #endif
 
 struct vkb_mutex {
@@ -101,6 +102,48 @@ uint32_t vkb_cpu_count(void) {
 uint64_t vkb_host_memory_bytes(void) {
     long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
     return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
+}
+
+#endif
+
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+
+enum { LARGE_PAGE = 2 << 20 };
+
+/* A whole number of large pages, so that none is shared; small requests are rounded up to small pages alone. */
+static uint64_t page_bytes(uint64_t bytes) { return vkb_align_up(bytes ? bytes : 1, bytes < LARGE_PAGE ? 4096 : LARGE_PAGE); }
+
+void *vkb_pages_alloc(uint64_t bytes) {
+    if (bytes > SIZE_MAX / 2) return NULL;
+    size_t size = page_bytes(bytes), room = size < LARGE_PAGE ? size : size + LARGE_PAGE;
+    uint8_t *p = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) return NULL;
+    if (room == size) return p;
+    uint8_t *start = (uint8_t *)vkb_align_up((uintptr_t)p, LARGE_PAGE);
+    if (start != p) munmap(p, (size_t)(start - p));
+    if (start + size != p + room) munmap(start + size, (size_t)(p + room - start - size));
+    madvise(start, size, MADV_HUGEPAGE); /* a wish: where it fails, pages are small */
+    return start;
+}
+
+void vkb_pages_free(void *pages, uint64_t bytes) {
+    if (pages) munmap(pages, page_bytes(bytes));
+}
+
+#else
+
+void *vkb_pages_alloc(uint64_t bytes) {
+    if (bytes > SIZE_MAX - 128) return NULL;
+    uint8_t *p = calloc(bytes + 128, 1);
+    if (!p) return NULL;
+    uint8_t *start = (uint8_t *)vkb_align_up((uintptr_t)p + sizeof p, 64);
+    ((void **)(void *)start)[-1] = p;
+    return start;
+}
+
+void vkb_pages_free(void *pages, uint64_t bytes) {
+    (void)bytes;
+    if (pages) free(((void **)pages)[-1]);
 }
 
 #endif

@@ -20,7 +20,8 @@ static void extend(life *lives, uint32_t value, uint32_t op) {
 static void find_lives(const vkb_program *p, life *lives) {
     for (uint32_t i = 0; i < p->value_count; i++) lives[i] = (life){.first = UINT32_MAX, .last = 0};
     for (uint32_t i = 0; i < p->op_count; i++) {
-        extend(lives, p->ops[i].input, i);
+        bool kept = p->ops[i].kind == VKB_OP_ATTENTION; /* which the next op may do by the way (vk_fold.c) */
+        extend(lives, p->ops[i].input, kept ? i + 1 : i);
         extend(lives, p->ops[i].residual, i);
         extend(lives, p->ops[i].output, i);
     }

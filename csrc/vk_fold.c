@@ -1,8 +1,8 @@
 /*
  * Steps that other steps do by the way, for small batches, where what counts is how many dispatches follow one another. A norm in place is
  * left out where the kernels of all steps that read its value normalise what they read themselves; POOL, where NORMALIZE is all that reads
- * it and pools itself. Which kernels can is in the table of kernels (folds), so this is decided for each pair of size classes. The
- * program, and what it computes, stays the same.
+ * it and pools itself; ATTENTION likewise, before a LINEAR. Which kernels can is in the table of kernels (folds), so this is decided for
+ * each pair of size classes. The program, and what it computes, stays the same.
  */
 #include <stdlib.h>
 
@@ -37,19 +37,31 @@ static bool is_direct(const vkb_vk_program *p, uint32_t value) {
     return false;
 }
 
-/* The POOL whose only reader this NORMALIZE is. What POOL reads has to be there still when NORMALIZE writes. */
-static uint32_t find_pool(const vkb_vk_program *p, uint32_t reader) {
+/* The step of this kind that makes the reader's input, if nothing else reads that and no other step writes to it. What it reads itself has
+   to be there still when the reader writes. */
+static uint32_t find_only(const vkb_vk_program *p, uint32_t reader, uint32_t kind) {
     const vkb_vk_step *s = &p->steps[reader];
-    uint32_t pool = producer(p, reader, s->input);
-    if (s->task.kind != VKB_OP_NORMALIZE || pool == VKB_NONE || p->steps[pool].task.kind != VKB_OP_POOL || is_output(p, s->input))
-        return VKB_NONE;
+    uint32_t made_by = producer(p, reader, s->input);
+    if (made_by == VKB_NONE || p->steps[made_by].task.kind != kind || is_output(p, s->input) || s->residual == s->input) return VKB_NONE;
     for (uint32_t i = 0; i < p->step_count; i++) {
         bool reads = p->steps[i].input == s->input || p->steps[i].residual == s->input;
-        if ((i != reader && reads) || (i != pool && p->steps[i].output == s->input)) return VKB_NONE;
+        if ((i != reader && reads) || (i != made_by && p->steps[i].output == s->input)) return VKB_NONE;
     }
     const vkb_slot *slots = p->base.slots;
-    bool kept = is_direct(p, s->output) || !overlap(&slots[p->steps[pool].input], &slots[s->output]);
-    return kept ? pool : VKB_NONE;
+    bool kept = is_direct(p, s->output) || !overlap(&slots[p->steps[made_by].input], &slots[s->output]);
+    return kept ? made_by : VKB_NONE;
+}
+
+static uint32_t find_pool(const vkb_vk_program *p, uint32_t reader) {
+    return p->steps[reader].task.kind == VKB_OP_NORMALIZE ? find_only(p, reader, VKB_OP_POOL) : VKB_NONE;
+}
+
+/* As the kernels do it: without options, in heads of 16 to 64. */
+static uint32_t find_attention(const vkb_vk_program *p, uint32_t reader) {
+    uint32_t i = p->steps[reader].task.kind == VKB_OP_LINEAR ? find_only(p, reader, VKB_OP_ATTENTION) : VKB_NONE;
+    if (i == VKB_NONE) return VKB_NONE;
+    const vkb_vk_step *s = &p->steps[i];
+    return !s->task.mode && s->task.head_size % 16 == 0 && s->task.head_size <= 64 ? i : VKB_NONE;
 }
 
 vkb_status vkb_vk_folds_init(vkb_vk_program *p, vkb_error *error) {
@@ -57,9 +69,13 @@ vkb_status vkb_vk_folds_init(vkb_vk_program *p, vkb_error *error) {
     if (!p->folds) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_create: out of memory");
     for (uint32_t i = 0; i < p->step_count; i++) {
         vkb_vk_step *s = &p->steps[i];
-        p->folds[i] =
-            (vkb_vk_folds){.norm_input = find_norm(p, i, s->input), .norm_residual = find_norm(p, i, s->residual), .pool = find_pool(p, i)};
-        if (p->folds[i].pool != VKB_NONE) s->ranges[VKB_BIND_RESIDUAL] = p->steps[p->folds[i].pool].ranges[VKB_BIND_INPUT];
+        vkb_vk_folds *fold = &p->folds[i];
+        fold->norm_input = find_norm(p, i, s->input);
+        fold->norm_residual = find_norm(p, i, s->residual);
+        fold->pool = find_pool(p, i);
+        fold->attention = find_attention(p, i);
+        if (fold->attention != VKB_NONE) s->ranges[VKB_BIND_POSITION] = p->steps[fold->attention].ranges[VKB_BIND_INPUT];
+        if (fold->pool != VKB_NONE) s->ranges[VKB_BIND_RESIDUAL] = p->steps[fold->pool].ranges[VKB_BIND_INPUT];
     }
     return VKB_OK;
 }
@@ -109,18 +125,34 @@ static void take_norm(const vkb_vk_program *p, const bool *folded, uint32_t norm
     s->push.norm_bias_at = from->norm_bias_at;
 }
 
+/* What they read is bound from vkb_vk_folds_init on. */
+static void take_attention(const vkb_vk_program *p, const vkb_vk_step *attention, vkb_vk_step *s) {
+    const vkb_push *from = &attention->push;
+    s->input = attention->input;
+    s->task.mode |= VKB_FOLD_ATTENTION | from->head_size / 16 << 16;
+    s->push.cu_at = p->places.cu_at;
+    s->push.heads = from->heads;
+    s->push.head_size = from->head_size;
+    s->push.scale = from->scale;
+    s->push.row_count = from->input_stride;
+}
+
+static void take_pool(const vkb_vk_program *p, const bool *folded, uint32_t number, vkb_vk_step *s) {
+    const vkb_vk_step *pool = &p->steps[number];
+    s->input = pool->input;
+    s->task.mode |= 1 + pool->task.mode;
+    s->task.values |= pool->task.values & VKB_INPUT_F16;
+    s->push.input_width = pool->push.input_width;
+    s->push.residual_stride = pool->push.input_stride;
+    take_norm(p, folded, p->folds[number].norm_input, VKB_FOLD_NORM_INPUT, s);
+}
+
 vkb_vk_step vkb_vk_folds_apply(const vkb_vk_program *p, const bool *folded, uint32_t step) {
     vkb_vk_step s = p->steps[step];
     const vkb_vk_folds *f = &p->folds[step];
     take_norm(p, folded, f->norm_input, VKB_FOLD_NORM_INPUT, &s);
     take_norm(p, folded, f->norm_residual, VKB_FOLD_NORM_RESIDUAL, &s);
-    if (f->pool == VKB_NONE || !folded[f->pool]) return s;
-    const vkb_vk_step *pool = &p->steps[f->pool];
-    s.input = pool->input; /* bound as the residual, from vkb_vk_folds_init on */
-    s.task.mode |= 1 + pool->task.mode;
-    s.task.values |= pool->task.values & VKB_INPUT_F16;
-    s.push.input_width = pool->push.input_width;
-    s.push.residual_stride = pool->push.input_stride;
-    take_norm(p, folded, p->folds[f->pool].norm_input, VKB_FOLD_NORM_INPUT, &s);
+    if (f->attention != VKB_NONE && folded[f->attention]) take_attention(p, &p->steps[f->attention], &s);
+    if (f->pool != VKB_NONE && folded[f->pool]) take_pool(p, folded, f->pool, &s);
     return s;
 }

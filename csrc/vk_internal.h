@@ -320,7 +320,7 @@ vkb_status vkb_vk_steps_build(vkb_vk_program *program, vkb_error *error);
 
 typedef struct vkb_vk_folds {           /* of a step: the steps that it can do by the way, or VKB_NONE */
     uint32_t norm_input, norm_residual; /* what makes its input, its residual */
-    uint32_t pool;
+    uint32_t pool, attention;           /* what makes its input */
 } vkb_vk_folds;
 
 /* Fills program->folds; steps and `direct` are there. */
@@ -390,7 +390,9 @@ typedef struct vkb_vk_recording { /* the program's commands, for the batches of 
     VkCommandPool pool;
     uint32_t tokens, sequences; /* classes */
     bool *folded;               /* [step_count]: left out, because others do it */
-    VkCommandBuffer *segments;  /* [segment_count], at most op_count: to be submitted in this order, each by itself */
+    uint32_t *sized;            /* [sized_count], at most step_count: steps whose dispatches read their size from memory */
+    uint32_t sized_count;
+    VkCommandBuffer *segments; /* [segment_count], at most op_count: to be submitted in this order, each by itself */
     uint32_t segment_count;
     double seconds; /* that a run took lately, from its submission to its results; 0: none yet */
 } vkb_vk_recording;

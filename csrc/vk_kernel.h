@@ -52,9 +52,10 @@ typedef struct vkb_push { /* 31 words = 124 bytes ≤ 128 */
     union {
         struct {
             uint32_t ids_at, types_at, positions_at; /* words in the batch buffer: [T] each */
-            uint32_t cu_at, pool_at, tiles_at;       /* [B + 1], [B], [query_tiles] vkb_query_tile (4 words each) */
+            uint32_t cu_at, pool_at, tiles_at;       /* [B + 1], [B], [query_tiles] vkb_query_tile (4 words each); LINEAR_MAX: tiles_at
+                                                        is cu_at */
         };
-        struct { /* LINEAR, where the device has buffer addresses */
+        struct { /* LINEAR, where the device has buffer addresses; LINEAR_MAX: the first two */
             uint64_t input_address, weight_address, output_address;
         };
     };
@@ -125,7 +126,8 @@ enum vkb_need {
     VKB_NEED_F16 = 1 << 0,       /* 16-bit storage, f16 arithmetic */
     VKB_NEED_ADDRESSES = 1 << 1, /* buffer device addresses, 64-bit integers */
     VKB_NEED_MATRIX = 1 << 2,    /* VK_KHR_cooperative_matrix, f16 × f16 → f32 by a subgroup, of any shape */
-    VKB_NEED_FRAGMENTS = 1 << 3  /* the same of 16×16×16 by subgroups of 32, whose elements lie as vkb_weight_form's tiles have them */
+    VKB_NEED_FRAGMENTS = 1 << 3, /* the same of 16×16×16 by subgroups of 32, whose elements lie as vkb_weight_form's tiles have them */
+    VKB_NEED_SUBGROUP_32 = 1 << 4 /* subgroups of at least 32 invocations */
 };
 
 enum vkb_row { VKB_ROW_USUAL = 0, VKB_ROW_OFF = 1, VKB_ROW_FIRST = 2 /* before all others, whatever its min_rows */ };
@@ -151,10 +153,11 @@ typedef struct vkb_task {     /* a dispatch, as far as that decides which kernel
 
 /*
  * What a kernel can do by the way, so that another step is left out (vk_fold.c). The norms are bits of MODE too, where they are asked for:
- * the norm_* push constants are then those of the norm that has been left out. LINEAR: of its input, or of its residual. NORMALIZE: POOL of
- * what is bound as the residual (MODE's lower byte: 1 + vkb_pool), and the norm of that.
+ * the norm_* push constants are then those of the norm that has been left out. LINEAR: of its input, or of its residual; plain ATTENTION of
+ * q|k|v, which is then bound as the position table, row_count elements a row (MODE from bit 16 on: head size / 16). NORMALIZE: POOL of what
+ * is bound as the residual (MODE's lower byte: 1 + vkb_pool), and the norm of that.
  */
-enum vkb_fold { VKB_FOLD_NORM_INPUT = 1 << 8, VKB_FOLD_NORM_RESIDUAL = 1 << 9, VKB_FOLD_POOL = 1 << 10 };
+enum vkb_fold { VKB_FOLD_NORM_INPUT = 1 << 8, VKB_FOLD_NORM_RESIDUAL = 1 << 9, VKB_FOLD_POOL = 1 << 10, VKB_FOLD_ATTENTION = 1 << 11 };
 
 /*
  * One way to do one dispatch. Workgroups: x = ceil(columns / tile_columns), y = ceil(rows / tile_rows), where rows are the batch's tokens

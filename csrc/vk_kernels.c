@@ -12,16 +12,19 @@
 #include "spirv/attention_narrow.h"
 #include "spirv/attention_tile.h"
 #include "spirv/copy_out.h"
-#include "spirv/embed_rows.h"
+#include "spirv/embed_rows_shared.h"
+#include "spirv/embed_rows_subgroup.h"
 #include "spirv/gate_columns.h"
 #include "spirv/linear_fragments.h"
 #include "spirv/linear_lanes.h"
 #include "spirv/linear_matrix.h"
+#include "spirv/linear_max_fragments.h"
 #include "spirv/linear_max_tile.h"
 #include "spirv/linear_narrow.h"
 #include "spirv/linear_split.h"
 #include "spirv/linear_tile.h"
-#include "spirv/norm_rows.h"
+#include "spirv/norm_rows_shared.h"
+#include "spirv/norm_rows_subgroup.h"
 #include "spirv/normalize_pooled.h"
 #include "spirv/normalize_rows.h"
 #include "spirv/pool_columns.h"
@@ -31,6 +34,7 @@
 
 #define SUBGROUP_ARITHMETIC 4u /* VK_SUBGROUP_FEATURE_ARITHMETIC_BIT */
 #define SUBGROUP_BALLOT 8u     /* VK_SUBGROUP_FEATURE_BALLOT_BIT */
+#define SUBGROUP_CLUSTERED 64u /* VK_SUBGROUP_FEATURE_CLUSTERED_BIT */
 #define SUBGROUP_SHUFFLE 16u   /* VK_SUBGROUP_FEATURE_SHUFFLE_BIT */
 
 #define FRAGMENTS (VKB_NEED_F16 | VKB_NEED_ADDRESSES | VKB_NEED_MATRIX | VKB_NEED_FRAGMENTS)
@@ -47,6 +51,11 @@
     .kind = VKB_OP_LINEAR, CODE(linear_fragments), .local_size = (bm) * (bn) / 128, .subgroups = (bm) * (bn) / 4096, .tile_rows = bm, \
     .tile_columns = bn, OWN(bm, bn, 8), .shared_bytes = 2 * (bm)*9 * 16, .needs = FRAGMENTS, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
     .values = 1 << VKB_VALUES_F16, .inputs_multiple = 128, .outputs_multiple = multiple
+/* One sequence, 64 rows at a time, and BN outputs a workgroup. */
+#define LINEAR_MAX_FRAGMENTS(bn) \
+    .kind = VKB_OP_LINEAR_MAX, CODE(linear_max_fragments), .local_size = (bn) / 2, .subgroups = (bn) / 64, .tile_rows = 1, \
+    .tile_columns = bn, OWN(64, bn), .shared_bytes = 2 * 64 * 9 * 16, .needs = FRAGMENTS, .subgroup = SUBGROUP_SHUFFLE, \
+    .weights = 1 << VKB_WEIGHTS_F16_TILES, .values = 1 << VKB_INPUT_F16, .inputs_multiple = 128
 /* BM × 64 outputs a workgroup, ROWS × 32 a subgroup. */
 #define LINEAR_MATRIX(bm, rows) \
     .kind = VKB_OP_LINEAR, CODE(linear_matrix), .subgroups = (bm) / (rows)*2, .tile_rows = bm, .tile_columns = 64, OWN(bm, rows), \
@@ -65,7 +74,7 @@
     .kind = VKB_OP_LINEAR, CODE(linear_narrow), .subgroups = count, .tile_rows = 16 * (rows), .tile_columns = 16 * (columns), \
     OWN(rows, columns, count, steps), .shared_bytes = (count) * (rows) * (1024 * (columns) + 128), \
     .needs = VKB_NEED_F16 | VKB_NEED_FRAGMENTS, .subgroup = SUBGROUP_SHUFFLE, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
-    .values = 1 << VKB_VALUES_F16, .folds = VKB_FOLD_NORM_INPUT | VKB_FOLD_NORM_RESIDUAL
+    .values = 1 << VKB_VALUES_F16, .folds = VKB_FOLD_NORM_INPUT | VKB_FOLD_NORM_RESIDUAL | ((rows) == 1 ? VKB_FOLD_ATTENTION : 0)
 /* Heads up to D, subgroups that split the keys. */
 #define ATTENTION_NARROW(d, count) \
     .kind = VKB_OP_ATTENTION, CODE(attention_narrow), .subgroups = count, .tile_rows = 16, OWN(d, count), .max_head = d, \
@@ -84,7 +93,7 @@
 #define ATTENTION_FRAGMENTS(number, tiles, bk, d) \
     .kind = VKB_OP_ATTENTION, CODE(attention_fragments), .local_size = 32 * (number), .subgroups = number, \
     .tile_rows = 16 * (tiles) * (number), OWN(bk, d, tiles), .max_head = d, .shared_bytes = 32 * (bk) * ((d) / 8 + 1), \
-    .needs = FRAGMENTS & ~(uint32_t)VKB_NEED_ADDRESSES, .modes = VKB_ATTENTION_POSITIONS | VKB_ATTENTION_TYPES, \
+    .needs = FRAGMENTS & ~(uint32_t)VKB_NEED_ADDRESSES, .subgroup = SUBGROUP_SHUFFLE, .modes = VKB_ATTENTION_POSITIONS | VKB_ATTENTION_TYPES, \
     .values = 1 << VKB_VALUES_F16
 #define ATTENTION_KEYS(local, d) \
     .kind = VKB_OP_ATTENTION, CODE(attention_keys), .local_size = local, .tile_rows = 4, OWN(d), .max_head = d, \
@@ -93,6 +102,11 @@
 #define LINEAR_MAX_TILE(bm, bn, bk) \
     .kind = VKB_OP_LINEAR_MAX, CODE(linear_max_tile), .local_size = (bm) / 4 * (bn) / 8, .tile_rows = 1, .tile_columns = bn, \
     OWN(bm, bn, bk), .shared_bytes = 4 * ((bk) * ((bm) + (bn)) + (bm) / 4 * (bn))
+/* Invocations that share a row; fours of a row that each keeps in registers. */
+#define ROWS_KEPT(op, shader, local, lanes, kept) \
+    .kind = op, CODE(shader), .local_size = local, .tile_rows = (local) / (lanes), OWN(lanes, kept), .shared_bytes = 8 * (local)
+#define ROWS_SUBGROUP(op, shader, kept) \
+    ROWS_KEPT(op, shader, 128, 32, kept), .subgroups = 4, .needs = VKB_NEED_SUBGROUP_32, .subgroup = SUBGROUP_CLUSTERED
 /* Invocations that share a row. */
 #define ROWS(op, shader, local, lanes) \
     .kind = op, CODE(shader), .local_size = local, .tile_rows = (local) / (lanes), OWN(lanes), .shared_bytes = 8 * (local)
@@ -102,8 +116,10 @@
     .shared_bytes = 4 * (local)
 
 const vkb_kernel vkb_kernels[] = {
-    {.name = "embed", ROWS(VKB_OP_EMBED, embed_rows, 128, 32)},
-    {.name = "embed lanes", ROWS(VKB_OP_EMBED, embed_rows, 8, 1), .software = true},
+    {.name = "embed subgroup 4", ROWS_SUBGROUP(VKB_OP_EMBED, embed_rows_subgroup, 4), .max_outputs = 512},
+    {.name = "embed subgroup 8", ROWS_SUBGROUP(VKB_OP_EMBED, embed_rows_subgroup, 8)},
+    {.name = "embed", ROWS_KEPT(VKB_OP_EMBED, embed_rows_shared, 128, 32, 4)},
+    {.name = "embed lanes", ROWS_KEPT(VKB_OP_EMBED, embed_rows_shared, 8, 1, 1), .software = true},
 
     {.name = "linear narrow 64", LINEAR_NARROW(4, 1, 8, 2), .min_rows = 65, .max_rows = 128},
     {.name = "linear narrow 32", LINEAR_NARROW(2, 1, 12, 4), .min_rows = 17, .max_rows = 64},
@@ -146,8 +162,10 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "attention keys head 128", ATTENTION_KEYS(64, 128)},
     {.name = "attention keys head 256", ATTENTION_KEYS(64, 256)},
 
-    {.name = "norm", ROWS(VKB_OP_NORM, norm_rows, 128, 32)},
-    {.name = "norm lanes", ROWS(VKB_OP_NORM, norm_rows, 8, 1), .software = true},
+    {.name = "norm subgroup 4", ROWS_SUBGROUP(VKB_OP_NORM, norm_rows_subgroup, 4), .max_outputs = 512},
+    {.name = "norm subgroup 8", ROWS_SUBGROUP(VKB_OP_NORM, norm_rows_subgroup, 8)},
+    {.name = "norm", ROWS_KEPT(VKB_OP_NORM, norm_rows_shared, 128, 32, 4)},
+    {.name = "norm lanes", ROWS_KEPT(VKB_OP_NORM, norm_rows_shared, 8, 1, 1), .software = true},
 
     {.name = "pool", POOL_COLUMNS(128, 4)},
     {.name = "pool lanes", POOL_COLUMNS(8, 1), .software = true},
@@ -162,6 +180,7 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "rotate", ROWS(VKB_OP_ROTATE, rotate_heads, 128, 32), .tile_columns = 1},
     {.name = "rotate lanes", ROWS(VKB_OP_ROTATE, rotate_heads, 8, 1), .tile_columns = 1, .software = true},
 
+    {.name = "linear max fragments 64x128", LINEAR_MAX_FRAGMENTS(128)},
     {.name = "linear max 32x128", LINEAR_MAX_TILE(32, 128, 16)},
 
     {.name = "copy out", .kind = VKB_KERNEL_COPY_OUT, CODE(copy_out), .local_size = 128, .tile_rows = 2, .tile_columns = 64, OWN(64)},

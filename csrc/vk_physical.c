@@ -160,6 +160,7 @@ static void find_abilities(const examination *e) {
     a->subgroup_size = info->subgroup_size;
     a->software = info->kind == VKB_DEVICE_SOFTWARE;
     if (features->storage16 && features->float16) a->needs |= VKB_NEED_F16;
+    if (a->subgroup_size >= 32) a->needs |= VKB_NEED_SUBGROUP_32;
     if (features->addresses && features->int64) a->needs |= VKB_NEED_ADDRESSES;
     if (find_matrix(e, a->matrix)) a->needs |= VKB_NEED_MATRIX;
 }

@@ -107,9 +107,9 @@ static uint32_t fixed_groups(const vkb_vk_program *p, const vkb_vk_step *s, cons
     return most <= FEW || groups <= 2 * ((least + kernel->tile_rows - 1) / kernel->tile_rows) ? groups : 0;
 }
 
-/* s: step `number`, with what it takes over. */
+/* s: step `number`, with what it takes over. fixed: rows of workgroups; 0: the host writes them for each batch. */
 static vkb_status dispatch(vkb_vk_program *p, vkb_vk_frame *f, const vkb_vk_step *s, uint32_t number, const vkb_kernel *kernel,
-                           uint32_t class, VkCommandBuffer commands, vkb_error *error) {
+                           uint32_t fixed, VkCommandBuffer commands, vkb_error *error) {
     vkb_vk_device *device = vkb_vk_device_of(&p->base);
     const vkb_vk_device_table *vk = &device->vk;
     VkPipeline pipeline;
@@ -121,7 +121,6 @@ static vkb_status dispatch(vkb_vk_program *p, vkb_vk_frame *f, const vkb_vk_step
     vk->CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
     vk->CmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, device->pipeline_layout, 0, 1, &f->sets[number], 0, NULL);
     vk->CmdPushConstants(commands, device->pipeline_layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof push, &push);
-    uint32_t fixed = fixed_groups(p, s, kernel, class);
     if (fixed)
         vk->CmdDispatch(commands, vkb_vk_groups_x(s, kernel), fixed, 1);
     else
@@ -156,7 +155,7 @@ static uint32_t segment_length(const vkb_vk_program *p, uint32_t first, uint32_t
 typedef struct recorder {
     vkb_vk_program *program;
     vkb_vk_frame *frame;
-    const vkb_vk_recording *recording;
+    vkb_vk_recording *recording;
     VkQueryPool queries;
     uint32_t next; /* step */
     hazards hazards;
@@ -164,13 +163,15 @@ typedef struct recorder {
 
 static vkb_status record_step(recorder *r, VkCommandBuffer commands, vkb_error *error) {
     vkb_vk_program *p = r->program;
-    const vkb_vk_recording *recording = r->recording;
+    vkb_vk_recording *recording = r->recording;
     vkb_vk_step s = vkb_vk_folds_apply(p, recording->folded, r->next);
     access a = access_of(p, &s);
     bool needed = needs_barrier(&r->hazards, &a);
     if (needed || (r->queries && r->next)) compute_barrier(&vkb_vk_device_of(&p->base)->vk, commands); /* each op by itself, to be timed */
     const vkb_kernel *kernel = vkb_vk_kernel_for(p, r->next, recording->tokens, recording->sequences);
-    return dispatch(p, r->frame, &s, r->next, kernel, recording->tokens, commands, error);
+    uint32_t fixed = fixed_groups(p, &s, kernel, recording->tokens);
+    if (!fixed) recording->sized[recording->sized_count++] = r->next;
+    return dispatch(p, r->frame, &s, r->next, kernel, fixed, commands, error);
 }
 
 /* The steps of the ops up to `ops_end`. */
@@ -221,7 +222,8 @@ vkb_status vkb_vk_record(vkb_vk_program *p, vkb_vk_frame *frame, uint32_t tokens
     *recording = NULL;
     if (made) made->segments = calloc(p->base.op_count, sizeof *made->segments);
     if (made) made->folded = calloc(p->step_count, sizeof *made->folded);
-    if (!made || !made->segments || !made->folded) {
+    if (made) made->sized = calloc(p->step_count, sizeof *made->sized);
+    if (!made || !made->segments || !made->folded || !made->sized) {
         vkb_vk_recording_destroy(p, made);
         return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_run: out of memory");
     }
@@ -245,6 +247,7 @@ void vkb_vk_recording_destroy(vkb_vk_program *p, vkb_vk_recording *r) {
     if (!r) return;
     vkb_vk_device *device = vkb_vk_device_of(&p->base);
     if (r->pool) device->vk.DestroyCommandPool(device->handle, r->pool, NULL); /* and its command buffers */
+    free(r->sized);
     free(r->folded);
     free(r->segments);
     free(r);

@@ -83,8 +83,10 @@ static vkb_status prepare(task *t, vkb_error *error) {
     vkb_vk_program *p = t->program;
     vkb_vk_frame *f = t->frame;
     write_batch(p, f, t->batch);
-    for (uint32_t i = 0; i < p->step_count; i++)
-        write_arguments(p, f, i, vkb_vk_kernel_for(p, i, t->recording->tokens, t->recording->sequences), t->batch);
+    for (uint32_t i = 0; i < t->recording->sized_count; i++) {
+        uint32_t step = t->recording->sized[i];
+        write_arguments(p, f, step, vkb_vk_kernel_for(p, step, t->recording->tokens, t->recording->sequences), t->batch);
+    }
     t->count = 0;
     f->submit[t->count++] = f->order;
     for (uint32_t i = 0; i < t->recording->segment_count; i++) f->submit[t->count++] = t->recording->segments[i];

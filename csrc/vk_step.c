@@ -37,6 +37,7 @@ static vkb_vk_step begin_step(const vkb_vk_program *p, uint32_t op, uint32_t kin
                      .residual = residual,
                      .output = output,
                      .push = p->places};
+    s.task.outputs = slots[output].stride;
     s.push.per_sequence = s.scope == VKB_PER_SEQUENCE;
     s.push.bias_at = s.push.norm_weight_at = s.push.norm_bias_at = VKB_NONE;
     if (w->vectors.bytes) s.ranges[VKB_BIND_VECTORS] = vkb_vk_piece_range(w, &w->vectors);
@@ -108,7 +109,6 @@ static void bind_weight(const vkb_vk_program *p, vkb_vk_step *s, uint32_t tensor
     s->ranges[VKB_BIND_WEIGHT] = vkb_vk_piece_range(w, &w->pieces[w->tensors[tensor].piece]);
     s->task.weights = w->tensors[tensor].form;
     s->task.inputs = s->push.input_stride;
-    s->task.outputs = s->push.output_stride;
 }
 
 static void set_addresses(const vkb_vk_program *p, vkb_vk_step *s, uint32_t tensor) {
@@ -117,7 +117,7 @@ static void set_addresses(const vkb_vk_program *p, vkb_vk_step *s, uint32_t tens
     if (!p->arena.address) return;
     s->push.input_address = p->arena.address + p->base.slots[s->input].offset;
     s->push.weight_address = w->blocks[piece->block].address + piece->offset;
-    s->push.output_address = p->arena.address + p->base.slots[s->output].offset;
+    if (s->task.kind == VKB_OP_LINEAR) s->push.output_address = p->arena.address + p->base.slots[s->output].offset;
 }
 
 static vkb_status linear(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_error *error) {
@@ -208,6 +208,8 @@ static vkb_status linear_max(vkb_vk_program *p, uint32_t i, const vkb_op *op, vk
     (void)error;
     vkb_vk_step s = begin_step(p, i, VKB_OP_LINEAR_MAX, op->input, VKB_NONE, op->output);
     bind_weight(p, &s, op->weight);
+    set_addresses(p, &s, op->weight);
+    s.push.tiles_at = p->places.cu_at;
     s.push.bias_at = vector_at(p, op->bias);
     add(p, s);
     return VKB_OK;
@@ -234,7 +236,6 @@ static vkb_status pool(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_erro
 static vkb_status normalize(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_error *error) {
     (void)error;
     vkb_vk_step s = begin_step(p, i, VKB_OP_NORMALIZE, op->input, VKB_NONE, op->output);
-    s.task.outputs = s.push.output_stride;
     add(p, s);
     return VKB_OK;
 }

@@ -49,8 +49,10 @@ func sentenceCaches() []string {
 	return []string{filepath.Join(torch, "sentence_transformers")}
 }
 
+const maxRef = 1024 // bytes of a file that holds a commit
+
 var (
-	hubName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$`)
+	hubName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?(@[A-Za-z0-9][A-Za-z0-9._/-]*)?$`)
 	commit  = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z._-]*$`)
 )
 
@@ -83,7 +85,7 @@ func Resolve(nameOrPath string) (dir, name string, err error) {
 		return "", "", fmt.Errorf("%w: %s: no such file or directory, nor a Hugging Face id", ErrNotFound, nameOrPath)
 	}
 	ids := []string{nameOrPath}
-	if !strings.Contains(nameOrPath, "/") {
+	if id, _, _ := strings.Cut(nameOrPath, "@"); !strings.Contains(id, "/") {
 		ids = append(ids, "sentence-transformers/"+nameOrPath)
 	}
 	for _, id := range ids {
@@ -99,13 +101,17 @@ func Resolve(nameOrPath string) (dir, name string, err error) {
 		ErrNotFound, nameOrPath, HubCache(), ids[len(ids)-1])
 }
 
-// cached returns the folder of an id in the caches.
+// cached returns the folder of an id, or of an id@revision, in the caches.
 func cached(id string) (string, error) {
+	id, revision, _ := strings.Cut(id, "@")
 	for _, root := range append([]string{HubCache()}, sentenceCaches()...) {
 		repo := filepath.Join(root, "models--"+strings.ReplaceAll(id, "/", "--"))
-		dir, err := snapshot(repo)
+		dir, err := snapshot(repo, revision)
 		if err == nil || !errors.Is(err, ErrNotFound) {
 			return dir, err
+		}
+		if revision != "" {
+			continue
 		}
 		// Releases before 2.3 keep plain files in a folder of their own.
 		dir = filepath.Join(root, strings.ReplaceAll(id, "/", "_"))
@@ -116,15 +122,32 @@ func cached(id string) (string, error) {
 	return "", fmt.Errorf("%w: %s", ErrNotFound, id)
 }
 
-// snapshot returns the folder of a repository's main revision, or of its only
-// one.
-func snapshot(repo string) (string, error) {
+// snapshot returns the folder of a repository's revision: of a branch, a tag or a
+// commit; for "" of main, or of the only one that is there.
+func snapshot(repo, revision string) (string, error) {
 	snapshots := filepath.Join(repo, "snapshots")
-	ref, err := os.ReadFile(filepath.Join(repo, "refs", "main"))
+	branch := revision
+	if branch == "" {
+		branch = "main"
+	}
+	path, err := cleanRelative("refs/" + branch)
+	if err != nil {
+		return "", err
+	}
+	path = filepath.Join(repo, filepath.FromSlash(path))
+	ref, err := readBounded(path, maxRef)
 	if err == nil {
-		revision := strings.TrimSpace(string(ref))
+		id := strings.TrimSpace(string(ref))
+		if !commit.MatchString(id) {
+			return "", fmt.Errorf("%w: %s: want a commit, got %.60q", ErrPath, path, id)
+		}
+		dir := filepath.Join(snapshots, id)
+		_, err := os.Stat(dir)
+		return dir, notFound(err)
+	}
+	if revision != "" {
 		if !commit.MatchString(revision) {
-			return "", fmt.Errorf("%w: %s: want a commit, got %.60q", ErrPath, filepath.Join(repo, "refs", "main"), revision)
+			return "", fmt.Errorf("%w: %s: revision %.60q", ErrNotFound, repo, revision)
 		}
 		dir := filepath.Join(snapshots, revision)
 		_, err := os.Stat(dir)

@@ -12,7 +12,7 @@ import (
 )
 
 // testCache makes an empty Hugging Face cache the only one.
-func testCache(t *testing.T) string {
+func testCache(t testing.TB) string {
 	root := t.TempDir()
 	for _, name := range []string{"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "SENTENCE_TRANSFORMERS_HOME", "TORCH_HOME"} {
 		t.Setenv(name, "")
@@ -121,7 +121,7 @@ func TestHubCache(t *testing.T) {
 
 func TestDiscover(t *testing.T) {
 	hub := testCache(t)
-	dir := cacheModel(t, hub, "models--org--good", "c1", map[string]string{"config_sentence_transformers.json": `{"truncate_dim":3}`})
+	dir := cacheModel(t, hub, "models--org--good", "c1", map[string]string{"config_sentence_transformers.json": `{"truncate_dim":3}`, "README.md": "---\nlicense: mit\n---\n"})
 	write(t, hub, "models--org--good/refs/main", []byte("c1"))
 	cacheModel(t, hub, "models--org--pickled", "c1", map[string]string{"model.safetensors": "", "pytorch_model.bin": "x"})
 	cacheModel(t, hub, "models--org--cut", "c1", map[string]string{"model.safetensors": string(rawFile(oneTensor, make([]byte, 6)))})
@@ -142,14 +142,14 @@ func TestDiscover(t *testing.T) {
 		}
 		return nil
 	}
-	found, err := Discover(context.Background(), verify, root, root, filepath.Join(root, "none"))
+	found, err := Discover(context.Background(), Discovery{Verify: verify, Roots: []string{root, root}})
 	require.NoError(t, err)
 	got := map[string]Found{}
 	for _, f := range found {
 		got[f.Name] = f
 	}
 	assert.Len(t, found, 6)
-	assert.Equal(t, Found{Name: "org/good", Dir: dir, Kind: KindEmbedding, ModelType: "bert", Dim: 3, MaxSeqLength: 512}, got["org/good"])
+	assert.Equal(t, Found{Name: "org/good", Dir: dir, Kind: KindEmbedding, ModelType: "bert", Dim: 3, MaxSeqLength: 512, DType: F32, Bytes: 8, Licence: "mit"}, got["org/good"])
 	assert.NoError(t, got[filepath.Join(root, "1/2/3/near")].Err)
 	for name, want := range map[string]error{
 		"org/pickled": ErrUnsupported, "org/cut": ErrTruncated, "org/vocab": ErrBadTokenizer, filepath.Join(root, "odd"): ErrUnsupported,
@@ -159,6 +159,35 @@ func TestDiscover(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(context.Background(), -time.Second)
 	defer cancel()
-	_, err = Discover(ctx, nil, root)
+	_, err = Discover(ctx, Discovery{Roots: []string{root}})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
+	_, err = Discover(context.Background(), Discovery{Roots: []string{filepath.Join(root, "none")}})
+	require.ErrorIs(t, err, ErrNotFound)
+	require.ErrorContains(t, err, "none")
+}
+
+func TestResolveRevision(t *testing.T) {
+	hub := testCache(t)
+	first := cacheModel(t, hub, "models--org--model", "c1", nil)
+	second := cacheModel(t, hub, "models--org--model", "c2", nil)
+	own := cacheModel(t, hub, "models--sentence-transformers--small", "c9", nil)
+	write(t, hub, "models--org--model/refs/main", []byte("c2"))
+	write(t, hub, "models--org--model/refs/v1.0", []byte("c1\n"))
+	write(t, hub, "models--org--model/refs/refs/pr/7", []byte("c1"))
+	write(t, hub, "models--org--model/refs/gone", []byte("c3"))
+	write(t, hub, "models--org--model/refs/evil", []byte("../../x"))
+	for name, want := range map[string]string{
+		"org/model": second, "org/model@main": second, "org/model@v1.0": first, "org/model@c1": first, "org/model@refs/pr/7": first, "small@c9": own,
+	} {
+		dir, shown, err := Resolve(name)
+		require.NoError(t, err, name)
+		assert.Equal(t, want, dir, name)
+		assert.Contains(t, shown, name)
+	}
+	for name, want := range map[string]error{
+		"org/model@v2": ErrNotFound, "org/model@gone": ErrNotFound, "org/model@evil": ErrPath, "org/model@../../x": ErrNotFound, "org/model@": ErrNotFound, "org/model@a/../b": ErrNotFound,
+	} {
+		_, _, err := Resolve(name)
+		require.ErrorIs(t, err, want, name)
+	}
 }

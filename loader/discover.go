@@ -1,8 +1,8 @@
 package loader
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -18,119 +18,192 @@ const discoverDepth = 4
 type Found struct {
 	Name         string // what Resolve takes: an id, or a path
 	Dir          string
-	Kind         Kind   // what it is made for; "" if Err
-	ModelType    string // of config.json, for example "bert"; "" if Err
-	Dim          int    // length of a vector
+	Kind         Kind   // what it is made for; "" if not even that is known
+	ModelType    string // of config.json, for example "bert"; with the class of a model's own code, "bert (JinaBertModel)"; "" for a StaticEmbedding
+	Dim          int    // values of a vector; of a CrossEncoder, scores of a pair
 	MaxSeqLength int    // tokens; 0 for no limit
+	DType        DType  // that most bytes of the weights are stored in
+	Bytes        int64  // of all weights
+	Licence      string // as the model's card names it; "" where none does
 	Err          error  // why it can't be used; nil if it can
+}
+
+// Discovery says where and how [Discover] looks. The zero value looks into the
+// caches.
+type Discovery struct {
+	Roots  []string           // folders to look into besides the caches; each must be there
+	Verify func(*Model) error // says whether the architecture is known; may be nil
+	// Progress, where not nil, is told now and then, and in the end, how many
+	// folders and entries of folders were seen, and where the search is.
+	Progress func(folders, entries int, at string)
 }
 
 // Discover lists the models in the Hugging Face and sentence-transformers caches
 // and below the given roots, sorted by name. A folder is a candidate if it holds
-// a configuration or weights; each is verified by opening it (configuration and
-// headers, no tensors) and by verify, where that is not nil, which says whether
-// the architecture is known. Roots that do not exist hold nothing; symbolic links
-// to folders are not followed.
+// a configuration and weights, or a list of modules, or GGUF files; it is not
+// searched further. Each candidate is verified by opening it (configuration,
+// headers and tokenizer.json, no tensors) and by Verify. Folders are searched to a
+// depth of four; hidden ones, and symbolic links to what is no candidate, are left
+// out. A folder of any number of other files is read once, in pieces.
 //
-// The error is ctx's, with what was found until then.
-func Discover(ctx context.Context, verify func(*Model) error, roots ...string) ([]Found, error) {
-	var found []Found
-	seen := make(map[string]bool)
-	add := func(name, dir string) {
-		if real, err := realPath(dir); err == nil && !seen[real] {
-			seen[real] = true
-			found = append(found, examine(name, dir, verify))
-		}
+// The error is ctx's, or of a root that is not there, with what was found until
+// then.
+func Discover(ctx context.Context, d Discovery) ([]Found, error) {
+	s := &search{Discovery: d, ctx: ctx, seen: make(map[string]bool)}
+	err := s.all()
+	if s.Progress != nil {
+		s.Progress(s.folders, s.entries, "")
 	}
-	var err error
-	for _, root := range append(append([]string{HubCache()}, sentenceCaches()...), roots...) {
-		if err = discoverIn(ctx, root, add); err != nil {
-			break
-		}
-	}
-	slices.SortFunc(found, func(a, b Found) int { return strings.Compare(a.Name, b.Name) })
-	return found, err
+	slices.SortFunc(s.found, func(a, b Found) int { return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Dir, b.Dir)) })
+	return s.found, err
 }
 
-// discoverIn calls add for each candidate below root.
-func discoverIn(ctx context.Context, root string, add func(name, dir string)) error {
-	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		if ctxErr := ctx.Err(); ctxErr != nil {
-			return ctxErr
+// search is the state of one Discover.
+type search struct {
+	Discovery
+	ctx              context.Context
+	seen             map[string]bool // real paths of candidates
+	found            []Found
+	folders, entries int
+}
+
+func (s *search) all() error {
+	for _, root := range s.Roots {
+		if info, err := os.Stat(root); err != nil {
+			return notFound(err)
+		} else if !info.IsDir() {
+			return fmt.Errorf("%w: %s: want a folder to search", ErrNotFound, root)
 		}
-		if err != nil { // unreadable: nothing there that could be opened
-			return fs.SkipDir
+	}
+	for _, root := range slices.Concat([]string{HubCache()}, sentenceCaches(), s.Roots) {
+		if err := s.folder(root, 0); err != nil {
+			return err
 		}
-		if !entry.IsDir() {
-			return nil
-		}
-		if id, ok := repoID(entry.Name()); ok {
-			if dir, err := snapshot(path); err == nil {
-				add(id, dir)
-			}
-			return fs.SkipDir
-		}
-		if isCandidate(path) {
-			add(path, path)
-			return fs.SkipDir
-		}
-		if path == root {
-			return nil
-		}
-		rel, err := filepath.Rel(root, path)
-		if err != nil || hidden(entry.Name()) || strings.Count(filepath.ToSlash(rel), "/")+1 >= discoverDepth {
-			return fs.SkipDir
-		}
+	}
+	return nil
+}
+
+// add verifies a candidate, once.
+func (s *search) add(name, dir string) {
+	if real, err := realPath(dir); err == nil && !s.seen[real] {
+		s.seen[real] = true
+		s.found = append(s.found, examine(name, dir, s.Verify))
+	}
+}
+
+// folder searches a folder that lies so many levels below a root.
+func (s *search) folder(dir string, depth int) error {
+	if id, ok := repoID(filepath.Base(dir)); ok {
+		s.repo(id, dir)
+		return s.ctx.Err()
+	}
+	l, err := s.list(dir)
+	if err != nil {
+		return err
+	}
+	if l.candidate() {
+		s.add(dir, dir)
+		return s.ctx.Err()
+	}
+	if depth == discoverDepth {
 		return nil
-	})
-	if errors.Is(err, fs.SkipDir) || errors.Is(err, fs.ErrNotExist) {
-		return nil
+	}
+	for _, name := range l.links {
+		if err := s.link(filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	for _, name := range l.folders {
+		if err := s.folder(filepath.Join(dir, name), depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// link looks at what a symbolic link leads to, no further.
+func (s *search) link(path string) error {
+	if info, err := os.Stat(path); err != nil || !info.IsDir() {
+		return nil //nolint:nilerr // a link to nowhere
+	}
+	l, err := s.list(path)
+	if err == nil && l.candidate() {
+		s.add(path, path)
 	}
 	return err
 }
 
-func hidden(name string) bool { return strings.HasPrefix(name, ".") }
-
-// isCandidate says that a folder looks like a model's: it has a configuration and
-// weights, or sentence-transformers' list of modules.
-func isCandidate(dir string) bool {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return false
+// repo looks at a repository of a Hugging Face cache.
+func (s *search) repo(id, path string) {
+	s.folders++
+	dir, err := snapshot(path, "")
+	switch {
+	case err == nil:
+		s.add(id, dir)
+	case !missingSnapshots(path): // several, and none is main
+		s.found = append(s.found, Found{Name: id, Dir: path, Err: err})
 	}
-	config, weights := false, false
-	for _, e := range entries {
-		name := e.Name()
-		if name == modulesFile {
-			return true
-		}
-		_, other := otherFormats[strings.ToLower(filepath.Ext(name))]
-		config = config || name == "config.json"
-		weights = weights || other || strings.HasSuffix(name, ".safetensors") || name == indexName
-	}
-	return config && weights
 }
 
-// examine opens a candidate and closes it again.
-func examine(name, dir string, verify func(*Model) error) Found {
-	f := Found{Name: name, Dir: dir}
-	m, err := Open(dir)
+// missingSnapshots says that nothing of a repository was downloaded.
+func missingSnapshots(repo string) bool {
+	entries, err := os.ReadDir(filepath.Join(repo, "snapshots"))
+	return err != nil || len(entries) == 0
+}
+
+// listing is what a folder holds, as far as it counts.
+type listing struct {
+	config, weights, modules, gguf bool
+	folders, links                 []string // sorted; without hidden ones and the data sets of a cache
+}
+
+func (l *listing) candidate() bool { return l.modules || l.gguf || l.config && l.weights }
+
+// list reads a folder. One that cannot be read holds nothing that could be opened;
+// the error is ctx's.
+func (s *search) list(dir string) (*listing, error) {
+	l := &listing{}
+	s.folders++
+	f, err := os.Open(dir)
 	if err != nil {
-		f.Err = err
-		return f
+		return l, s.ctx.Err()
 	}
-	f.Kind, f.ModelType, f.Dim, f.MaxSeqLength = m.Kind, m.Config.ModelType(), m.Dim(), m.MaxSeqLength
-	if m.TruncateDim > 0 {
-		f.Dim = min(f.Dim, m.TruncateDim)
+	defer f.Close()
+	for {
+		if err := s.ctx.Err(); err != nil {
+			return l, err
+		}
+		entries, err := f.ReadDir(1024)
+		s.entries += len(entries)
+		for _, e := range entries {
+			l.note(e)
+		}
+		if s.Progress != nil {
+			s.Progress(s.folders, s.entries, dir)
+		}
+		if err != nil || len(entries) == 0 {
+			slices.Sort(l.folders)
+			slices.Sort(l.links)
+			return l, nil //nolint:nilerr // the end, or unreadable
+		}
 	}
-	if missing(dir, join(m.folder, tokenizerFileName)) {
-		_, _, f.Err = convertVocab(m)
+}
+
+func (l *listing) note(e fs.DirEntry) {
+	name := e.Name()
+	skipped := strings.HasPrefix(name, ".") || strings.HasPrefix(name, "datasets--") || strings.HasPrefix(name, "spaces--")
+	switch {
+	case e.IsDir() && !skipped:
+		l.folders = append(l.folders, name)
+	case e.IsDir():
+		return
+	case e.Type()&fs.ModeSymlink != 0 && !skipped && filepath.Ext(name) == "": // to a folder, perhaps
+		l.links = append(l.links, name)
 	}
-	if f.Err == nil && verify != nil {
-		f.Err = verify(m)
-	}
-	if err := m.Close(); err != nil && f.Err == nil {
-		f.Err = fmt.Errorf("closing: %w", err)
-	}
-	return f
+	ext := strings.ToLower(filepath.Ext(name))
+	_, other := otherFormats[ext]
+	l.modules = l.modules || name == modulesFile
+	l.config = l.config || name == "config.json"
+	l.gguf = l.gguf || ext == ".gguf"
+	l.weights = l.weights || other || ext == ".safetensors" || name == indexName
 }

@@ -24,7 +24,7 @@ func (w *Weights) StreamBytes(t Tensor, buf []byte, fn func(chunk []byte) error)
 	if w.closed {
 		return fmt.Errorf("weights: %w", ErrClosed)
 	}
-	own, ok := w.tensors[t.Name]
+	own, ok := w.Lookup(t.Name)
 	if !ok || len(buf) == 0 {
 		return fmt.Errorf("%w: %q of %s: want one of its tensors and a buffer, got a buffer of %d bytes", ErrTensor, t.Name, w.place(), len(buf))
 	}

@@ -6,10 +6,12 @@ import (
 )
 
 const (
-	indexName  = "model.safetensors.index.json"
-	maxIndex   = 64 << 20
-	maxShards  = 1000
-	indexDepth = 16 // metadata may hold anything
+	indexName = "model.safetensors.index.json"
+	maxIndex  = 64 << 20
+	maxShards = 1000
+
+	shardEnding = ".safetensors"
+	indexDepth  = 16 // metadata may hold anything
 )
 
 // openShards opens the shards of the index file name below root.
@@ -38,18 +40,21 @@ func openShards(root, name string) (*Weights, error) {
 // parseIndex returns the shards in the order of their first use, and for each
 // tensor the shard that it is in.
 func parseIndex(data []byte) (shards []string, owner map[string]int, err error) {
-	p, err := newJSON(data, indexDepth)
+	p, err := sharedJSON(data, indexDepth)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrBadHeader, err)
 	}
 	numbers := make(map[string]int)
 	err = p.object(func(key string) error {
 		if key != "weight_map" {
-			_, err := p.value()
+			_, err := p.skip()
 			return err
 		}
-		owner = make(map[string]int)
-		return p.object(func(tensor string) error {
+		owner = make(map[string]int, strings.Count(p.data, shardEnding))
+		return p.members(func(tensor string) error {
+			if _, twice := owner[tensor]; twice {
+				return p.errorf("duplicate key %.200q", tensor)
+			}
 			shard, err := p.str()
 			if err != nil {
 				return err
@@ -87,7 +92,7 @@ func checkShard(shard string) error {
 	if err != nil {
 		return err
 	}
-	if clean != shard || !strings.HasSuffix(shard, ".safetensors") {
+	if clean != shard || !strings.HasSuffix(shard, shardEnding) {
 		return fmt.Errorf("want the name of a .safetensors file, got %.200q", shard)
 	}
 	return nil

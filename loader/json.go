@@ -5,6 +5,7 @@ import (
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // encoding/json accepts duplicate keys, keys in another case, invalid UTF-8 and
@@ -36,6 +37,15 @@ func newJSON(data []byte, maxDepth int) (*jsonParser, error) {
 		return nil, fmt.Errorf("not valid UTF-8")
 	}
 	return &jsonParser{data: string(data), depth: maxDepth}, nil
+}
+
+// sharedJSON is newJSON without a copy of data, which must not change as long as a
+// text of it is used.
+func sharedJSON(data []byte, maxDepth int) (*jsonParser, error) {
+	if !utf8.Valid(data) {
+		return nil, fmt.Errorf("not valid UTF-8")
+	}
+	return &jsonParser{data: unsafe.String(unsafe.SliceData(data), len(data)), depth: maxDepth}, nil
 }
 
 func (p *jsonParser) errorf(format string, args ...any) error {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -91,35 +92,55 @@ func blobsOf(dir string) (string, bool) {
 	return "", false
 }
 
-// readBounded reads a regular file of at most limit bytes.
-func readBounded(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
+// openRegular opens a regular file, links followed. Anything else is refused
+// before it is opened: a pipe would wait for its other end.
+func openRegular(path string) (*os.File, error) {
+	info, err := os.Stat(path)
 	if err != nil {
 		return nil, notFound(err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errNotRegular
+	}
+	f, err := os.Open(path)
+	return f, notFound(err)
+}
+
+var errNotRegular = errors.New("not a regular file")
+
+// readBounded reads a regular file of at most limit bytes.
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := openRegular(path)
+	if errors.Is(err, errNotRegular) {
+		return nil, fmt.Errorf("%w: %s: %w", ErrBadConfig, path, err)
+	}
+	if err != nil {
+		return nil, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w: %s: not a regular file", ErrBadConfig, path)
-	}
 	if info.Size() > limit {
 		return nil, fmt.Errorf("%w: %s: want at most %d bytes, got %d", ErrBadConfig, path, limit, info.Size())
 	}
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
+	data := make([]byte, info.Size())
+	n, err := io.ReadFull(f, data)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
-	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("%w: %s: want at most %d bytes, got more", ErrBadConfig, path, limit)
-	}
-	return data, nil
+	return data[:n], nil
 }
 
-// convertHint is what to do about weights in another format.
-const convertHint = `convert it to safetensors, for example with Python: from sentence_transformers import SentenceTransformer; SentenceTransformer("MODEL").save("OUT")`
+// What to do about weights in another format.
+const (
+	convertHint = `convert it to safetensors: vkbert convert -m FILE -o DIR`
+	pythonHint  = `convert it to safetensors with Python: from sentence_transformers import SentenceTransformer; SentenceTransformer("MODEL").save("OUT")`
+)
+
+// convertible are the formats that package convert reads.
+var convertible = []string{".bin", ".gguf"}
 
 // otherFormats are the weight files that are refused by name.
 var otherFormats = map[string]string{
@@ -133,8 +154,13 @@ func refuseFormat(file string) error {
 	if strings.HasSuffix(file, ".safetensors") || strings.HasSuffix(file, ".index.json") {
 		return nil
 	}
-	if format, known := otherFormats[strings.ToLower(filepath.Ext(file))]; known {
-		return fmt.Errorf("%w: %s holds %s weights; %s", ErrUnsupported, file, format, convertHint)
+	ext := strings.ToLower(filepath.Ext(file))
+	if format, known := otherFormats[ext]; known {
+		hint := pythonHint
+		if slices.Contains(convertible, ext) {
+			hint = convertHint
+		}
+		return fmt.Errorf("%w: %s holds %s weights; %s", ErrUnsupported, file, format, hint)
 	}
 	return fmt.Errorf("%w: %s: want a .safetensors file or a model directory", ErrUnsupported, file)
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -72,15 +73,18 @@ type weightsFile struct {
 	file    *os.File
 	mapping *mapping
 	print   Fingerprint
-	tensors []headerTensor
-	data    int64 // offset of the first byte after the header
+	tensors []Tensor // by name
+	names   []string // of the checkpoint, of a packed file; else nil
 }
 
 // openWeightsFile opens and maps a file, and checks its whole header.
 func openWeightsFile(path string) (_ *weightsFile, err error) {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
+	if errors.Is(err, errNotRegular) {
+		return nil, fmt.Errorf("%w: %s: %w", ErrBadHeader, path, err)
+	}
 	if err != nil {
-		return nil, notFound(err)
+		return nil, err
 	}
 	w := &weightsFile{file: f}
 	defer func() {
@@ -92,9 +96,6 @@ func openWeightsFile(path string) (_ *weightsFile, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%w: not a regular file", ErrBadHeader)
-	}
 	tensors, raw, metadata, err := readHeader(f, info.Size())
 	if err != nil {
 		return nil, err
@@ -102,11 +103,14 @@ func openWeightsFile(path string) (_ *weightsFile, err error) {
 	// Other frameworks lay a matrix out the other way round under the same names.
 	switch format := metadata["format"]; format {
 	case "", "pt", "np", "mlx":
+	case PackedFormat:
+		if w.names, err = packedNames(metadata); err != nil {
+			return nil, err
+		}
 	default:
 		return nil, fmt.Errorf("%w: weights of format %.40q: want pt; save the model again with transformers' save_pretrained", ErrUnsupported, format)
 	}
 	w.tensors = tensors
-	w.data = headerLenBytes + int64(len(raw))
 	w.print = Fingerprint{Path: path, Size: info.Size(), ModTime: info.ModTime(), Header: sha256.Sum256(raw)}
 	if w.mapping, err = newMapping(f, info.Size()); err != nil {
 		return nil, err
@@ -143,8 +147,7 @@ func (w *weightsFile) read(dst []byte, off int64) error {
 type Weights struct {
 	mu      sync.RWMutex
 	files   []*weightsFile
-	tensors map[string]Tensor
-	names   []string
+	tensors []Tensor // by name
 	closed  bool
 }
 
@@ -191,7 +194,7 @@ func openWeightsDir(root, sub string) (*Weights, error) {
 // openFiles maps the files at real paths. owner, where not nil, says for a
 // tensor name which of the files it belongs to.
 func openFiles(paths []string, owner map[string]int) (_ *Weights, err error) {
-	w := &Weights{tensors: make(map[string]Tensor)}
+	w := &Weights{}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.Close())
@@ -203,65 +206,78 @@ func openFiles(paths []string, owner map[string]int) (_ *Weights, err error) {
 			return nil, err
 		}
 		w.files = append(w.files, file)
-		for _, h := range file.tensors {
-			if at, listed := owner[h.name]; listed && at != i {
-				return nil, fmt.Errorf("%w: tensor %.200q: the index says %s, found in %s", ErrBadHeader, h.name, filepath.Base(paths[at]), path)
+		if file.names != nil && len(paths) > 1 {
+			return nil, fmt.Errorf("%w: %s: packed weights in shards", ErrUnsupported, path)
+		}
+		for k := range file.tensors {
+			t := &file.tensors[k]
+			if at, listed := owner[t.Name]; listed && at != i {
+				return nil, fmt.Errorf("%w: tensor %.200q: the index says %s, found in %s", ErrBadHeader, t.Name, filepath.Base(paths[at]), path)
 			}
-			if first, twice := w.tensors[h.name]; twice {
-				return nil, fmt.Errorf("%w: tensor %.200q: in %s and in %s", ErrBadHeader, h.name, paths[first.file], path)
-			}
-			w.tensors[h.name] = newTensor(h, i, file.data)
-			w.names = append(w.names, h.name)
+			t.file = i
+		}
+		if w.tensors == nil {
+			w.tensors = file.tensors
+		} else {
+			w.tensors = append(w.tensors, file.tensors...)
 		}
 		file.tensors = nil // kept in w
 	}
+	slices.SortStableFunc(w.tensors, byName)
+	for i := 1; i < len(w.tensors); i++ {
+		if a, b := w.tensors[i-1], w.tensors[i]; a.Name == b.Name {
+			return nil, fmt.Errorf("%w: tensor %.200q: in %s and in %s", ErrBadHeader, a.Name, paths[a.file], paths[b.file])
+		}
+	}
 	for name, at := range owner {
-		if _, found := w.tensors[name]; !found {
+		if _, found := w.Lookup(name); !found {
 			return nil, fmt.Errorf("%w: tensor %.200q: the index says %s, which does not hold it", ErrBadHeader, name, paths[at])
 		}
 	}
-	slices.Sort(w.names)
 	return w, nil
 }
 
-func newTensor(h headerTensor, file int, data int64) Tensor {
-	t := Tensor{Name: h.name, DType: h.dtype, Shape: make([]int, len(h.shape)), file: file}
-	for i, n := range h.shape {
-		t.Shape[i] = int(n)
-	}
-	t.offset, t.bytes = data+int64(h.begin), int64(h.end-h.begin)
-	return t
-}
-
 // Names returns the names of all tensors, sorted. The slice is the caller's.
-func (w *Weights) Names() []string { return slices.Clone(w.names) }
+func (w *Weights) Names() []string {
+	names := make([]string, len(w.tensors))
+	for i := range w.tensors {
+		names[i] = w.tensors[i].Name
+	}
+	return names
+}
 
 // Lookup returns the tensor of that name.
 func (w *Weights) Lookup(name string) (Tensor, bool) {
-	t, ok := w.tensors[name]
-	return t, ok
+	i, found := slices.BinarySearchFunc(w.tensors, name, func(t Tensor, name string) int { return strings.Compare(t.Name, name) })
+	if !found {
+		return Tensor{}, false
+	}
+	return w.tensors[i], true
 }
 
 // Want returns the float tensor of that name, or an ErrTensor that says want and
 // got if it is missing, has another shape or is not of a float type. A -1 in
 // shape fits any size.
 func (w *Weights) Want(name string, shape ...int) (Tensor, error) {
-	t, ok := w.tensors[name]
+	t, ok := w.Lookup(name)
 	if !ok {
 		return t, fmt.Errorf("%w: %s: tensor %q: want shape %v, got none", ErrTensor, w.place(), name, shape)
+	}
+	if err := w.wantFloat(t); err != nil { // quantised ones have other shapes too
+		return t, err
 	}
 	fits := func(want, got int) bool { return want == got || want == -1 }
 	if !slices.EqualFunc(shape, t.Shape, fits) {
 		return t, fmt.Errorf("%w: %s: tensor %q: want shape %v, got %v", ErrTensor, w.files[t.file].print.Path, name, shape, t.Shape)
 	}
-	return t, w.wantFloat(t)
+	return t, nil
 }
 
 func (w *Weights) wantFloat(t Tensor) error {
 	if t.DType.IsFloat() {
 		return nil
 	}
-	return fmt.Errorf("%w: %s: tensor %q: want F32, F16 or BF16, got %s", ErrTensor, w.files[t.file].print.Path, t.Name, t.DType)
+	return fmt.Errorf("%w: %s: tensor %q: want F32, F16 or BF16, got %s; quantized weights are not supported, use the unquantized model", ErrTensor, w.files[t.file].print.Path, t.Name, t.DType)
 }
 
 func (w *Weights) place() string {
@@ -293,7 +309,7 @@ func (w *Weights) Stream(t Tensor, buf []byte, fn func(element int, chunk []byte
 	if w.closed {
 		return fmt.Errorf("weights: %w", ErrClosed)
 	}
-	if own, ok := w.tensors[t.Name]; !ok || own.file != t.file || own.offset != t.offset || own.bytes != t.bytes {
+	if own, ok := w.Lookup(t.Name); !ok || own.file != t.file || own.offset != t.offset || own.bytes != t.bytes {
 		return fmt.Errorf("%w: %q is not a tensor of %s", ErrTensor, t.Name, w.place())
 	}
 	if err := w.wantFloat(t); err != nil {

@@ -461,3 +461,72 @@ func TestOtherFormatsRefused(t *testing.T) {
 	_, err = OpenWeights(writeFiles(t, map[string]string{"training_args.bin": "x"}))
 	require.ErrorIs(t, err, ErrNotFound)
 }
+
+// What a header makes the reader allocate, whatever it says, before the file is
+// accepted or refused: at most 4 × the header and 1 MiB.
+func TestHeaderAllocations(t *testing.T) {
+	repeat := func(n int, entry func(i int) string) string {
+		var b strings.Builder
+		b.WriteString("{")
+		for i := range n {
+			if i > 0 {
+				b.WriteString(",")
+			}
+			b.WriteString(entry(i))
+		}
+		return b.String() + "}"
+	}
+	const n = 40_000
+	for name, header := range map[string]string{
+		"tiny tensors": repeat(n, func(i int) string { return fmt.Sprintf(`"%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}`, i) }),
+		"scalars": repeat(n, func(i int) string {
+			return fmt.Sprintf(`"%x":{"dtype":"U8","shape":[],"data_offsets":[%d,%d]}`, i, i, i+1)
+		}),
+		"dimensions": repeat(n, func(i int) string {
+			return fmt.Sprintf(`"%d":{"dtype":"U8","shape":[0,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],"data_offsets":[0,0]}`, i)
+		}),
+		"too many":           `{"a":{"dtype":"U8","shape":[` + strings.Repeat("1,", 500_000) + `1],"data_offsets":[0,1]}}`,
+		"metadata":           `{"__metadata__":` + repeat(n, func(i int) string { return fmt.Sprintf(`"%d":""`, i) }) + `}`,
+		"unknown keys":       repeat(n, func(i int) string { return fmt.Sprintf(`"%d":{}`, i) }),
+		"escaped keys":       repeat(n, func(i int) string { return fmt.Sprintf(`"%d":{"dtype":"U8","shape":[0],"data\u005foffsets":[0,0]}`, i) }),
+		"duplicates":         repeat(n, func(int) string { return `"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}` }),
+		"a long name":        `{"` + strings.Repeat("x", 2_000_000) + `":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}`,
+		"a long broken name": `{"` + strings.Repeat(`\n`, 1_000_000) + `":{"dtype":"U8","shape":[0],"data_offsets":[0,1]}}`,
+		"nested":             `{"a":` + strings.Repeat("[", 1_000_000),
+		"not UTF-8":          `{"` + strings.Repeat("\xff", 1_000_000),
+		"no end":             `{"a":{"dtype":"` + strings.Repeat("x", 1_000_000),
+		"a long number":      `{"a":{"dtype":"U8","shape":[` + strings.Repeat("1", 1_000_000) + `],"data_offsets":[0,1]}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			data := make([]byte, map[string]int{"scalars": n}[name])
+			path := write(t, t.TempDir(), "model.safetensors", rawFile(header, data))
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			w, err := OpenWeights(path)
+			runtime.ReadMemStats(&after)
+			assert.LessOrEqual(t, after.TotalAlloc-before.TotalAlloc, uint64(4*len(header)+1<<20), "header of %d bytes", len(header))
+			if err == nil {
+				require.NoError(t, w.Close())
+				return
+			}
+			require.ErrorContains(t, err, path)
+			assert.Less(t, len(err.Error()), 2000)
+		})
+	}
+}
+
+func TestIndexAllocations(t *testing.T) {
+	var index strings.Builder
+	index.WriteString(`{"metadata":{"a":[` + strings.Repeat("[],", 200_000) + `[]]},"weight_map":{"a":"a.safetensors"`)
+	for i := range 40_000 {
+		fmt.Fprintf(&index, `,"%d":"a.safetensors"`, i)
+	}
+	index.WriteString("}}")
+	path := write(t, t.TempDir(), indexName, []byte(index.String()))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := OpenWeights(path)
+	runtime.ReadMemStats(&after)
+	require.ErrorIs(t, err, ErrNotFound)
+	assert.LessOrEqual(t, after.TotalAlloc-before.TotalAlloc, uint64(4*index.Len()+1<<20), "index of %d bytes", index.Len())
+}

@@ -30,11 +30,41 @@ type benchReport struct {
 	CallP99MS       float64 `json:"call_p99_ms"`
 	TokensPerSecond float64 `json:"tokens_per_second"` // by the median
 	TextsPerSecond  float64 `json:"texts_per_second"`
+
+	Parts benchParts `json:"parts"`
+}
+
+// benchParts say where the time went: means of a run, in milliseconds. The parts overlap, and goroutines and batches that work side by side add up.
+type benchParts struct {
+	Tokenize  float64 `json:"tokenize_ms"`  // texts into token ids, over all goroutines
+	Queue     float64 `json:"queue_ms"`     // from handing in to the start of the batch, the mean of a hand-in
+	Pack      float64 `json:"pack_ms"`      // sequences into batches
+	Compute   float64 `json:"compute_ms"`   // the device had work: upload, kernels, read-back
+	ReadBack  float64 `json:"read_back_ms"` // copying vectors out
+	Idle      float64 `json:"idle_ms"`      // the device had none
+	Batches   float64 `json:"batches"`
+	BatchSize int     `json:"batch_tokens"` // that a batch is filled up to
+}
+
+// parts is what the runs between two states of a model's counters took, of this duration together.
+func parts(before, after vkbert.Stats, runs int, total time.Duration) benchParts {
+	each := func(d time.Duration) float64 { return milliseconds(d) / float64(runs) }
+	busy := after.Busy - before.Busy
+	return benchParts{
+		Tokenize: each(after.Tokenizing - before.Tokenizing), Queue: milliseconds(after.Queued-before.Queued) / float64(max(1, after.HandIns-before.HandIns)),
+		Pack: each(after.Packing - before.Packing), Compute: each(busy), ReadBack: each(after.Delivering - before.Delivering), Idle: max(0, each(total-busy)),
+		Batches: float64(after.Batches-before.Batches) / float64(runs), BatchSize: after.BatchTokens,
+	}
 }
 
 func (r benchReport) print(w io.Writer) error {
 	_, err := fmt.Fprintf(w, "%s on %s, %s: %d texts of %d tokens\n%d runs: median %.3f ms, p99 %.3f ms, least %.3f ms\n%.0f tokens/s, %.0f texts/s\n",
 		r.Model, r.Device, r.DType, r.Batch, r.Tokens, r.Runs, r.MedianMS, r.P99MS, r.MinMS, r.TokensPerSecond, r.TextsPerSecond)
+	if err == nil {
+		p := r.Parts
+		_, err = fmt.Fprintf(w, "a run: device at work %.3f ms, idle %.3f ms; tokenizing %.3f ms, packing %.3f ms, copying vectors out %.3f ms over all goroutines; %.3f ms in the queue; %.1f batches of up to %d tokens\n",
+			p.Compute, p.Idle, p.Tokenize, p.Pack, p.ReadBack, p.Queue, p.Batches, p.BatchSize)
+	}
 	if err == nil && r.PerCall < r.Batch {
 		_, err = fmt.Fprintf(w, "%d callers, %d texts a call: median %.3f ms, p99 %.3f ms a call\n", r.Callers, r.PerCall, r.CallMedianMS, r.CallP99MS)
 	}
@@ -139,14 +169,23 @@ func (f *benchFlags) bench(cmd *cobra.Command) (_ benchReport, err error) {
 	}
 	var tokens uint64 // of the last run
 	var calls []time.Duration
+	var start vkbert.Stats
 	times, err := f.measure(cmd.Context(), func(ctx context.Context) error {
 		before := m.Stats().Tokens
 		once, err := work.run(ctx, m, f.callers, perCall)
 		tokens = m.Stats().Tokens - before
 		calls = append(calls, once...)
 		return err
-	}, func() { calls = nil })
+	}, func() { calls, start = nil, m.Stats() })
+	if err != nil {
+		return benchReport{}, err
+	}
+	var total time.Duration
+	for _, t := range times {
+		total += t
+	}
 	r := report(info, work.count, int(tokens), times)
+	r.Parts = parts(start, m.Stats(), len(times), total)
 	r.Callers, r.PerCall = f.callers, perCall
 	r.CallMedianMS, r.CallP99MS = median(calls), percentile(calls, 0.99)
 	return r, err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vkbert/vkbert/bert"
 	"github.com/vkbert/vkbert/loader"
 	"github.com/vkbert/vkbert/loader/convert"
 )
@@ -16,6 +17,7 @@ import (
 func convertCommand() *cobra.Command {
 	var f modelFlags
 	var out string
+	var packed bool
 	var o convert.Options
 	dtype, pooling := newChoice("keep", "f32", "f16", "bf16"), newChoice("auto", "mean", "cls", "lasttoken")
 	cmd := &cobra.Command{
@@ -26,7 +28,10 @@ MODEL is a Hugging Face id that is in the cache, a model directory, or the path 
 
 Code that a PyTorch file may hold is not run: a file with anything but tensors is refused. Of GGUF files those of embedding models are read, in F32, F16,
 BF16 or Q8_0; their WordPiece and Unigram tokenizers are rebuilt, for others --tokenizer names a directory with the model's tokenizer.json. What such a file
-does not say is told on standard error.`,
+does not say is told on standard error.
+
+With --packed the weights are stored as vkbert's program takes them, one tensor for each of its own, in a layout that is named in the file ("rows-v1"): they are
+streamed to the device as they are. Nothing else reads such a file, and a later vkbert that makes its program otherwise refuses it; keep the original.`,
 		Example: `  vkbert convert -m ./old-model -o ./model
   vkbert convert -m Qwen3-Embedding-0.6B-Q8_0.gguf --tokenizer ./tokenizer -o ./qwen3 --dtype f16`,
 		Args: cobra.NoArgs,
@@ -44,6 +49,9 @@ does not say is told on standard error.`,
 		o.Progress = func(done, total int64) {
 			bar.setTotal(total)
 			bar.set(done)
+		}
+		if packed {
+			o.Finish = bert.Pack
 		}
 		err = convert.Convert(cmd.Context(), src, out, o)
 		bar.end()
@@ -63,6 +71,7 @@ does not say is told on standard error.`,
 	}
 	dtype.add(cmd, "dtype", "what numbers are stored as; keep makes quantised ones f32")
 	pooling.add(cmd, "pooling", "how the model pools; auto is as a GGUF file says")
+	cmd.Flags().BoolVar(&packed, "packed", false, "store the tensors as the program takes them, fused and row by row: for vkbert alone, opens without conversion")
 	cmd.Flags().StringVar(&o.Tokenizer, "tokenizer", "", "directory with the model's tokenizer.json, for a GGUF file whose own cannot be rebuilt")
 	cmd.MarkFlagDirname("tokenizer") //nolint:errcheck // the flag is there
 	cmd.MarkFlagDirname("output")    //nolint:errcheck // the flag is there

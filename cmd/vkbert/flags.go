@@ -21,8 +21,12 @@ type modelFlags struct {
 
 // addModel adds -m alone.
 func (f *modelFlags) addModel(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&f.model, "model", "m", "", "Hugging Face id, model directory or path of a model.safetensors")
+	f.addOptionalModel(cmd)
 	cmd.MarkFlagRequired("model") //nolint:errcheck // the flag is there
+}
+
+func (f *modelFlags) addOptionalModel(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&f.model, "model", "m", "", "Hugging Face id, model directory or path of a model.safetensors")
 }
 
 // addDevice adds what every command has that computes.

@@ -12,6 +12,15 @@ type progress struct{ bar *progressbar.ProgressBar }
 
 // newProgress starts a bar; total is -1 if it is not known, and in bytes or in texts.
 func newProgress(cmd *cobra.Command, total int64, bytes bool, description string) *progress {
+	return newBar(cmd, total, bytes, "texts", description)
+}
+
+// newSpinner starts a count of files whose end is not known.
+func newSpinner(cmd *cobra.Command, description string) *progress {
+	return newBar(cmd, -1, false, "files", description)
+}
+
+func newBar(cmd *cobra.Command, total int64, bytes bool, unit, description string) *progress {
 	w := cmd.ErrOrStderr()
 	if !isTerminal(w) {
 		return nil
@@ -23,7 +32,7 @@ func newProgress(cmd *cobra.Command, total int64, bytes bool, description string
 	if bytes {
 		options = append(options, progressbar.OptionShowBytes(true))
 	} else {
-		options = append(options, progressbar.OptionShowIts(), progressbar.OptionSetItsString("texts"))
+		options = append(options, progressbar.OptionShowIts(), progressbar.OptionSetItsString(unit))
 	}
 	return &progress{progressbar.NewOptions64(total, options...)}
 }

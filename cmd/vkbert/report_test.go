@@ -76,6 +76,7 @@ func TestInfo(t *testing.T) {
 	assert.NotEmpty(t, r.Device)
 	r.WeightBytes, r.ArenaBytes, r.HostBytes, r.Device, r.MaxBatchTokens = 0, 0, 0, "", 0
 	assert.Equal(t, modelReport{
+		Kind:  "SentenceTransformer",
 		Model: "prompts", Directory: tiny("prompts"), Architecture: "bert", Dimensions: 60, MaxTokens: 40, Modules: []string{"Transformer", "Pooling"},
 		Pooling: []string{"mean"}, Prompts: map[string]string{"query": "find: ", "document": "text: ", "sort": "sort this: ", "joined": "un"}, DefaultPrompt: "sort",
 		Similarity: "cosine", Hidden: 60, Layers: 3, Heads: 5, Vocabulary: 293, UnusedTensors: []string{}, DType: "f32",
@@ -134,7 +135,7 @@ func TestBench(t *testing.T) {
 		assert.Equal(t, 1, strings.Count(out, "\n"), "one line")
 		var r map[string]any
 		require.NoError(t, json.Unmarshal([]byte(out), &r))
-		keys := []string{"batch", "call_median_ms", "call_p99_ms", "callers", "device", "dtype", "median_ms", "min_ms", "model", "p99_ms", "per_call", "runs", "texts_per_second", "tokens", "tokens_per_second"}
+		keys := []string{"batch", "call_median_ms", "call_p99_ms", "callers", "device", "dtype", "median_ms", "min_ms", "model", "p99_ms", "parts", "per_call", "runs", "texts_per_second", "tokens", "tokens_per_second"}
 		assert.Equal(t, keys, slices.Sorted(maps.Keys(r)))
 		assert.Positive(t, r["median_ms"])
 		assert.LessOrEqual(t, r["min_ms"], r["median_ms"])
@@ -149,13 +150,17 @@ func TestBench(t *testing.T) {
 	r = run("-m", tiny("mean"), "--texts", texts, "--seconds", "0.1")
 	assert.EqualValues(t, []any{"mean", "f32", 2.0 * chunkTexts, 4.0}, []any{r["model"], r["dtype"], r["batch"], r["tokens"]})
 	assert.GreaterOrEqual(t, r["runs"], 3.0)
+	of := r["parts"].(map[string]any)
+	assert.Positive(t, of["tokenize_ms"])
+	assert.Positive(t, of["batches"])
+	assert.LessOrEqual(t, of["compute_ms"].(float64)+of["idle_ms"].(float64), r["p99_ms"].(float64)*1.2)
 
 	lengths := write(t, "lengths", "3\n5\n4\n40\n")
 	r = run("-m", tiny("mean"), "--lengths", lengths, "--limit", "3", "--per-call", "2", "--callers", "4", "--runs", "3")
 	assert.EqualValues(t, []any{3.0, 4.0, 2.0, 4.0}, []any{r["batch"], r["tokens"], r["per_call"], r["callers"]})
 
 	text := good(t, "", "bench", "-m", config, "--device", "cpu", "--batch", "2", "--tokens", "3", "--runs", "1")
-	assert.Regexp(t, `\A.* on .*, f32: 2 texts of 3 tokens\n1 runs: median [\d.]+ ms, p99 [\d.]+ ms, least [\d.]+ ms\n\d+ tokens/s, \d+ texts/s\n\z`, text)
+	assert.Regexp(t, `\A.* on .*, f32: 2 texts of 3 tokens\n1 runs: median [\d.]+ ms, p99 [\d.]+ ms, least [\d.]+ ms\n\d+ tokens/s, \d+ texts/s\na run: .*\n\z`, text)
 }
 
 func TestBenchReport(t *testing.T) {

@@ -15,6 +15,7 @@ typedef struct bench_options {
     const char *cache_dir; /* NULL = none */
     uint32_t dtype;        /* vkb_dtype: how weights are stored */
     uint32_t batch, tokens;
+    uint32_t first; /* lengths: how many of the file */
     uint32_t heads, head_size; /* attention */
     double seconds;            /* measured for about so long */
     double interval;           /* milliseconds of rest before each run */
@@ -59,7 +60,11 @@ int bench_model(const bench_options *o);     /* model NAME */
 int bench_ops(const bench_options *o);       /* ops NAME */
 int bench_gemm(const bench_options *o);      /* gemm M N K */
 int bench_attention(const bench_options *o); /* attention */
+int bench_mixed(const bench_options *o);     /* lengths NAME FILE */
 int bench_kernels(const bench_options *o);   /* kernels */
+
+/* lengths.c: of an open model with room for many texts */
+int bench_lengths(const bench_options *o, bench_run *run);
 
 /* From now on this row of the table of Vulkan kernels is taken for all that it can do. */
 int bench_force(const char *kernel);

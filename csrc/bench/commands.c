@@ -63,6 +63,19 @@ int bench_model(const bench_options *o) {
     return status;
 }
 
+int bench_mixed(const bench_options *o) {
+    const bench_program *p = find(o->words[1]);
+    if (!p) return 2;
+    bench_options room = *o; /* for 256 texts and 32 of 512 tokens */
+    room.batch = 256;
+    room.tokens = 64;
+    bench_run run;
+    int status = open_model(&room, p, &run);
+    if (!status) status = bench_lengths(o, &run);
+    bench_close(&run);
+    return status;
+}
+
 static const char *const kinds[] = {"EMBED", "LINEAR", "ATTENTION", "NORM", "POOL", "NORMALIZE"};
 
 typedef struct group { /* ops that do the same on the same shape */

@@ -8,12 +8,14 @@ static const char usage[] = "usage: vkbert-bench COMMAND [options]\n"
                             "\n"
                             "  model minilm-l6|base|large   a whole model with random weights: time, tokens/s, TFLOP/s\n"
                             "  ops   minilm-l6|base|large   the time of each of its ops, TFLOP/s, GB/s, share\n"
+                            "  lengths minilm-l6|… FILE     texts of the lengths in a file, one a line: as one corpus, and --batch a call\n"
                             "  gemm  M N K                  one linear layer: [M, K] times [N, K] transposed, plus bias\n"
                             "  attention                    one attention op (--batch, --tokens, --heads, --head-size)\n"
                             "  kernels                      the table of Vulkan kernels\n"
                             "\n"
                             "  --batch N        sequences (32)\n"
                             "  --tokens N       tokens of each (128)\n"
+                            "  --first N        lengths: how many of the file (1000)\n"
                             "  --heads N        (12)          --head-size N   (32)\n"
                             "  --dtype T        f32, f16 or int8 (tables then f16): how weights are stored (f32)\n"
                             "  --device D       auto, cpu, reference, vulkan, vulkan:N, vulkan:NAME (auto)\n"
@@ -52,13 +54,21 @@ static int dtype(const char *text, uint32_t *value) {
 }
 
 int bench_parse(int argc, char **argv, bench_options *o) {
-    *o = (bench_options){
-        .device = "auto", .dtype = VKB_F32, .batch = 32, .tokens = 128, .heads = 12, .head_size = 32, .seconds = 2, .callers = 1};
+    *o = (bench_options){.device = "auto",
+                         .dtype = VKB_F32,
+                         .batch = 32,
+                         .tokens = 128,
+                         .first = 1000,
+                         .heads = 12,
+                         .head_size = 32,
+                         .seconds = 2,
+                         .callers = 1};
     const struct {
         const char *name;
         uint32_t *value;
     } integers[] = {{"--batch", &o->batch},
                     {"--tokens", &o->tokens},
+                    {"--first", &o->first},
                     {"--heads", &o->heads},
                     {"--head-size", &o->head_size},
                     {"--callers", &o->callers}};
@@ -99,6 +109,7 @@ int main(int argc, char **argv) {
                     {"ops", 2, bench_ops},
                     {"gemm", 4, bench_gemm},
                     {"attention", 1, bench_attention},
+                    {"lengths", 3, bench_mixed},
                     {"kernels", 1, bench_kernels}};
     if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)) return fputs(usage, stdout) < 0;
     bench_options o;

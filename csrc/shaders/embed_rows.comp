@@ -1,4 +1,6 @@
 #version 450
+//! variant shared
+//! variant subgroup -DSUBGROUP
 // EMBED: scale · word[id] + position[pos] + type[type_id], then norm. The word table may be bound in blocks of rows, one dispatch each: a token
 // whose row is in another block is left alone.
 #extension GL_GOOGLE_include_directive : require

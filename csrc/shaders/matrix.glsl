@@ -12,12 +12,19 @@
 #define MATRIX_HALF(M, N) coopmat<float16_t, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>
 
 // The eight halves of a 16-byte word as the elements of a fragment.
-#define SET_ELEMENTS(FRAGMENT, WORD)                                              \
-    {                                                                             \
-        const uvec4 word_ = (WORD);                                               \
-        [[unroll]] for (uint i_ = 0; i_ < 4; i_++) {                              \
-            const f16vec2 pair_ = unpackFloat2x16(word_[i_]);                     \
-            FRAGMENT[2 * i_] = pair_.x;                                           \
-            FRAGMENT[2 * i_ + 1] = pair_.y;                                       \
-        }                                                                         \
+#define SET_ELEMENTS(FRAGMENT, WORD)                              \
+    {                                                             \
+        const uvec4 word_ = (WORD);                               \
+        f16vec2 pair_ = unpackFloat2x16(word_.x);                 \
+        FRAGMENT[0] = pair_.x;                                    \
+        FRAGMENT[1] = pair_.y;                                    \
+        pair_ = unpackFloat2x16(word_.y);                         \
+        FRAGMENT[2] = pair_.x;                                    \
+        FRAGMENT[3] = pair_.y;                                    \
+        pair_ = unpackFloat2x16(word_.z);                         \
+        FRAGMENT[4] = pair_.x;                                    \
+        FRAGMENT[5] = pair_.y;                                    \
+        pair_ = unpackFloat2x16(word_.w);                         \
+        FRAGMENT[6] = pair_.x;                                    \
+        FRAGMENT[7] = pair_.y;                                    \
     }

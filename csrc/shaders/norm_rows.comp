@@ -1,4 +1,6 @@
 #version 450
+//! variant shared
+//! variant subgroup -DSUBGROUP
 // NORM: norm(x + residual), or norm(x) + residual; in place allowed.
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"

@@ -12,6 +12,7 @@
 static const uint32_t mixed[] = {1, 2, 3, 7, 17, 31, 33, 100, 64, 65, 5, 129};
 static const double unit = 1.0 / (1 << 11);
 static vkb_device *device, *reference;
+static const char *only = ""; /* kernels whose names have this */
 
 /* Which takes long to compile: there some shapes and options stand for all. */
 static bool software(void) { return device->info.kind == VKB_DEVICE_SOFTWARE; }
@@ -103,7 +104,7 @@ static void linear(void) {
     for (uint32_t s = 0; s < COUNT(shapes); s++) linear_shape(NULL, shapes[s][0], shapes[s][1]);
     for (uint32_t i = 0; i < vkb_kernel_count && device->info.kind <= VKB_DEVICE_SOFTWARE; i++) {
         uint32_t n = 0;
-        if (vkb_kernels[i].kind != VKB_OP_LINEAR) continue;
+        if (vkb_kernels[i].kind != VKB_OP_LINEAR || !strstr(vkb_kernels[i].name, only)) continue;
         for (uint32_t s = software(); s < COUNT(shapes); s += software() ? 3 : 1) n += linear_shape(&vkb_kernels[i], shapes[s][0], shapes[s][1]);
         if (n) printf("%s: %u layers\n", vkb_kernels[i].name, n);
     }
@@ -178,7 +179,7 @@ static void attention(void) {
     for (uint32_t s = 0; s < COUNT(shapes); s++) attention_shape(NULL, &shapes[s], mixed, COUNT(mixed), s);
     for (uint32_t i = 0; i < vkb_kernel_count && device->info.kind <= VKB_DEVICE_SOFTWARE; i++) {
         uint32_t n = 0;
-        if (vkb_kernels[i].kind != VKB_OP_ATTENTION) continue;
+        if (vkb_kernels[i].kind != VKB_OP_ATTENTION || !strstr(vkb_kernels[i].name, only)) continue;
         for (uint32_t s = software() ? i % 2 : 0; s < COUNT(shapes); s += software() ? 4 : 1) {
             n += attention_shape(&vkb_kernels[i], &shapes[s], mixed, COUNT(mixed), s + i);
             if (shapes[s].size == 32) n += attention_shape(&vkb_kernels[i], &shapes[s], single, 1, s + i);
@@ -307,6 +308,7 @@ static void odd_heads(void) {
 
 int main(int argc, char **argv) {
     device = open_device(argc > 1 ? argv[1] : "vulkan:0");
+    if (argc > 2) only = argv[2];
     reference = open_device("reference");
     linear();
     attention();

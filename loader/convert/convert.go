@@ -27,6 +27,9 @@ type Options struct {
 	// Progress, where not nil, is told how many bytes of the source's tensors are
 	// done, in order, from 0 to total.
 	Progress func(done, total int64)
+	// Finish, where not nil, is called with the directory that holds all of the
+	// result, before it gets its name. Its error is Convert's.
+	Finish func(ctx context.Context, dir string) error
 	// Note, where not nil, is told what the source leaves open and the result
 	// says: a line of text each. Only GGUF files leave anything open.
 	Note func(text string)
@@ -60,7 +63,11 @@ func Convert(ctx context.Context, src, dst string, o Options) (err error) {
 	if err := os.Mkdir(part, 0o777); err != nil {
 		return err
 	}
-	if err = s.write(ctx, part, dtype, o.Progress); err == nil {
+	err = s.write(ctx, part, dtype, o.Progress)
+	if err == nil && o.Finish != nil {
+		err = o.Finish(ctx, part)
+	}
+	if err == nil {
 		err = moveInto(part, dst)
 	}
 	if errors.Is(err, ErrRange) {

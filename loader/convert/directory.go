@@ -185,13 +185,14 @@ func sameKind(name, kind string) bool {
 	return strings.HasSuffix(name, "."+ending)
 }
 
-// isSmallFile says that a file goes along.
+// isSmallFile says that a file goes along. artifact.metadata is the configuration
+// of Stanford's ColBERT.
 func isSmallFile(name string) bool {
 	if strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".index.json") {
 		return false
 	}
 	upper := strings.ToUpper(name)
-	return slices.Contains(smallExtensions, path.Ext(name)) || strings.HasPrefix(upper, "LICENSE") || strings.HasPrefix(upper, "NOTICE")
+	return slices.Contains(smallExtensions, path.Ext(name)) || name == "artifact.metadata" || strings.HasPrefix(upper, "LICENSE") || strings.HasPrefix(upper, "NOTICE")
 }
 
 // copyFile copies a small file. A configuration that names the type of the

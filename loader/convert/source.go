@@ -72,6 +72,10 @@ func openSafetensors(root, name string) ([]Tensor, []func() error, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if _, packed := w.Packed(); packed {
+		err := fmt.Errorf("%w: %s is packed already; convert the original model", loader.ErrUnsupported, filepath.Join(root, filepath.FromSlash(name)))
+		return nil, nil, errors.Join(err, w.Close())
+	}
 	names := w.Names()
 	tensors := make([]Tensor, len(names))
 	for i, name := range names {

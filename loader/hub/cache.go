@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -17,12 +18,16 @@ import (
 // as https://huggingface.co/docs/huggingface_hub/guides/manage-cache describes it.
 type repo string
 
-func openRepo(cacheDir, id string) (repo, error) {
+func newRepo(cacheDir, id string) (repo, error) {
 	dir, err := filepath.Abs(cacheDir)
+	return repo(filepath.Join(dir, "models--"+strings.ReplaceAll(id, "/", "--"))), err
+}
+
+func openRepo(cacheDir, id string) (repo, error) {
+	r, err := newRepo(cacheDir, id)
 	if err != nil {
 		return "", err
 	}
-	r := repo(filepath.Join(dir, "models--"+strings.ReplaceAll(id, "/", "--")))
 	return r, os.MkdirAll(r.path("blobs"), 0o777)
 }
 
@@ -38,15 +43,15 @@ func (r repo) has(f file) bool {
 	return err == nil && info.Mode().IsRegular() && info.Size() == f.size
 }
 
-// store makes a blob: fill writes and checks it under another name, which goes away if it fails.
+// store makes a blob: fill writes what is missing of it under another name, and checks it. What has arrived when fill fails stays for the next attempt, unless
+// it is damaged. The name is not that of Python's client, which locks otherwise.
 func (r repo) store(f file, fill func(*os.File) error) (err error) {
-	part := fmt.Sprintf("%s.%08x.incomplete", r.blob(f), rand.Uint32())
-	out, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	part, out, shared, err := r.openPart(f)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		if err != nil {
+		if err != nil && (!shared || errors.Is(err, ErrDamaged) || empty(part)) {
 			os.Remove(part)
 		}
 	}()
@@ -54,13 +59,57 @@ func (r repo) store(f file, fill func(*os.File) error) (err error) {
 	if err == nil {
 		err = out.Sync()
 	}
+	if err == nil {
+		err = os.Rename(part, r.blob(f)) // while it is locked
+	}
 	if e := out.Close(); err == nil {
 		err = e
 	}
+	return err
+}
+
+// openPart opens the file that a blob is put together in, behind what is in it already. One that another process is writing to is left alone, for a file of
+// our own, which nobody takes up.
+func (r repo) openPart(f file) (part string, out *os.File, shared bool, err error) {
+	part = r.blob(f) + ".vkbert.incomplete"
+	out, err = os.OpenFile(part, os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
-		return err
+		return "", nil, false, err
 	}
-	return os.Rename(part, r.blob(f))
+	if lock(out) && isAt(out, part) { // it may have got its name in between
+		return part, out, true, nil
+	}
+	out.Close()
+	part = fmt.Sprintf("%s.%08x.incomplete", r.blob(f), rand.Uint32())
+	out, err = os.OpenFile(part, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+	return part, out, false, err
+}
+
+func isAt(f *os.File, path string) bool {
+	here, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(path)
+	return err == nil && os.SameFile(here, there)
+}
+
+func empty(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Size() == 0
+}
+
+// snapshot returns the folder that a revision has in the cache; "" if there is none.
+func (r repo) snapshot(revision string) string {
+	commit := revision
+	if ref, err := os.ReadFile(r.path("refs", filepath.FromSlash(revision))); err == nil {
+		commit = strings.TrimSpace(string(ref))
+	}
+	dir := r.path("snapshots", commit)
+	if info, err := os.Stat(dir); !safePath(commit) || err != nil || !info.IsDir() {
+		return ""
+	}
+	return dir
 }
 
 // publish makes the snapshot of a commit and the reference to it, and returns the snapshot's folder. A new snapshot is put together elsewhere and appears as a

@@ -212,23 +212,22 @@ func (c *client) retry(ctx context.Context, try func() (further bool, err error)
 	}
 }
 
-// fetch writes a file to out, which is empty, and checks it. A connection that breaks is taken up again where it broke.
+// fetch writes what is missing of a file to out, and checks all of it. A connection that breaks is taken up again where it broke; what out held before and turns
+// out to be something else comes again.
 func (c *client) fetch(ctx context.Context, source *url.URL, f file, out *os.File, progress func(int64)) error {
-	t := transfer{client: c, source: source, file: f, out: out, sum: f.hash(), progress: progress}
-	most := int64(0) // that was ever there
-	err := c.retry(ctx, func() (bool, error) {
-		err := t.more(ctx)
-		further := t.have > most
-		most = max(most, t.have)
-		return further, err
-	})
-	if err != nil {
+	t := transfer{client: c, source: source, file: f, out: out, progress: progress}
+	if err := t.takeUp(); err != nil {
 		return err
 	}
-	if got := hex.EncodeToString(t.sum.Sum(nil)); got != f.etag {
-		return fmt.Errorf("%w: hash %s, want %s; try again", ErrDamaged, got, f.etag)
+	before := t.have
+	err := t.complete(ctx)
+	if err == nil || before == 0 || !errors.Is(err, ErrDamaged) {
+		return err
 	}
-	return nil
+	if err := t.restart(); err != nil {
+		return err
+	}
+	return t.complete(ctx)
 }
 
 // transfer is a file on its way.
@@ -240,6 +239,42 @@ type transfer struct {
 	sum      hash.Hash // of what is there
 	have     int64
 	progress func(int64)
+}
+
+// takeUp reads what out holds already.
+func (t *transfer) takeUp() error {
+	t.sum = t.file.hash()
+	info, err := t.out.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() > t.file.size {
+		return t.out.Truncate(0)
+	}
+	t.have, err = io.Copy(t.sum, t.out)
+	t.progress(t.have)
+	return err
+}
+
+// complete gets what is missing and checks the whole.
+func (t *transfer) complete(ctx context.Context) error {
+	most := t.have // that was ever there
+	err := t.retry(ctx, func() (bool, error) {
+		if t.have == t.file.size && t.have > 0 { // nothing is missing but the check
+			return true, nil
+		}
+		err := t.more(ctx)
+		further := t.have > most
+		most = max(most, t.have)
+		return further, err
+	})
+	if err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(t.sum.Sum(nil)); got != t.file.etag {
+		return fmt.Errorf("%w: hash %s, want %s; try again", ErrDamaged, got, t.file.etag)
+	}
+	return nil
 }
 
 // more asks for what is missing and takes what comes of it.

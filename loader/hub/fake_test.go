@@ -33,7 +33,7 @@ type fakeHub struct {
 	send    func(w http.ResponseWriter, r *http.Request, name, contents string) // instead of a file from storage
 
 	mutex    sync.Mutex
-	requests []string // METHOD PATH of what was asked
+	requests []string // METHOD PATH of what was asked, with its range
 	leaked   []string // tokens that storage saw
 }
 
@@ -84,7 +84,7 @@ func newFakeHub(t *testing.T) *fakeHub {
 func (h *fakeHub) note(r *http.Request) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
-	h.requests = append(h.requests, r.Method+" "+r.URL.EscapedPath())
+	h.requests = append(h.requests, strings.TrimSpace(r.Method+" "+r.URL.EscapedPath()+" "+r.Header.Get("Range")))
 }
 
 func (h *fakeHub) serve(w http.ResponseWriter, r *http.Request) {

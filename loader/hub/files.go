@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -65,58 +66,140 @@ func listedFiles(siblings []sibling) ([]file, error) {
 	return files, nil
 }
 
-// needed are the names of the files that a model is made of, in its own folder and in those of its modules. Other formats of the weights, scripts and
-// pictures are left out.
+// needed are the names of the files that a model is made of besides its weights, in its own folder and in those of its modules. Other formats of the weights,
+// scripts and pictures are left out. An adapter's configuration comes so that the model is refused: without the adapter its vectors are others.
 var needed = []string{
-	"config.json", "config_sentence_transformers.json", "sentence_*_config.json", "modules.json", "router_config.json",
-	"model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json",
+	"config.json", "config_sentence_transformers.json", "sentence_*_config.json", modulesFile, routerFile, "adapter_config.json", "artifact.metadata",
 	"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
 	"vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model",
 	"README.md", "LICENSE*", "LICENCE*", "NOTICE*",
 }
 
-const modulesFile = "modules.json"
+const (
+	modulesFile = "modules.json"
+	routerFile  = "router_config.json"
+	weightsFile = "model.safetensors"
+	indexFile   = "model.safetensors.index.json"
+)
 
-// moduleFolders returns the folders that modules.json names, the model's own, ".", among them; that one alone where there is no modules.json.
-func moduleFolders(listed []file, read func(file) ([]byte, error)) ([]string, error) {
-	folders := []string{"."}
-	i := slices.IndexFunc(listed, func(f file) bool { return f.name == modulesFile })
-	if i < 0 {
-		return folders, nil
+// selection finds out which of a repository's files a model needs. read gets the few that say so.
+type selection struct {
+	id     string
+	listed map[string]file
+	read   func(file) ([]byte, error)
+}
+
+// parse reads a JSON file that need not be there.
+func (s *selection) parse(name string, into any) (found bool, err error) {
+	f, found := s.listed[name]
+	if !found {
+		return false, nil
 	}
-	data, err := read(listed[i])
+	data, err := s.read(f)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", modulesFile, err)
+		return true, fmt.Errorf("%s: %w", name, err)
 	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return true, fmt.Errorf("%w: %s: %w", ErrUnsupported, name, err)
+	}
+	return true, nil
+}
+
+// folders returns the folders that modules.json names and those that a Router among them names, the model's own, ".", first; that one alone where there is no
+// modules.json.
+func (s *selection) folders() ([]string, error) {
+	folders := []string{"."}
 	var modules []struct {
 		Path string `json:"path"`
+		Type string `json:"type"`
 	}
-	if err := json.Unmarshal(data, &modules); err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrUnsupported, modulesFile, err)
+	if _, err := s.parse(modulesFile, &modules); err != nil {
+		return nil, err
 	}
 	for _, m := range modules {
-		folders = append(folders, path.Clean(m.Path))
+		dir := path.Clean(m.Path)
+		folders = append(folders, dir)
+		var router struct {
+			Types map[string]string `json:"types"` // folders of the routes' modules, below the Router's own
+		}
+		if found, err := s.parse(path.Join(dir, routerFile), &router); err != nil {
+			return nil, err
+		} else if !found && (strings.HasSuffix(m.Type, ".Router") || strings.HasSuffix(m.Type, ".Asym")) { // before 5.4
+			if _, err := s.parse(path.Join(dir, "config.json"), &router); err != nil {
+				return nil, err
+			}
+		}
+		for sub := range router.Types {
+			folders = append(folders, path.Join(dir, sub))
+		}
 	}
 	return folders, nil
 }
 
-// selectFiles returns the files that the model needs.
-func selectFiles(id string, listed []file, folders []string) ([]file, error) {
-	var files []file
-	weights := false
+// weights returns the names of the weights in a folder: one file where there is one, else the shards and their index.
+func (s *selection) weights(dir string) ([]string, error) {
+	single, index := path.Join(dir, weightsFile), path.Join(dir, indexFile)
+	if _, found := s.listed[single]; found {
+		return []string{single}, nil
+	}
+	for name := range s.listed { // refused here and not after all the rest has come
+		if path.Dir(name) == dir && (path.Base(name) == "pytorch_model.bin" || path.Base(name) == "pytorch_model.bin.index.json") && s.listed[index] == (file{}) {
+			return nil, s.noWeights(fmt.Sprintf("%s and no %s beside it", name, weightsFile))
+		}
+	}
+	var shards struct {
+		Map map[string]string `json:"weight_map"`
+	}
+	found, err := s.parse(index, &shards)
+	if err != nil || !found {
+		return nil, err
+	}
+	names := map[string]bool{index: true}
+	for _, shard := range shards.Map {
+		name := path.Join(dir, shard)
+		if _, there := s.listed[name]; !there || !safePath(shard) {
+			return nil, fmt.Errorf("%w: %s names the shard %.200q, which the Hub does not list", ErrUnsupported, index, shard)
+		}
+		names[name] = true
+	}
+	return slices.Sorted(maps.Keys(names)), nil
+}
+
+// files returns the files that the model needs, in the order in which they are listed, the weights last: what is wrong with the others shows early.
+func (s *selection) files(listed []file) ([]file, error) {
+	folders, err := s.folders()
+	if err != nil {
+		return nil, err
+	}
+	wanted := map[string]bool{}
+	for _, dir := range folders {
+		names, err := s.weights(dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			wanted[name] = true
+		}
+	}
+	if len(wanted) == 0 {
+		return nil, s.noWeights("no " + weightsFile + otherWeights(listed))
+	}
+	var small, large []file
 	for _, f := range listed {
 		dir, name := path.Dir(f.name), path.Base(f.name)
 		matches := func(pattern string) bool { ok, _ := path.Match(pattern, name); return ok }
-		if slices.Contains(folders, dir) && slices.ContainsFunc(needed, matches) {
-			files = append(files, f)
-			weights = weights || strings.HasSuffix(name, ".safetensors")
+		switch {
+		case wanted[f.name]:
+			large = append(large, f)
+		case slices.Contains(folders, dir) && slices.ContainsFunc(needed, matches):
+			small = append(small, f)
 		}
 	}
-	if !weights {
-		return nil, fmt.Errorf("%w: the model has no model.safetensors%s; write one with Python: SentenceTransformer(%q).save_pretrained(DIR)",
-			ErrUnsupported, otherWeights(listed), id)
-	}
-	return files, nil
+	return append(small, large...), nil
+}
+
+func (s *selection) noWeights(has string) error {
+	return fmt.Errorf("%w: the model has %s; write one with Python: SentenceTransformer(%q).save_pretrained(DIR)", ErrUnsupported, has, s.id)
 }
 
 func otherWeights(listed []file) string {

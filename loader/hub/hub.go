@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -29,6 +30,7 @@ var (
 	ErrUnsupported = errors.New("unsupported")
 	ErrDamaged     = errors.New("damaged download") // other bytes, or more or fewer, than the Hub lists
 	ErrName        = errors.New("invalid name")
+	ErrOffline     = errors.New("offline") // and the model is not in the cache
 )
 
 // DefaultEndpoint is the Hub itself.
@@ -40,6 +42,7 @@ type Options struct {
 	Endpoint string // "" = DefaultEndpoint
 	Token    string // for private and gated models; "" = none
 	Revision string // branch, tag or commit; "" = main
+	Offline  bool   // no connection is made: what is in the cache is all there is
 
 	// Progress is told how many of the bytes to download are there; it is called from Download's own goroutine. It may be nil.
 	Progress func(done, total int64)
@@ -52,9 +55,10 @@ const (
 	defaultStall = 60 * time.Second // without a byte before a connection counts as dead
 )
 
-// Environment returns the endpoint and token that the user has set for the Hub's own tools: HF_ENDPOINT; HF_TOKEN or the file that "hf auth login" writes.
+// Environment returns the endpoint and token that the user has set for the Hub's own tools: HF_ENDPOINT; HF_TOKEN or the file that "hf auth login" writes;
+// HF_HUB_OFFLINE.
 func Environment() (Options, error) {
-	o := Options{Endpoint: os.Getenv("HF_ENDPOINT")}
+	o := Options{Endpoint: os.Getenv("HF_ENDPOINT"), Offline: isTrue(os.Getenv("HF_HUB_OFFLINE")) || isTrue(os.Getenv("TRANSFORMERS_OFFLINE"))}
 	for _, name := range []string{"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"} {
 		if o.Token = strings.TrimSpace(os.Getenv(name)); o.Token != "" {
 			return o, nil
@@ -70,6 +74,11 @@ func Environment() (Options, error) {
 		return o, fmt.Errorf("token: %s holds more than one line", path)
 	}
 	return o, nil
+}
+
+// isTrue reads a switch as huggingface_hub does.
+func isTrue(s string) bool {
+	return slices.Contains([]string{"1", "on", "yes", "true"}, strings.ToLower(strings.TrimSpace(s)))
 }
 
 func tokenPath() string {
@@ -102,8 +111,8 @@ func checkNames(id, revision string) error {
 	return nil
 }
 
-// Download gets a model and returns the folder of its snapshot. What is in the cache already is not downloaded again. ctx ends it; a later call takes up the
-// files that were complete.
+// Download gets a model and returns the folder of its snapshot. What is in the cache already is not downloaded again. ctx ends it; a later call, of this process or
+// another, goes on where it ended.
 func Download(ctx context.Context, id string, o Options) (string, error) {
 	dir, err := download(ctx, id, o)
 	if err != nil {
@@ -121,6 +130,9 @@ func download(ctx context.Context, id string, o Options) (string, error) {
 	}
 	if err := checkNames(id, o.Revision); err != nil {
 		return "", err
+	}
+	if o.Offline {
+		return inCache(id, o)
 	}
 	c, err := newClient(o)
 	if err != nil {
@@ -141,16 +153,19 @@ func download(ctx context.Context, id string, o Options) (string, error) {
 		source := c.endpoint.JoinPath(append(append(strings.Split(id, "/"), "resolve", sha), escaped(f.name)...)...)
 		return cache.store(f, func(out *os.File) error { return c.fetch(ctx, source, f, out, progress) })
 	}
-	folders, err := moduleFolders(listed, func(f file) ([]byte, error) {
+	s := selection{id: id, listed: make(map[string]file, len(listed)), read: func(f file) ([]byte, error) {
+		if f.size > maxList {
+			return nil, fmt.Errorf("%w: want at most %d bytes, the Hub lists %d", ErrUnsupported, maxList, f.size)
+		}
 		if err := get(f, func(int64) {}); err != nil {
 			return nil, err
 		}
 		return os.ReadFile(cache.blob(f))
-	})
-	if err != nil {
-		return "", err
+	}}
+	for _, f := range listed {
+		s.listed[f.name] = f
 	}
-	files, err := selectFiles(id, listed, folders)
+	files, err := s.files(listed)
 	if err != nil {
 		return "", err
 	}
@@ -158,6 +173,18 @@ func download(ctx context.Context, id string, o Options) (string, error) {
 		return "", err
 	}
 	return cache.publish(sha, o.Revision, files)
+}
+
+// inCache is a Download without a connection.
+func inCache(id string, o Options) (string, error) {
+	cache, err := newRepo(o.CacheDir, id)
+	if err != nil {
+		return "", err
+	}
+	if dir := cache.snapshot(o.Revision); dir != "" {
+		return dir, nil
+	}
+	return "", fmt.Errorf("%w: HF_HUB_OFFLINE is set, and %s holds no revision %s of the model", ErrOffline, o.CacheDir, o.Revision)
 }
 
 // getAll downloads what is missing and reports progress over all of it.

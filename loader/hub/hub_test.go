@@ -37,13 +37,17 @@ func tree(t *testing.T, dir string) []string {
 	return names
 }
 
-// nothingVisible says that a cache holds neither a snapshot nor anything half-written.
-func nothingVisible(t *testing.T, cacheDir string) {
+// nothingVisible says that a cache holds no snapshot, and nothing half-written but, where may be, under its own name.
+func nothingVisible(t *testing.T, cacheDir string, partly ...string) {
 	t.Helper()
+	var incomplete []string
 	for _, name := range tree(t, cacheDir) {
 		assert.Contains(t, name, "/blobs/")
-		assert.NotContains(t, name, "incomplete")
+		if strings.Contains(name, "incomplete") {
+			incomplete = append(incomplete, strings.TrimSuffix(filepath.Base(name), ".vkbert.incomplete"))
+		}
 	}
+	assert.Equal(t, partly, incomplete)
 }
 
 func TestDownload(t *testing.T) {
@@ -221,15 +225,17 @@ func cut(w http.ResponseWriter, r *http.Request, contents string, n int) {
 func TestBrokenTransfer(t *testing.T) {
 	type send = func(w http.ResponseWriter, r *http.Request, name, contents string)
 	whole := func(w http.ResponseWriter, contents string) { io.WriteString(w, contents) }
+	weights := []string{etag("model.safetensors", newFakeHub(t).files["model.safetensors"])}
 	for _, c := range []struct {
-		name string
-		send func() send
-		kind error // nil: it succeeds
-		says string
+		name  string
+		send  func() send
+		kind  error // nil: it succeeds
+		says  string
+		keeps []string // what has arrived
 	}{
 		{"cut again and again, taken up", func() send {
 			return func(w http.ResponseWriter, r *http.Request, _, contents string) { cut(w, r, contents, 300_000) }
-		}, nil, ""},
+		}, nil, "", nil},
 		{"cut, and the server knows no ranges", func() send {
 			calls := 0
 			return func(w http.ResponseWriter, r *http.Request, _, contents string) {
@@ -239,16 +245,16 @@ func TestBrokenTransfer(t *testing.T) {
 				}
 				whole(w, contents)
 			}
-		}, nil, ""},
+		}, nil, "", nil},
 		{"always cut at the same place", func() send {
 			return func(w http.ResponseWriter, r *http.Request, _, contents string) {
 				r.Header.Del("Range")
 				cut(w, r, contents, len(contents)/2)
 			}
-		}, ErrUnreachable, "unexpected EOF"},
+		}, ErrUnreachable, "unexpected EOF", weights},
 		{"ends early without a word", func() send {
 			return func(w http.ResponseWriter, _ *http.Request, _, contents string) { whole(w, contents[:len(contents)-1]) }
-		}, ErrUnreachable, "the file ends after"},
+		}, ErrUnreachable, "the file ends after", weights},
 		{"another range", func() send {
 			calls := 0
 			return func(w http.ResponseWriter, r *http.Request, _, contents string) {
@@ -259,29 +265,30 @@ func TestBrokenTransfer(t *testing.T) {
 				w.WriteHeader(http.StatusPartialContent)
 				whole(w, contents)
 			}
-		}, ErrDamaged, "range"},
+		}, ErrDamaged, "range", nil},
 		{"endless", func() send {
 			return func(w http.ResponseWriter, _ *http.Request, _, _ string) { io.Copy(w, zeros{}) }
-		}, ErrDamaged, "more than"},
+		}, ErrDamaged, "more than", nil},
 		{"one bit", func() send {
 			return func(w http.ResponseWriter, _ *http.Request, _, contents string) {
 				whole(w, contents[:len(contents)-1]+string(contents[len(contents)-1]^1))
 			}
-		}, ErrDamaged, "hash"},
+		}, ErrDamaged, "hash", nil},
 		{"storage refuses", func() send {
 			return func(w http.ResponseWriter, _ *http.Request, _, _ string) { w.WriteHeader(http.StatusForbidden) }
-		}, ErrDenied, "403"},
+		}, ErrDenied, "403", nil},
 		{"stalls", func() send {
 			return func(w http.ResponseWriter, r *http.Request, _, contents string) {
 				w.Header().Set("Content-Length", fmt.Sprint(len(contents)))
 				w.(http.Flusher).Flush()
 				<-r.Context().Done()
 			}
-		}, ErrUnreachable, "no data for too long"},
+		}, ErrUnreachable, "no data for too long", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := newFakeHub(t)
 			delete(h.files, "2_Dense/model.safetensors") // one large file
+			delete(h.files, "2_Dense/pytorch_model.bin")
 			h.send = c.send()
 			o := h.options(t)
 			o.Token = testToken
@@ -298,7 +305,7 @@ func TestBrokenTransfer(t *testing.T) {
 			require.ErrorIs(t, err, c.kind)
 			assert.ErrorContains(t, err, c.says)
 			assert.NotContains(t, err.Error(), "s3cr3t", "the signature of a URL")
-			nothingVisible(t, o.CacheDir)
+			nothingVisible(t, o.CacheDir, c.keeps...)
 		})
 	}
 }
@@ -317,7 +324,9 @@ func TestCancelled(t *testing.T) {
 	_, err := Download(ctx, testID, o)
 	require.ErrorIs(t, err, context.Canceled)
 	assert.Less(t, time.Since(start), 5*time.Second)
-	nothingVisible(t, o.CacheDir)
+	for _, name := range tree(t, o.CacheDir) {
+		assert.Contains(t, name, "/blobs/")
+	}
 
 	h.send = nil
 	_, err = Download(t.Context(), testID, o)

@@ -20,8 +20,9 @@ import reference
 from arch_decoders import DECODERS
 from arch_kinds import KINDS
 from arch_table import BERT, ENCODERS
+from arch_variants import VARIANTS
 
-DIRECTORIES = BERT | ENCODERS | DECODERS | KINDS
+DIRECTORIES = BERT | ENCODERS | DECODERS | KINDS | VARIANTS
 
 
 def main() -> None:
