@@ -123,8 +123,8 @@ struct vkb_program {
     uint32_t *outputs;
     uint32_t value_count, op_count, output_count;
     uint32_t max_tokens, max_sequences;
-    uint32_t activations; /* vkb_dtype, as the backend takes them */
-    uint32_t flags;       /* VKB_PROGRAM_* */
+    uint32_t activations;                  /* vkb_dtype, as the backend takes them */
+    uint32_t flags;                        /* VKB_PROGRAM_* */
     uint32_t vocabulary, positions, types; /* least row counts of the tables that EMBED reads; types = UINT32_MAX without a type table */
     uint64_t arena_bytes;
     uint64_t host_bytes;        /* set by backend->program_init */
@@ -141,7 +141,7 @@ struct vkb_backend {
     uint64_t arena_align;  /* bytes */
     uint32_t row_tile;     /* rows of a value are rounded up to this; rows past the batch may hold anything, also NaN */
     uint32_t column_align; /* elements; columns past the width must be written as zeros, so that kernels may read them */
-    bool concurrent;       /* runs of one program may come from several threads at a time, in batches whose type_ids and positions may be NULL */
+    bool concurrent; /* runs of one program may come from several threads at a time, in batches whose type_ids and positions may be NULL */
     size_t weights_size;
     size_t program_size;
     void (*device_free)(vkb_device *device); /* frees the struct too */

@@ -105,8 +105,11 @@ static bool all_fold(const vkb_vk_program *p, uint32_t norm, uint32_t tokens, ui
 
 void vkb_vk_folds_find(const vkb_vk_program *p, uint32_t tokens, uint32_t sequences, bool *folded) {
     for (uint32_t i = 0; i < p->step_count; i++) folded[i] = false;
-    for (uint32_t i = 0; i < p->step_count; i++)
-        if (p->folds[i].pool != VKB_NONE) folded[p->folds[i].pool] = vkb_vk_kernel_for(p, i, tokens, sequences)->folds & VKB_FOLD_POOL;
+    for (uint32_t i = 0; i < p->step_count; i++) {
+        uint32_t can = vkb_vk_kernel_for(p, i, tokens, sequences)->folds;
+        if (p->folds[i].pool != VKB_NONE) folded[p->folds[i].pool] = can & VKB_FOLD_POOL;
+        if (p->folds[i].attention != VKB_NONE) folded[p->folds[i].attention] = can & VKB_FOLD_ATTENTION;
+    }
     for (uint32_t i = 0; i < p->step_count; i++) {
         const vkb_vk_step *s = &p->steps[i];
         bool in_place = s->task.kind == VKB_OP_NORM && s->input == s->output && s->residual == VKB_NONE;

@@ -69,12 +69,13 @@
 #define LINEAR_LANES(rows, columns) \
     .kind = VKB_OP_LINEAR, CODE(linear_lanes), .local_size = 8, .tile_rows = 8 * (rows), .tile_columns = columns, OWN(rows, columns), \
     .subgroup = SUBGROUP_BALLOT, .software = true
-/* Tiles of 16 rows and of 16 columns, subgroups that split the inputs, steps of 16 inputs that each has under way. */
-#define LINEAR_NARROW(rows, columns, count, steps) \
+/* Tiles of 16 rows and of 16 columns, of which there are at most half as many as subgroups; those split the inputs; steps of 16 inputs that
+   each has under way; what it folds beside norms. */
+#define LINEAR_NARROW(rows, columns, count, steps, more) \
     .kind = VKB_OP_LINEAR, CODE(linear_narrow), .subgroups = count, .tile_rows = 16 * (rows), .tile_columns = 16 * (columns), \
     OWN(rows, columns, count, steps), .shared_bytes = (count) * (rows) * (1024 * (columns) + 128), \
     .needs = VKB_NEED_F16 | VKB_NEED_FRAGMENTS, .subgroup = SUBGROUP_SHUFFLE, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
-    .values = 1 << VKB_VALUES_F16, .folds = VKB_FOLD_NORM_INPUT | VKB_FOLD_NORM_RESIDUAL | ((rows) == 1 ? VKB_FOLD_ATTENTION : 0)
+    .values = 1 << VKB_VALUES_F16, .folds = VKB_FOLD_NORM_INPUT | VKB_FOLD_NORM_RESIDUAL | (more)
 /* Heads up to D, subgroups that split the keys. */
 #define ATTENTION_NARROW(d, count) \
     .kind = VKB_OP_ATTENTION, CODE(attention_narrow), .subgroups = count, .tile_rows = 16, OWN(d, count), .max_head = d, \
@@ -93,8 +94,8 @@
 #define ATTENTION_FRAGMENTS(number, tiles, bk, d) \
     .kind = VKB_OP_ATTENTION, CODE(attention_fragments), .local_size = 32 * (number), .subgroups = number, \
     .tile_rows = 16 * (tiles) * (number), OWN(bk, d, tiles), .max_head = d, .shared_bytes = 32 * (bk) * ((d) / 8 + 1), \
-    .needs = FRAGMENTS & ~(uint32_t)VKB_NEED_ADDRESSES, .subgroup = SUBGROUP_SHUFFLE, .modes = VKB_ATTENTION_POSITIONS | VKB_ATTENTION_TYPES, \
-    .values = 1 << VKB_VALUES_F16
+    .needs = FRAGMENTS & ~(uint32_t)VKB_NEED_ADDRESSES, .subgroup = SUBGROUP_SHUFFLE, \
+    .modes = VKB_ATTENTION_POSITIONS | VKB_ATTENTION_TYPES, .values = 1 << VKB_VALUES_F16
 #define ATTENTION_KEYS(local, d) \
     .kind = VKB_OP_ATTENTION, CODE(attention_keys), .local_size = local, .tile_rows = 4, OWN(d), .max_head = d, \
     .shared_bytes = 16 * ((d) + (local))
@@ -121,9 +122,9 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "embed", ROWS_KEPT(VKB_OP_EMBED, embed_rows_shared, 128, 32, 4)},
     {.name = "embed lanes", ROWS_KEPT(VKB_OP_EMBED, embed_rows_shared, 8, 1, 1), .software = true},
 
-    {.name = "linear narrow 64", LINEAR_NARROW(4, 1, 8, 2), .min_rows = 65, .max_rows = 128},
-    {.name = "linear narrow 32", LINEAR_NARROW(2, 1, 12, 4), .min_rows = 17, .max_rows = 64},
-    {.name = "linear narrow 16", LINEAR_NARROW(1, 1, 12, 4), .max_rows = 16},
+    {.name = "linear narrow 32x32", LINEAR_NARROW(2, 2, 8, 4, 0), .min_rows = 65, .max_rows = 128},
+    {.name = "linear narrow 16x16", LINEAR_NARROW(1, 1, 12, 4, 0), .min_rows = 17, .max_rows = 64},
+    {.name = "linear narrow 16x16 attention", LINEAR_NARROW(1, 1, 12, 4, VKB_FOLD_ATTENTION), .max_rows = 16},
     {.name = "linear fragments 64x256", LINEAR_FRAGMENTS(64, 256, 256), .min_rows = 4096},
     {.name = "linear fragments 128x128", LINEAR_FRAGMENTS(128, 128, 0), .min_rows = 1 << 20},
     {.name = "linear fragments 64x128", LINEAR_FRAGMENTS(64, 128, 0), .min_rows = 17},

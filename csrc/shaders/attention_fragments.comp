@@ -22,22 +22,21 @@ const uint WORDS = D / 8, ROW = WORDS + 1; // of a head's row, and from row to r
 const uint STEPS = D / 16, SETS = BK / 16; // of 16 dimensions; of 16 keys
 const uint LOADS = (BK * WORDS + LOCAL_SIZE - 1) / LOCAL_SIZE;
 
+const float LEFT_OUT = -1.0e30; // a score below any of f16 operands, which stays finite whatever it is multiplied with
+
 shared uvec4 tile_k[BK * ROW];
 shared uvec4 tile_v[BK * ROW];
 
 uvec4 k_ahead[LOADS], v_ahead[LOADS];
 
-// A word of the head that begins at element `at`, zeros past its end.
-uvec4 load_word(uint at, uint word) {
-    if (D == push.head_size || 8 * word < push.head_size) return input_words[(at >> 3) + word];
-    return uvec4(0);
-}
-
+// Past a head's end comes its last word again: of a key it meets zeros of the query, of a value it goes to results that are not stored.
 void load_keys(uint first, uint key0, uint end) {
+    const uint stride = push.input_stride >> 3, keys_at = head_at(0, KEYS) >> 3, values_at = head_at(0, VALUES) >> 3;
     [[unroll]] for (uint i = 0; i < LOADS; i++) {
-        const uint w = gl_LocalInvocationIndex + i * LOCAL_SIZE, row = first + min(key0 + w / WORDS, end - 1);
-        k_ahead[i] = load_word(head_at(row, KEYS), w % WORDS);
-        v_ahead[i] = load_word(head_at(row, VALUES), w % WORDS);
+        const uint w = gl_LocalInvocationIndex + i * LOCAL_SIZE;
+        const uint at = (first + min(key0 + w / WORDS, end - 1)) * stride + min(w % WORDS, (push.head_size >> 3) - 1);
+        k_ahead[i] = input_words[at + keys_at];
+        v_ahead[i] = input_words[at + values_at];
     }
 }
 
@@ -65,7 +64,9 @@ void main() {
     [[unroll]] for (uint r = 0; r < TILES; r++) {
         [[unroll]] for (uint i = 0; i < STEPS; i++) {
             const uint w = i * 32 + lane, row = min(mine + 16 * r + w / WORDS, queries - 1);
-            tile_k[staged + w / WORDS * ROW + w % WORDS] = load_word(head_at(row0 + row, QUERIES), w % WORDS);
+            const bool there = 8 * (w % WORDS) < push.head_size;
+            const uvec4 word = input_words[(head_at(row0 + row, QUERIES) >> 3) + (there ? w % WORDS : 0)];
+            tile_k[staged + w / WORDS * ROW + w % WORDS] = there ? word : uvec4(0);
         }
         subgroupBarrier();
         [[unroll]] for (uint d = 0; d < STEPS; d++) coopMatLoad(q[r][d], tile_k, staged + 2 * d, ROW, gl_CooperativeMatrixLayoutRowMajor);
@@ -76,11 +77,17 @@ void main() {
     float top[TILES][2], sum[TILES][2]; // of rows lane / 4 and lane / 4 + 8; the sum is of this lane's keys alone
     [[unroll]] for (uint r = 0; r < TILES; r++) {
         [[unroll]] for (uint d = 0; d < STEPS; d++) o[r][d] = MATRIX_SUM(16, 16)(0.0);
-        top[r][0] = top[r][1] = LOWEST;
+        top[r][0] = top[r][1] = LEFT_OUT;
         sum[r][0] = sum[r][1] = 0.0;
     }
 
-    const float scale = push.scale * LOG2E;
+    // Scores are made ready for exp2 element by element where they have options; else by the one multiplication and addition that exp2 wants anyway, whose factor
+    // must be positive.
+    const bool plain = (MODE & ~1u) == 0u; // but for grouped heads
+    const float factor = plain ? max(abs(push.scale) * LOG2E, 1.0e-30) : 1.0;
+    if (plain && push.scale < 0.0)
+        [[unroll]] for (uint r = 0; r < TILES; r++)
+            [[unroll]] for (uint d = 0; d < STEPS; d++) q[r][d] = -q[r][d];
     [[dont_unroll]] for (uint key0 = range.x; key0 < range.y; key0 += BK) {
         barrier(); // the last keys and values have been read
         keep_keys();
@@ -97,17 +104,18 @@ void main() {
                 [[unroll]] for (uint r = 0; r < TILES; r++) s[r][t] = coopMatMulAdd(q[r][d], k, s[r][t]);
             }
         }
-        [[unroll]] for (uint r = 0; r < TILES; r++)
-            [[unroll]] for (uint t = 0; t < SETS; t++)
-                [[unroll]] for (uint e = 0; e < 8; e++) {
-                    float v = scale * s[r][t][e];
-                    const uint key = key0 + 16 * t + 2 * (lane % 4) + e % 2 + 8 * (e / 2 % 2);
-                    if ((MODE & ~1u) != 0u) { // more than grouped heads
-                        const int apart = int(tile.query + mine + 16 * r + lane / 4 + 8 * (e / 4)) - int(key);
-                        v = seen(apart) ? v + pair_bias(apart) : LOWEST;
+        if (!plain || !whole)
+            [[unroll]] for (uint r = 0; r < TILES; r++)
+                [[unroll]] for (uint t = 0; t < SETS; t++)
+                    [[unroll]] for (uint e = 0; e < 8; e++) {
+                        const uint key = key0 + 16 * t + 2 * (lane % 4) + e % 2 + 8 * (e / 2 % 2);
+                        float v = s[r][t][e];
+                        if (!plain) {
+                            const int apart = int(tile.query + mine + 16 * r + lane / 4 + 8 * (e / 4)) - int(key);
+                            v = seen(apart) ? push.scale * LOG2E * v + pair_bias(apart) : LEFT_OUT;
+                        }
+                        s[r][t][e] = key < range.y ? v : LEFT_OUT;
                     }
-                    s[r][t][e] = whole || key < range.y ? v : LOWEST;
-                }
         MATRIX_A(16, 16) p[TILES][SETS];
         [[unroll]] for (uint r = 0; r < TILES; r++)
             [[unroll]] for (uint h = 0; h < 2; h++) {
@@ -116,13 +124,13 @@ void main() {
                     [[unroll]] for (uint e = 4 * h; e < 4 * h + 4; e++) m = max(m, s[r][t][e]);
                 m = max(m, subgroupShuffleXor(m, 1));
                 m = max(m, subgroupShuffleXor(m, 2));
-                const float shrink = exp2(top[r][h] - m);
+                const float shrink = exp2(factor * (top[r][h] - m)), off = -factor * m;
                 top[r][h] = m;
                 float part = 0.0;
                 [[unroll]] for (uint t = 0; t < SETS; t++)
                     [[unroll]] for (uint e = 4 * h; e < 4 * h + 4; e++) {
-                        float v = exp2(s[r][t][e] - m);
-                        if (MASKED && s[r][t][e] <= 0.5 * LOWEST) v = 0.0;
+                        float v = exp2(fma(s[r][t][e], factor, off));
+                        if (MASKED && s[r][t][e] <= 0.5 * LEFT_OUT) v = 0.0;
                         part += v;
                         p[r][t][e] = float16_t(v);
                     }
@@ -145,8 +153,9 @@ void main() {
             float all = sum[r][h];
             all += subgroupShuffleXor(all, 1);
             all += subgroupShuffleXor(all, 2);
+            all = 1.0 / all;
             [[unroll]] for (uint d = 0; d < STEPS; d++)
-                [[unroll]] for (uint e = 4 * h; e < 4 * h + 4; e++) o[r][d][e] /= all;
+                [[unroll]] for (uint e = 4 * h; e < 4 * h + 4; e++) o[r][d][e] *= all;
         }
         [[unroll]] for (uint d = 0; d < STEPS; d++) {
             MATRIX_HALF(16, 16) half_ = MATRIX_HALF(16, 16)(o[r][d]);

@@ -19,7 +19,7 @@ layout(constant_id = 10) const uint STEPS = 4; // of 16 inputs that a subgroup h
 
 const bool NORM_INPUT = (MODE & 0x100u) != 0u, NORM_RESIDUAL = (MODE & 0x200u) != 0u, ATTEND = (MODE & 0x800u) != 0u; // vkb_fold
 const uint D16 = ATTEND ? MODE >> 16 : 1;                                             // head size / 16
-const uint TILES = ROW_TILES * COLUMN_TILES, PARTS = 2 * TILES;                       // PARTS: 16 × 8 outputs each
+const uint TILES = ROW_TILES * COLUMN_TILES, PARTS = 2 * TILES; // of 16 × 8 outputs; at most SUBGROUPS
 const uint RMS = 2;                                                                   // vkb_norm
 
 layout(set = 0, binding = 2) restrict readonly buffer Residual1 { uint residual1[]; };
@@ -46,13 +46,18 @@ vec2 sums_of(vec2 sums, uint first, uint second) {
     return sums + vec2(a.x + a.y + b.x + b.y, dot(a, a) + dot(b, b));
 }
 
-// This subgroup's part of the sums over rows of `width` elements.
-#define SUM_ROWS(BUFFER, ROW, STRIDE, WIDTH)                                                  \
+// This subgroup's part of the sums over rows of `width` elements, of which it has the first words.
+#define SUM_ROWS(FIRST, BUFFER, STRIDE, WIDTH)                                                \
     [[unroll]] for (uint r = 0; r < ROW_TILES; r++) {                                         \
         vec2 low_ = vec2(0.0), high_ = vec2(0.0);                                             \
-        for (uint k_ = gl_SubgroupID; k_ < (WIDTH) >> 4; k_ += SUBGROUPS) {                   \
+        [[unroll]] for (uint s = 0; s < STEPS; s++) {                                         \
+            const uvec4 word_ = 16u * (gl_SubgroupID + s * SUBGROUPS) < (WIDTH) ? FIRST[s][r] : uvec4(0u); \
+            low_ = sums_of(low_, word_.x, word_.y);                                           \
+            high_ = sums_of(high_, word_.z, word_.w);                                         \
+        }                                                                                     \
+        for (uint k_ = gl_SubgroupID + STEPS * SUBGROUPS; k_ < (WIDTH) >> 4; k_ += SUBGROUPS) { \
             uvec4 word_;                                                                      \
-            LOAD_ROWS(word_, BUFFER, (ROW) + 16u * r, STRIDE, k_)                             \
+            LOAD_ROWS(word_, BUFFER, row0 + 16u * r, STRIDE, k_)                              \
             low_ = sums_of(low_, word_.x, word_.y);                                           \
             high_ = sums_of(high_, word_.z, word_.w);                                         \
         }                                                                                     \
@@ -83,12 +88,7 @@ uint normalised(uint word, vec2 row, vec2 weight, vec2 bias) {
 }
 
 // Outputs n, n + 1 of a row.
-vec2 finish(vec2 sum, uint row, uint n, vec2 norm) {
-    vec2 residual = vec2(0.0);
-    if (push.residual_stride != 0u) {
-        residual = unpackHalf2x16(residual1[(row * push.residual_stride + n) >> 1]);
-        if (NORM_RESIDUAL) residual = (residual * norm.x + norm.y) * norm_weight(n) + norm_bias(n);
-    }
+vec2 finish(vec2 sum, vec2 residual, uint n) {
     if (push.residual_at == BEFORE_ACTIVATION) sum += residual;
     sum = activate(sum.xyxy).xy;
     if (push.residual_at != BEFORE_ACTIVATION) sum += residual;
@@ -106,11 +106,18 @@ uvec4 attended_word(uint d) {
     return (t & 1u) == 0u ? uvec4(low0.x, low8.x, high0.x, high8.x) : uvec4(low0.y, low8.y, high0.y, high8.y);
 }
 
-#define LOAD_WEIGHTS(W, K)                                                                            \
-    [[unroll]] for (uint s = 0; s < STEPS; s++) {                                                     \
-        const uint k_ = min((K) + s * SUBGROUPS, steps - 1u);                                         \
-        [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++)                                            \
-            W[s][c] = weight4[((((tile0 + c) >> 2) * steps + k_) * 4u + ((tile0 + c) & 3u)) * 32u + lane]; \
+// Steps from K on of all that is multiplied; one past the end is the last one again, with an input of zeros.
+#define LOAD_STEPS(K)                                                                                  \
+    [[unroll]] for (uint s = 0; s < STEPS; s++) {                                                      \
+        const uint k_ = min((K) + s * SUBGROUPS, steps - 1u);                                          \
+        [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++)                                             \
+            w[s][c] = weight4[((((tile0 + c) >> 2) * steps + k_) * 4u + ((tile0 + c) & 3u)) * 32u + lane]; \
+        [[unroll]] for (uint r = 0; r < ROW_TILES; r++) LOAD_ROWS(a[s][r], input1, row0 + 16u * r, stride, k_) \
+        if (NORM_INPUT) {                                                                              \
+            const uint n_ = 16u * k_ + lane_column();                                                  \
+            weights[s] = vec4(norm_weight(n_), norm_weight(n_ + 8u));                                  \
+            biases[s] = vec4(norm_bias(n_), norm_bias(n_ + 8u));                                       \
+        }                                                                                              \
     }
 
 void main() {
@@ -118,9 +125,32 @@ void main() {
     const uint row0 = gl_WorkGroupID.y * (16u * ROW_TILES), tile0 = gl_WorkGroupID.x * COLUMN_TILES;
     const uint stride = push.input_stride, steps = stride >> 4;
 
+    // All that is read is asked for before anything is waited for. The first PARTS subgroups will write 16 × 8 outputs each.
+    const bool writes = subgroup < PARTS;
+    const uint part_tile = subgroup / (2u * COLUMN_TILES), row = row0 + 16u * part_tile + lane_row();
+    const uint n = 16u * tile0 + 8u * (subgroup % (2u * COLUMN_TILES)) + lane_column();
+    vec2 bias = vec2(0.0), end_weight = vec2(1.0), end_bias = vec2(0.0);
+    uvec2 residual = uvec2(0u);
+    if (writes) {
+        if (push.bias_at != NONE) bias = pair_of(push.bias_at, n);
+        if (push.residual_stride != 0u) {
+            const uint at = (row * push.residual_stride + n) >> 1;
+            residual = uvec2(residual1[at], residual1[at + 4u * push.residual_stride]);
+        }
+        if (NORM_RESIDUAL) {
+            end_weight = norm_weight(n);
+            end_bias = norm_bias(n);
+        }
+    }
+    uvec4 others[STEPS][ROW_TILES];
+    if (NORM_RESIDUAL)
+        [[unroll]] for (uint s = 0; s < STEPS; s++)
+            [[unroll]] for (uint r = 0; r < ROW_TILES; r++)
+                LOAD_ROWS(others[s][r], residual1, row0 + 16u * r, push.residual_stride,
+                          min(subgroup + s * SUBGROUPS, (push.residual_stride >> 4) - 1u))
+
     MATRIX_SUM(16, 16) sums[TILES];
     [[unroll]] for (uint i = 0; i < TILES; i++) sums[i] = MATRIX_SUM(16, 16)(0.0);
-
     if (ATTEND) {
         for (uint head = subgroup; head < push.heads; head += SUBGROUPS) {
             uvec4 w[D16][COLUMN_TILES];
@@ -141,12 +171,12 @@ void main() {
             }
         }
     } else {
-        // A step past the end is the last one again, with an input of zeros.
-        uvec4 w[STEPS][COLUMN_TILES];
-        LOAD_WEIGHTS(w, subgroup)
+        uvec4 w[STEPS][COLUMN_TILES], a[STEPS][ROW_TILES];
+        vec4 weights[STEPS], biases[STEPS]; // of the norm, for the columns that a lane holds
+        LOAD_STEPS(subgroup)
         vec2 low[ROW_TILES], high[ROW_TILES];
         if (NORM_INPUT) {
-            SUM_ROWS(input1, row0, stride, push.input_width)
+            SUM_ROWS(a, input1, stride, push.input_width)
             barrier();
             [[unroll]] for (uint r = 0; r < ROW_TILES; r++) {
                 low[r] = row_norm(r, lane_row(), push.input_width);
@@ -154,53 +184,45 @@ void main() {
             }
         }
         for (uint k0 = subgroup; k0 < steps; k0 += SUBGROUPS * STEPS) {
-            uvec4 a[STEPS][ROW_TILES];
-            [[unroll]] for (uint s = 0; s < STEPS; s++)
-                [[unroll]] for (uint r = 0; r < ROW_TILES; r++)
-                    LOAD_ROWS(a[s][r], input1, row0 + 16u * r, stride, min(k0 + s * SUBGROUPS, steps - 1u))
             [[unroll]] for (uint s = 0; s < STEPS; s++) {
                 const uint k = k0 + s * SUBGROUPS;
                 const bool there = k < steps && (!NORM_INPUT || 16u * k < push.input_width);
-                if (NORM_INPUT) {
-                    const uint n = 16u * min(k, steps - 1u) + lane_column();
-                    const vec2 weight0 = norm_weight(n), bias0 = norm_bias(n), weight8 = norm_weight(n + 8u), bias8 = norm_bias(n + 8u);
-                    [[unroll]] for (uint r = 0; r < ROW_TILES; r++)
-                        a[s][r] = uvec4(normalised(a[s][r].x, low[r], weight0, bias0), normalised(a[s][r].y, low[r], weight8, bias8),
-                                        normalised(a[s][r].z, high[r], weight0, bias0), normalised(a[s][r].w, high[r], weight8, bias8));
-                }
                 MATRIX_B(16, 16) b[COLUMN_TILES];
                 [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++) SET_ELEMENTS(b[c], w[s][c])
                 [[unroll]] for (uint r = 0; r < ROW_TILES; r++) {
+                    if (NORM_INPUT)
+                        a[s][r] = uvec4(normalised(a[s][r].x, low[r], weights[s].xy, biases[s].xy),
+                                        normalised(a[s][r].y, low[r], weights[s].zw, biases[s].zw),
+                                        normalised(a[s][r].z, high[r], weights[s].xy, biases[s].xy),
+                                        normalised(a[s][r].w, high[r], weights[s].zw, biases[s].zw));
                     MATRIX_A(16, 16) m;
                     SET_ELEMENTS(m, there ? a[s][r] : uvec4(0u))
                     [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++)
                         sums[r * COLUMN_TILES + c] = coopMatMulAdd(m, b[c], sums[r * COLUMN_TILES + c]);
                 }
             }
-            LOAD_WEIGHTS(w, k0 + SUBGROUPS * STEPS)
+            if (k0 + SUBGROUPS * STEPS < steps) { LOAD_STEPS(k0 + SUBGROUPS * STEPS) }
         }
     }
 
-    if (NORM_RESIDUAL) { SUM_ROWS(residual1, row0, push.residual_stride, push.output_width) }
+    if (NORM_RESIDUAL) { SUM_ROWS(others, residual1, push.residual_stride, push.output_width) }
     [[unroll]] for (uint i = 0; i < TILES; i++) {
         const uint at = (subgroup * PARTS + 2u * i) * 32u + lane; // columns 0 … 7, then 8 … 15
         parts[at] = vec4(sums[i][0], sums[i][1], sums[i][4], sums[i][5]);
         parts[at + 32u] = vec4(sums[i][2], sums[i][3], sums[i][6], sums[i][7]);
     }
     barrier();
+    if (!writes) return;
 
-    for (uint part = subgroup; part < PARTS; part += SUBGROUPS) {
-        vec4 sum = vec4(0.0);
-        [[unroll]] for (uint i = 0; i < SUBGROUPS; i++) sum += parts[(i * PARTS + part) * 32u + lane];
-        const uint r = part / (2u * COLUMN_TILES), row = row0 + 16u * r + lane_row();
-        const uint n = 16u * tile0 + 8u * (part % (2u * COLUMN_TILES)) + lane_column();
-        if (push.bias_at != NONE) sum += pair_of(push.bias_at, n).xyxy;
-        vec2 low = vec2(0.0), high = vec2(0.0);
-        if (NORM_RESIDUAL) {
-            low = row_norm(r, lane_row(), push.output_width);
-            high = row_norm(r, lane_row() + 8u, push.output_width);
-        }
-        output_words[(row * push.output_stride + n) >> 1] = packHalf2x16(finish(sum.xy, row, n, low));
-        output_words[((row + 8u) * push.output_stride + n) >> 1] = packHalf2x16(finish(sum.zw, row + 8u, n, high));
+    vec4 sum = bias.xyxy;
+    [[unroll]] for (uint i = 0; i < SUBGROUPS; i++) sum += parts[(i * PARTS + subgroup) * 32u + lane];
+    vec2 first = unpackHalf2x16(residual.x), second = unpackHalf2x16(residual.y);
+    if (NORM_RESIDUAL) {
+        const vec2 low = row_norm(part_tile, lane_row(), push.output_width), high = row_norm(part_tile, lane_row() + 8u, push.output_width);
+        first = (first * low.x + low.y) * end_weight + end_bias;
+        second = (second * high.x + high.y) * end_weight + end_bias;
     }
+    const uint at = (row * push.output_stride + n) >> 1;
+    output_words[at] = packHalf2x16(finish(sum.xy, first, n));
+    output_words[at + 4u * push.output_stride] = packHalf2x16(finish(sum.zw, second, n));
 }

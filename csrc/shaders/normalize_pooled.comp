@@ -45,12 +45,24 @@ float whole_max(float part) {
     return top;
 }
 
+vec2 norm_weights[PAIRS], norm_biases[PAIRS];
+
 uint pair_column(uint p) { return 2u * (LANES * p + gl_SubgroupInvocationID); }
 
 vec2 load_pair(uint row, uint p) {
     const uint at = (row * push.residual_stride + pair_column(p)) >> 1;
     if (INPUT_F16) return unpackHalf2x16(row_words[at]);
     return row_pairs[at];
+}
+
+// Asked for before the batch's header is waited for.
+void load_norm() {
+    [[unroll]] for (uint p = 0; p < PAIRS; p++) {
+        const uint c = pair_column(p);
+        const bool there = NORM && c < push.input_width;
+        norm_weights[p] = there && push.norm_weight_at != NONE ? vectors2[(push.norm_weight_at + c) >> 1] : vec2(1.0);
+        norm_biases[p] = there && push.norm_bias_at != NONE ? vectors2[(push.norm_bias_at + c) >> 1] : vec2(0.0);
+    }
 }
 
 // A row's columns, normalised; zeros past the width.
@@ -74,13 +86,13 @@ void load_row(uint row, out vec2 v[PAIRS]) {
         const uint c = pair_column(p);
         if (c >= push.input_width) continue;
         v[p] *= scale;
-        if (push.norm_weight_at != NONE) v[p] *= vectors2[(push.norm_weight_at + c) >> 1];
-        if (push.norm_bias_at != NONE) v[p] += vectors2[(push.norm_bias_at + c) >> 1];
+        v[p] = v[p] * norm_weights[p] + norm_biases[p];
     }
 }
 
 // Leaves the pooled row in `parts`.
 void pool(uint sequence) {
+    load_norm();
     const uint first = batch[push.cu_at + sequence], n = batch[push.cu_at + sequence + 1u] - first;
     uint start = min(batch[push.pool_at + sequence], n), end = n;
     if (POOL == CLS) end = min(start + 1u, n);
