@@ -228,7 +228,7 @@ func (q *queue) leave(w *waiter) {
 // signal wakes a lane that may take what waits.
 func (q *queue) signal() {
 	for _, l := range q.lanes {
-		if len(l.free) > 0 && !l.held {
+		if len(l.free) > 0 && (!l.held || l.running == 0) { // the timer is for the end of what runs
 			q.wake.Broadcast()
 			return
 		}
