@@ -266,7 +266,7 @@ typedef struct vkb_vk_usage {  /* how a program uses a kernel */
     const vkb_tensor *tensors; /* what op's tensors are */
     uint32_t activations;      /* vkb_dtype */
     uint32_t head_size;        /* ATTENTION, ROTATE */
-    uint32_t width;            /* of the step's output */
+    uint32_t inputs, width;    /* of op's input (0: none), of the step's output */
 } vkb_vk_usage;
 
 /* Does such an op, small, with this kernel and on the reference. `reason` stays empty where they agree. An error is one that says nothing
@@ -275,6 +275,8 @@ vkb_status vkb_vk_selftest(vkb_vk_device *device, const vkb_kernel *kernel, cons
                            vkb_error *error);
 /* The kernel that this thread is testing, or NULL. */
 const vkb_kernel *vkb_vk_selftest_kernel(void);
+/* Makes programs that this thread creates take this kernel untested, as those of a test do; NULL ends it. Returns what was before. */
+const vkb_kernel *vkb_vk_selftest_take(const vkb_kernel *kernel);
 /* Whether this thread is testing a kernel that can do the task: then that one is taken. */
 bool vkb_vk_selftest_takes(const vkb_abilities *abilities, const vkb_task *task);
 
@@ -293,6 +295,15 @@ void vkb_vk_variants_save(vkb_vk_device *device); /* if tests were made since. A
 /* Tests this use of the kernel, if it fits and was not tested, and says how things stand. */
 vkb_status vkb_vk_variant_check(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *usage, vkb_variant *variant,
                                 vkb_error *error);
+
+/* ---- vk_tune.c ---- */
+
+enum { VKB_VK_CANDIDATES = 8 };
+/* The kernels that are worth timing for the task with so many rows, in the table's order; fewer than two: it is not tuned. */
+uint32_t vkb_vk_tune_candidates(const vkb_vk_device *device, const vkb_task *task, uint32_t rows, const vkb_kernel *candidates[]);
+/* Times them; the fastest, or an earlier one that is about as fast. */
+vkb_status vkb_vk_tune(vkb_vk_device *device, const vkb_vk_usage *usage, uint32_t rows, const vkb_kernel *const *candidates, uint32_t count,
+                       const vkb_kernel **best, vkb_error *error);
 
 /* ---- vk_report.c ---- */
 
