@@ -42,9 +42,9 @@ const (
 )
 
 // budgetKey names all that the speed of a program's batches depends on.
-func (e *Encoder) budgetKey(program string) string {
+func (e *Encoder) budgetKey(d cgo.DeviceInfo, program string) string {
 	core, _ := cgo.Version()
-	d, p := e.device.Info(), e.arch
+	p := e.arch
 	return fmt.Sprintf("%s, %s %x %s, %d threads, %s %q: %d layers, %d hidden, %d heads, %d values, %s", core, d.Name, d.UUID, d.Driver, d.Threads,
 		p.arch.name, program, p.encoder.layers, p.width(p.encoder.output), p.encoder.heads, p.width(p.output), p.stored.name)
 }
