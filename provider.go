@@ -2,6 +2,7 @@ package vkbert
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -50,7 +51,23 @@ func DiscoverWithProgress(ctx context.Context, progress func(folders, entries in
 type DeviceInfo = cgo.DeviceInfo
 
 // Devices lists what there is on this machine, the unusable ones with the reason.
-func Devices() ([]DeviceInfo, error) { return cgo.Devices() }
+func Devices() ([]DeviceInfo, error) { return cgo.Devices(defaultCacheDir()) }
+
+// Variant is one way to do an op on a device: a kernel, and whether it is used.
+type Variant = cgo.Variant
+
+// Variants lists the kernels that there are for a Vulkan device, which is named as for [WithDevice], best first for each op: those that passed their self-tests
+// are used, and the others have the reason why not. What was not tested yet is tested now, which can take seconds. The CPU has none.
+func Variants(device string) ([]Variant, error) {
+	d, err := cgo.OpenDevice(cgo.Options{Selector: device, CacheDir: defaultCacheDir()})
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.Variants()
+}
+
+func defaultCacheDir() string { return cacheDir(options{logger: slog.New(slog.DiscardHandler)}) }
 
 // Info is what is known of an open model.
 type Info struct {

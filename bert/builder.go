@@ -34,6 +34,19 @@ type builder struct {
 	adapters map[uint32]adapter // by the matrix that they change
 }
 
+// asChosen stands for the dtype of tables and linear weights on the device, until choose says what it is.
+const asChosen cgo.DType = 1<<32 - 1
+
+// choose ends the waiting of an "auto" for the device.
+func (b *builder) choose(device cgo.DeviceInfo) {
+	b.stored = b.stored.on(device)
+	for i := range b.tensors {
+		if b.tensors[i].DType == asChosen {
+			b.tensors[i].DType = b.stored.tables
+		}
+	}
+}
+
 func (b *builder) adapt(weight uint32, a adapter) {
 	if b.adapters == nil {
 		b.adapters = map[uint32]adapter{}
@@ -306,6 +319,7 @@ func (b *builder) pool(x value, modes []cgo.Pool) value {
 }
 
 // desc is the finished program with one output.
-func (p program) desc(maxTokens, maxSequences int) cgo.ProgramDesc {
-	return cgo.ProgramDesc{Values: p.values, Ops: p.ops, Outputs: []uint32{uint32(p.output)}, MaxTokens: maxTokens, MaxSequences: maxSequences}
+func (p program) desc(activations cgo.DType, maxTokens, maxSequences int) cgo.ProgramDesc {
+	return cgo.ProgramDesc{Values: p.values, Ops: p.ops, Outputs: []uint32{uint32(p.output)}, MaxTokens: maxTokens, MaxSequences: maxSequences,
+		Activations: activations}
 }

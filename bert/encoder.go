@@ -205,10 +205,32 @@ type storage struct {
 	modules cgo.DType // linear layers of the modules after the transformer, which are small and work on a row a text
 }
 
-// storageOf finds what a dtype means. The kernels there are do their arithmetic in f32, for which f16 weights save memory but no time: "auto" is f32.
+// activations is how values per token are stored, where the device can.
+func (s storage) activations() cgo.DType {
+	if s.tables == cgo.F16 {
+		return cgo.F16
+	}
+	return cgo.F32
+}
+
+// on is what "auto" is on a device: f16 is worth its rounding where matrix hardware makes it fast.
+func (s storage) on(device cgo.DeviceInfo) storage {
+	switch {
+	case s.name != "auto":
+		return s
+	case device.Features&cgo.CooperativeMatrix != 0 && device.Kind != cgo.Software:
+		return storage{"f16", cgo.F16, cgo.F16, cgo.F16}
+	default:
+		return storage{"f32", cgo.F32, cgo.F32, cgo.F32}
+	}
+}
+
+// storageOf finds what a dtype means.
 func storageOf(dtype string) (storage, error) {
 	switch dtype {
-	case "", "auto", "f32":
+	case "", "auto":
+		return storage{"auto", asChosen, asChosen, asChosen}, nil
+	case "f32":
 		return storage{"f32", cgo.F32, cgo.F32, cgo.F32}, nil
 	case "f16":
 		return storage{"f16", cgo.F16, cgo.F16, cgo.F16}, nil
@@ -229,6 +251,7 @@ func (p *planned) open(ctx context.Context, o Options) (_ *Encoder, err error) {
 	if e.device, err = cgo.OpenDevice(cgo.Options{Selector: o.Device, Threads: o.Threads, CacheDir: o.CacheDir, Log: o.Log}); err != nil {
 		return nil, err
 	}
+	p.choose(e.device.Info())
 	weights, weightsInfo, err := upload(ctx, e.device, p.tensors)
 	if err != nil {
 		return nil, err
@@ -269,7 +292,7 @@ func (e *Encoder) program(name string) (*running, error) {
 			r.err = fmt.Errorf("%w: no task %q; the model has %s", ErrInput, name, taskNames(e.arch.tasks))
 			return
 		}
-		made, err := cgo.NewProgram(e.weights, p.desc(e.maxTokens, e.maxSequences))
+		made, err := cgo.NewProgram(e.weights, p.desc(e.arch.stored.activations(), e.maxTokens, e.maxSequences))
 		e.mutex.Lock() // Stats reads the queues
 		defer e.mutex.Unlock()
 		if r.program, r.err = made, err; err != nil {
@@ -322,7 +345,7 @@ func batchTokens(asked int, device cgo.DeviceInfo, values []cgo.Value, longest i
 			widest = max(widest, uint64(v.Width))
 		}
 		if device.BufferRange > 0 {
-			const padding = 32 // columns, and rows below
+			const padding = 64 // columns, and rows below
 			fits := device.BufferRange / (4 * (widest + padding))
 			tokens = int(min(uint64(tokens), max(fits, 128+1)-128))
 		}
@@ -385,7 +408,7 @@ func (e *Encoder) EmbedAttended(ctx context.Context, seqs []Sequence, attended [
 // embed runs sequences, the first of which is number first of the caller's, through a program.
 func (e *Encoder) embed(ctx context.Context, name string, seqs []Sequence, first int) ([][]float32, error) {
 	if e.arch.encoder.blank > 0 || e.arch.cutOff >= 0 {
-		seqs = slices.Clone(seqs) // they are the caller's
+		seqs = slices.Clone(seqs)
 	}
 	for i := range seqs {
 		if err := e.prepare(&seqs[i]); err != nil {
@@ -402,12 +425,26 @@ func (e *Encoder) embed(ctx context.Context, name string, seqs []Sequence, first
 	return r.queue.run(ctx, seqs)
 }
 
-// prepare checks a sequence. An empty one becomes the model's blank, if it has that; the token that is cut off comes off the end, as often as it stands there, but one
-// token stays.
+// prepare checks a sequence and makes it what the program takes: an empty one becomes the model's blank, if it has that, and a token that the model cuts off
+// goes from the end, as often as it stands there, but for one token.
 func (e *Encoder) prepare(s *Sequence) error {
 	if blank := e.arch.encoder.blank; blank > 0 && len(s.IDs) == 0 {
 		*s = Sequence{IDs: []int32{blank}}
 	}
+	if err := e.check(*s); err != nil || e.arch.cutOff < 0 {
+		return err
+	}
+	n := len(s.IDs)
+	for n > 1 && s.IDs[n-1] == e.arch.cutOff {
+		n--
+	}
+	if s.IDs = s.IDs[:n]; s.TypeIDs != nil {
+		s.TypeIDs = s.TypeIDs[:n]
+	}
+	return nil
+}
+
+func (e *Encoder) check(s Sequence) error {
 	switch {
 	case len(s.IDs) == 0:
 		return fmt.Errorf("%w: no tokens", ErrInput)
@@ -424,13 +461,6 @@ func (e *Encoder) prepare(s *Sequence) error {
 		if (id < 0 || int(id) >= e.info.Vocabulary) && (id != e.arch.encoder.blank || len(s.IDs) > 1) {
 			return fmt.Errorf("%w: token %d is id %d, want 0 to %d", ErrInput, i, id, e.info.Vocabulary-1)
 		}
-	}
-	n := len(s.IDs)
-	for cut := e.arch.cutOff; cut >= 0 && n > 1 && s.IDs[n-1] == cut; {
-		n--
-	}
-	if s.IDs = s.IDs[:n]; s.TypeIDs != nil {
-		s.TypeIDs = s.TypeIDs[:n]
 	}
 	return nil
 }

@@ -79,8 +79,8 @@ func openQueue(t testing.TB, d *fakeDevice, output cgo.Value, maxTokens, maxQueu
 	return q
 }
 
-// sequences have these lengths and count up their first ids.
-func sequences(first int, lengths ...int) []Sequence {
+// numbered sequences have these lengths and count up their first ids.
+func numbered(first int, lengths ...int) []Sequence {
 	seqs := make([]Sequence, len(lengths))
 	for i, n := range lengths {
 		seqs[i] = Sequence{IDs: make([]int32, n)}
@@ -134,10 +134,10 @@ func TestQueueSharesBatches(t *testing.T) {
 	ctx := context.Background()
 	d := &fakeDevice{gate: make(chan struct{})}
 	q := openQueue(t, d, twoValues, 100, 0, 1)
-	all := []<-chan error{start(q, ctx, sequences(0, 3))}
+	all := []<-chan error{start(q, ctx, numbered(0, 3))}
 	until(t, "a call starts at once", func() bool { return d.count() == 1 })
 	for i := range 5 { // these wait together
-		all = append(all, start(q, ctx, sequences(10*i, 2, 4)))
+		all = append(all, start(q, ctx, numbered(10*i, 2, 4)))
 	}
 	until(t, "they are queued", func() bool { return q.snapshot().QueuedTokens == 30 })
 	assert.Equal(t, 6, q.snapshot().Waiting)
@@ -156,11 +156,11 @@ func TestQueueIsFair(t *testing.T) {
 	ctx := context.Background()
 	d := &fakeDevice{gate: make(chan struct{})}
 	q := openQueue(t, d, twoValues, 40, 0, 1)
-	first, second := start(q, ctx, sequences(0, repeat(20, 4)...)), (<-chan error)(nil)
+	first, second := start(q, ctx, numbered(0, repeat(20, 4)...)), (<-chan error)(nil)
 	until(t, "the device is busy", func() bool { return d.count() == 1 })
-	second = start(q, ctx, sequences(0, repeat(20, 5)...))
+	second = start(q, ctx, numbered(0, repeat(20, 5)...))
 	until(t, "both wait", func() bool { return q.snapshot().QueuedTokens == 80+80-40 }) // of each at most two batches
-	small := start(q, ctx, sequences(0, 1, 1))
+	small := start(q, ctx, numbered(0, 1, 1))
 	until(t, "all wait", func() bool { return q.snapshot().QueuedTokens == 80+80-40+2 })
 	close(d.gate)
 	for _, done := range []<-chan error{first, second, small} {
@@ -175,7 +175,7 @@ func TestQueueLimits(t *testing.T) {
 	d := &fakeDevice{}
 	q := openQueue(t, d, twoValues, 9, 0, 1)
 	q.maxSequences = 3
-	require.NoError(t, <-start(q, ctx, sequences(0, 1, 1, 1, 1, 5, 5, 9, 1)))
+	require.NoError(t, <-start(q, ctx, numbered(0, 1, 1, 1, 1, 5, 5, 9, 1)))
 	assert.Equal(t, [][]int{{1, 1, 1}, {1, 5}, {5}, {9}, {1}}, d.batches)
 }
 
@@ -190,7 +190,7 @@ func TestQueueStreams(t *testing.T) {
 	for range 4 {
 		go func() {
 			for at := int(next.Add(each)) - each; at < count; at = int(next.Add(each)) - each {
-				assert.NoError(t, c.add(at, sequences(at, repeat(each, 3)...), func() { released.Add(1) }))
+				assert.NoError(t, c.add(at, numbered(at, repeat(each, 3)...), func() { released.Add(1) }))
 				assert.LessOrEqual(t, q.snapshot().QueuedTokens, windowBatches*50)
 			}
 		}()
@@ -210,7 +210,7 @@ func TestQueueIsBounded(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var all []<-chan error
 	for range 20 {
-		all = append(all, start(q, context.Background(), sequences(1, 10)))
+		all = append(all, start(q, context.Background(), numbered(1, 10)))
 	}
 	inLine := func(n int) {
 		until(t, "all stand in line", func() bool {
@@ -220,7 +220,7 @@ func TestQueueIsBounded(t *testing.T) {
 		})
 	}
 	inLine(17)
-	gone := start(q, ctx, sequences(1, 10)) // the last in line
+	gone := start(q, ctx, numbered(1, 10)) // the last in line
 	inLine(18)
 	assert.Equal(t, 20, q.snapshot().QueuedTokens)
 	cancel()
@@ -237,7 +237,7 @@ func TestQueueIsBounded(t *testing.T) {
 func TestQueueOverlaps(t *testing.T) {
 	d := &fakeDevice{each: 100 * time.Microsecond}
 	q := openQueue(t, d, twoValues, 50, 0, 2)
-	require.NoError(t, <-start(q, context.Background(), sequences(0, repeat(100, 10)...)))
+	require.NoError(t, <-start(q, context.Background(), numbered(0, repeat(100, 10)...)))
 	assert.EqualValues(t, 2, d.together.Load())
 }
 
@@ -251,9 +251,9 @@ func TestQueueErrors(t *testing.T) {
 		return nil
 	}}
 	q := openQueue(t, d, twoValues, 10, 0, 1)
-	bad := start(q, ctx, sequences(0, repeat(30, 5)...)) // more than the window holds
+	bad := start(q, ctx, numbered(0, repeat(30, 5)...)) // more than the window holds
 	until(t, "it runs", func() bool { return d.count() == 1 })
-	good := start(q, ctx, sequences(7, 2))
+	good := start(q, ctx, numbered(7, 2))
 	until(t, "both wait", func() bool { return q.snapshot().Waiting == 2 })
 	d.gate <- struct{}{}
 	require.ErrorIs(t, <-bad, lost)
@@ -273,9 +273,9 @@ func TestQueueNotFinite(t *testing.T) {
 			}
 		}, fail: func(int) error { return &notFinite }}
 		q := openQueue(t, d, output, 30, 0, 1)
-		blocker := start(q, ctx, sequences(0, 3))
+		blocker := start(q, ctx, numbered(0, 3))
 		until(t, "the device is busy", func() bool { return d.count() == 1 })
-		good, bad := start(q, ctx, sequences(2, 2)), start(q, ctx, sequences(12, 2, 2))
+		good, bad := start(q, ctx, numbered(2, 2)), start(q, ctx, numbered(12, 2, 2))
 		until(t, "both wait", func() bool { return q.snapshot().QueuedTokens == 6 })
 		close(d.gate)
 		require.NoError(t, <-blocker)
@@ -290,9 +290,9 @@ func TestQueueCancel(t *testing.T) {
 	d := &fakeDevice{gate: make(chan struct{})}
 	q := openQueue(t, d, twoValues, 10, 1000, 1)
 	ctx, cancel := context.WithCancel(context.Background())
-	running, waiting := start(q, ctx, sequences(0, 10)), (<-chan error)(nil)
+	running, waiting := start(q, ctx, numbered(0, 10)), (<-chan error)(nil)
 	until(t, "it runs", func() bool { return d.count() == 1 })
-	waiting = start(q, ctx, sequences(0, repeat(30, 10)...))
+	waiting = start(q, ctx, numbered(0, repeat(30, 10)...))
 	until(t, "the other waits", func() bool { return q.snapshot().QueuedTokens == 20 })
 	from := time.Now()
 	cancel()
@@ -301,8 +301,8 @@ func TestQueueCancel(t *testing.T) {
 	assert.Less(t, time.Since(from), 2*time.Second, "the device still works on it") // 10 ms, but on a machine that does other things too
 	assert.Zero(t, q.snapshot().QueuedTokens+q.snapshot().Waiting)
 	close(d.gate)
-	require.NoError(t, <-start(q, context.Background(), sequences(0, 10)))
-	_, err := q.run(ctx, sequences(0, 1))
+	require.NoError(t, <-start(q, context.Background(), numbered(0, 10)))
+	_, err := q.run(ctx, numbered(0, 1))
 	require.ErrorIs(t, err, context.Canceled)
 }
 
@@ -332,7 +332,7 @@ func TestQueueMix(t *testing.T) {
 						for i := range lengths {
 							lengths[i] = 1 + random.IntN(64)
 						}
-						err := <-start(q, ctx, sequences(random.IntN(1000), lengths...))
+						err := <-start(q, ctx, numbered(random.IntN(1000), lengths...))
 						cancel()
 						switch {
 						case err == nil:
@@ -376,7 +376,7 @@ func BenchmarkQueue(b *testing.B) {
 	q := newQueue(cgo.Value{Scope: cgo.PerSequence, Width: 384}, nil, 16384, 4096, 0)
 	require.NoError(b, q.addLane(d, 2, newBudget(16384, true, "", "")))
 	defer q.close()
-	seqs := sequences(0, 16)
+	seqs := numbered(0, 16)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	b.ReportAllocs()
@@ -402,7 +402,7 @@ func BenchmarkBesideLong(b *testing.B) {
 	for i := range lengths {
 		lengths[i] = 8 + random.IntN(120)
 	}
-	long := sequences(0, lengths...)
+	long := numbered(0, lengths...)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -416,7 +416,7 @@ func BenchmarkBesideLong(b *testing.B) {
 	var times []time.Duration
 	for b.Loop() {
 		start := time.Now()
-		_, err := e.Embed(ctx, sequences(1, 16))
+		_, err := e.Embed(ctx, numbered(1, 16))
 		require.NoError(b, err)
 		times = append(times, time.Since(start))
 		time.Sleep(time.Duration(random.IntN(int(5 * time.Millisecond))))

@@ -53,11 +53,12 @@ func RandomProgram(c *loader.Config) ([]cgo.Tensor, cgo.ProgramDesc, error) {
 	if err != nil {
 		return nil, cgo.ProgramDesc{}, err
 	}
+	p.choose(cgo.DeviceInfo{})
 	shapes := make([]cgo.Tensor, len(p.tensors))
 	for i, spec := range p.tensors {
 		shapes[i] = spec.Tensor
 	}
-	return shapes, p.program().desc(0, 0), nil
+	return shapes, p.program().desc(cgo.F32, 0, 0), nil
 }
 
 // randomTensors makes up weights of the true shapes: small uniform numbers, so that activations stay in range, the same ones every time.

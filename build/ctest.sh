@@ -1,6 +1,7 @@
 #!/bin/sh
-# usage: build/ctest.sh bench|test|asan
+# usage: build/ctest.sh bench|build|test|asan
 #   bench   builds vkbert-bench into build/out
+#   build   builds the C tests
 #   test    builds and runs the C tests, under the Khronos validation layers
 #   asan    the same with the address and undefined-behaviour sanitizers instead of the layers
 . "$(dirname "$0")/common.sh"
@@ -53,11 +54,14 @@ bench)
 	cmake --build $out/cmake --parallel "$jobs" --target vkbert-bench
 	cp "$(find $out/cmake -name vkbert-bench -type f)" $out/
 	;;
+build)
+	configure $out/cmake -DCMAKE_BUILD_TYPE=Release -DVKBERT_TESTS=ON
+	cmake --build $out/cmake --parallel "$jobs"
+	;;
 test)
 	build/setup.sh build test
 	on_lavapipe
-	configure $out/cmake -DCMAKE_BUILD_TYPE=Release -DVKBERT_TESTS=ON
-	cmake --build $out/cmake --parallel "$jobs"
+	build/ctest.sh build
 	export VK_INSTANCE_LAYERS=VK_LAYER_KHRONOS_validation VK_LAYER_SETTINGS_PATH="$root/build/validation/vk_layer_settings.txt"
 	${CC:-cc} -std=c11 -o $out/canary build/validation/canary.c -lvulkan
 	check_canary none 0
@@ -75,5 +79,5 @@ asan)
 	export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1:"${UBSAN_OPTIONS:-}"
 	run_ctest $out/cmake-asan
 	;;
-*) fail 'want bench, test or asan' ;;
+*) fail 'want bench, build, test or asan' ;;
 esac

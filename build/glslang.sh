@@ -25,12 +25,7 @@ for tool in apt-get dpkg; do
 	command -v $tool >/dev/null || fail "no $tool: glslang $version is taken from Debian's packages, so run this on Debian or Ubuntu"
 done
 [ -r $keyring ] || fail "$keyring is missing: apt-get install debian-archive-keyring"
-mirror=${VKBERT_DEBIAN_MIRROR:-$(
-	apt-get indextargets --format '$(REPO_URI) $(ORIGIN) $(LABEL) $(RELEASE)' 'Created-By: Packages' |
-		awk -v release="$(. /etc/os-release && echo "$ID:${VERSION_CODENAME:-}")" '
-			$2 == "Debian" && $3 == "Debian" || NF < 4 && "debian:" $NF == release { print $1; exit }'
-)}
-[ -n "$mirror" ] || fail "apt knows no mirror of Debian here: set VKBERT_DEBIAN_MIRROR to one"
+mirror=$("$here/mirror.sh")
 
 # A private apt: its own sources, lists, package status and cache. The empty status makes it fetch all dependencies.
 work=$dir.new

@@ -96,15 +96,20 @@ func infoOf(c *C.vkb_device_info) DeviceInfo {
 	return info
 }
 
-// Devices reports every device of the machine, the unusable ones with the reason.
-func Devices() ([]DeviceInfo, error) {
+// Devices reports every device of the machine, the unusable ones with the reason. cacheDir is as in [Options].
+func Devices(cacheDir string) ([]DeviceInfo, error) {
 	if err := checkABI(); err != nil {
 		return nil, err
+	}
+	var dir *C.char
+	if cacheDir != "" {
+		dir = C.CString(cacheDir)
+		defer C.free(unsafe.Pointer(dir))
 	}
 	var e C.vkb_error
 	raw := make([]C.vkb_device_info, 64)
 	var count C.uint32_t
-	if err := failure(C.vkb_devices(&raw[0], C.uint32_t(len(raw)), &count, &e), &e); err != nil {
+	if err := failure(C.vkb_devices(dir, &raw[0], C.uint32_t(len(raw)), &count, &e), &e); err != nil {
 		return nil, err
 	}
 	infos := make([]DeviceInfo, min(int(count), len(raw)))

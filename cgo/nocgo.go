@@ -6,15 +6,16 @@ package cgo
 const Available = false
 
 // Devices, OpenDevice and the methods below are explained in core.go.
-func Devices() ([]DeviceInfo, error) { return nil, ErrNoCgo }
+func Devices(string) ([]DeviceInfo, error) { return nil, ErrNoCgo }
 
 func Version() (core, header string) { return "", "" }
 
 type Device struct{}
 
-func OpenDevice(Options) (*Device, error) { return nil, ErrNoCgo }
-func (*Device) Info() DeviceInfo          { return DeviceInfo{} }
-func (*Device) Close()                    {}
+func OpenDevice(Options) (*Device, error)    { return nil, ErrNoCgo }
+func (*Device) Info() DeviceInfo             { return DeviceInfo{} }
+func (*Device) Close()                       {}
+func (*Device) Variants() ([]Variant, error) { return nil, ErrNoCgo }
 
 type Weights struct{}
 

@@ -106,6 +106,32 @@ func (f Features) Names() []string {
 	return names
 }
 
+// VariantState says whether a [Variant] is used (vkb_variant_state).
+type VariantState uint32
+
+const (
+	VariantRuns     VariantState = 0 // it passed its self-test
+	VariantOff      VariantState = 1 // it failed, or is forbidden
+	VariantUnfit    VariantState = 2 // the device lacks what it needs
+	VariantUntested VariantState = 3 // it has no test of its own
+)
+
+func (s VariantState) String() string {
+	names := [...]string{"runs", "off", "unfit", "untested"}
+	if int(s) < len(names) {
+		return names[s]
+	}
+	return fmt.Sprintf("state %d", uint32(s))
+}
+
+// Variant is one way to do an op on a device (vkb_variant).
+type Variant struct {
+	Op     string // "" for what is no op
+	Name   string
+	State  VariantState
+	Reason string // why it does not run
+}
+
 // DeviceInfo describes one device (vkb_device_info).
 type DeviceInfo struct {
 	Kind                                    DeviceKind

@@ -8,11 +8,11 @@
 
 enum { MAX_DEVICES = 64 };
 
-vkb_status vkb_devices(vkb_device_info *infos, uint32_t capacity, uint32_t *count, vkb_error *error) {
+vkb_status vkb_devices(const char *cache_dir, vkb_device_info *infos, uint32_t capacity, uint32_t *count, vkb_error *error) {
     if (!count || (capacity && !infos)) return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_devices: null pointer");
     for (uint32_t i = 0; i < capacity; i++) infos[i] = (vkb_device_info){.struct_size = sizeof *infos};
     uint32_t n = 0;
-    vkb_status status = vkb_vk_devices(infos, capacity, &n, error);
+    vkb_status status = vkb_vk_devices(cache_dir, infos, capacity, &n, error);
     if (status) return status;
     if (n < capacity) vkb_cpu_info(&infos[n]);
     n++;
@@ -104,7 +104,7 @@ vkb_status vkb_device_open(const vkb_device_options *options, vkb_device **devic
     vkb_device_info *infos = calloc(MAX_DEVICES, sizeof *infos);
     if (!infos) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_device_open: out of memory");
     uint32_t count = 0;
-    vkb_status status = vkb_devices(infos, MAX_DEVICES, &count, error);
+    vkb_status status = vkb_devices(options->cache_dir, infos, MAX_DEVICES, &count, error);
     if (status == VKB_OK) {
         if (count > MAX_DEVICES) count = MAX_DEVICES;
         const vkb_device_info *found = NULL;
@@ -140,4 +140,12 @@ void vkb_device_close(vkb_device *device) {
 
 void vkb_device_get_info(const vkb_device *device, vkb_device_info *info) {
     if (device && info && info->struct_size == sizeof *info) *info = device->info;
+}
+
+vkb_status vkb_device_variants(vkb_device *device, vkb_variant *variants, uint32_t capacity, uint32_t *count, vkb_error *error) {
+    if (!device || !count || (capacity && !variants))
+        return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_device_variants: null pointer");
+    *count = 0;
+    for (uint32_t i = 0; i < capacity; i++) variants[i] = (vkb_variant){.struct_size = sizeof *variants};
+    return device->backend->device_variants ? device->backend->device_variants(device, variants, capacity, count, error) : VKB_OK;
 }

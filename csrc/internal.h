@@ -109,9 +109,10 @@ struct vkb_weights {
 
 typedef struct vkb_slot { /* where a value lies in the activation arena; values whose lives do not overlap share room */
     uint64_t offset;      /* bytes, a multiple of backend->arena_align */
-    uint64_t bytes;       /* rows · stride · 4 */
+    uint64_t bytes;       /* rows · stride · size */
     uint32_t rows;        /* max_tokens or max_sequences, rounded up to backend->row_tile */
-    uint32_t stride;      /* floats from row to row: width rounded up to backend->column_align */
+    uint32_t stride;      /* elements from row to row: width rounded up to backend->column_align */
+    uint32_t size;        /* bytes of an element: 2 for values per token of a program with activations in f16, else 4 */
 } vkb_slot;
 
 struct vkb_program {
@@ -122,12 +123,12 @@ struct vkb_program {
     uint32_t *outputs;
     uint32_t value_count, op_count, output_count;
     uint32_t max_tokens, max_sequences;
-    uint32_t activations;                  /* vkb_dtype */
-    uint32_t flags;                        /* VKB_PROGRAM_* */
+    uint32_t activations; /* vkb_dtype, as the backend takes them */
+    uint32_t flags;       /* VKB_PROGRAM_* */
     uint32_t vocabulary, positions, types; /* least row counts of the tables that EMBED reads; types = UINT32_MAX without a type table */
     uint64_t arena_bytes;
     uint64_t host_bytes;        /* set by backend->program_init */
-    vkb_mutex *mutex;           /* one run at a time */
+    vkb_mutex *mutex;           /* one run at a time; NULL, as what follows, if the backend does several */
     int32_t *positions_default; /* [max_tokens]: filled when a batch brings none */
     int32_t *zeros;             /* [max_tokens] */
 };
@@ -139,10 +140,13 @@ struct vkb_program {
 struct vkb_backend {
     uint64_t arena_align;  /* bytes */
     uint32_t row_tile;     /* rows of a value are rounded up to this; rows past the batch may hold anything, also NaN */
-    uint32_t column_align; /* floats; columns past the width must be written as zeros, so that kernels may read them */
+    uint32_t column_align; /* elements; columns past the width must be written as zeros, so that kernels may read them */
+    bool concurrent;       /* runs of one program may come from several threads at a time, in batches whose type_ids and positions may be NULL */
     size_t weights_size;
     size_t program_size;
     void (*device_free)(vkb_device *device); /* frees the struct too */
+    /* NULL: it has none. struct_size of the rows is set */
+    vkb_status (*device_variants)(vkb_device *device, vkb_variant *variants, uint32_t capacity, uint32_t *count, vkb_error *error);
     vkb_status (*weights_init)(vkb_weights *weights, vkb_error *error);
     /* x: `count` f32 elements for places first … of the tensor's logical row-major [rows, cols]; already rounded to the stored dtype, which
        is not VKB_I8 */
@@ -151,8 +155,10 @@ struct vkb_backend {
     vkb_status (*weights_put_i8)(vkb_weights *weights, uint32_t tensor, uint32_t row, const int8_t *q, float scale, vkb_error *error);
     vkb_status (*weights_seal)(vkb_weights *weights, vkb_error *error);
     void (*weights_free)(vkb_weights *weights);
+    /* Whether values per token can be f16 in this program, of which ops and values are there; NULL: in none. */
+    bool (*takes_f16)(const vkb_program *program);
     vkb_status (*program_init)(vkb_program *program, vkb_error *error);
-    /* batch: complete (type_ids, positions set; pool_start may be NULL) and checked. outputs: NULL for none. op_seconds: NULL unless
+    /* batch: checked; complete but for pool_start, unless `concurrent`. outputs: NULL for none. op_seconds: NULL unless
      * profiling. */
     vkb_status (*program_run)(vkb_program *program, const vkb_batch *batch, const vkb_output *outputs, double *op_seconds,
                               vkb_error *error);
@@ -172,7 +178,7 @@ vkb_status vkb_cpu_open(const vkb_device_options *options, vkb_device **device, 
 
 /* vk_instance.c: the loader is opened at the first call and stays open. `infos` rows are zeroed but for struct_size. A machine without
    Vulkan gives one row of kind VKB_DEVICE_NONE; this fails only for want of memory. */
-vkb_status vkb_vk_devices(vkb_device_info *infos, uint32_t capacity, uint32_t *count, vkb_error *error);
+vkb_status vkb_vk_devices(const char *cache_dir, vkb_device_info *infos, uint32_t capacity, uint32_t *count, vkb_error *error);
 /* index: that of "vulkan:index" */
 vkb_status vkb_vk_open(uint32_t index, const vkb_device_options *options, vkb_device **device, vkb_error *error);
 

@@ -20,7 +20,8 @@ static void extend(life *lives, uint32_t value, uint32_t op) {
 static void find_lives(const vkb_program *p, life *lives) {
     for (uint32_t i = 0; i < p->value_count; i++) lives[i] = (life){.first = UINT32_MAX, .last = 0};
     for (uint32_t i = 0; i < p->op_count; i++) {
-        extend(lives, p->ops[i].input, i);
+        bool kept = p->ops[i].kind == VKB_OP_ATTENTION; /* which the next op may do by the way (vk_fold.c) */
+        extend(lives, p->ops[i].input, kept ? i + 1 : i);
         extend(lives, p->ops[i].residual, i);
         extend(lives, p->ops[i].output, i);
     }
@@ -54,11 +55,13 @@ vkb_status vkb_plan(vkb_program *program, vkb_error *error) {
     vkb_status status = VKB_OK;
     for (uint32_t v = 0; v < program->value_count; v++) {
         vkb_slot *slot = &program->slots[v];
+        bool half = program->activations == VKB_F16 && program->values[v].scope == VKB_PER_TOKEN;
+        slot->size = half ? 2 : 4;
         uint64_t rows = program->values[v].scope == VKB_PER_TOKEN ? program->max_tokens : program->max_sequences;
         rows = vkb_align_up(rows, backend->row_tile);
         uint64_t stride = vkb_align_up(program->values[v].width, backend->column_align), end;
-        if (!vkb_mul(rows, stride * 4, &slot->bytes) || rows > UINT32_MAX || stride > UINT32_MAX || slot->bytes > UINT64_MAX / 4) {
-            status = vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "value %u: %llu rows of %llu floats overflow", v,
+        if (!vkb_mul(rows, stride * slot->size, &slot->bytes) || rows > UINT32_MAX || stride > UINT32_MAX || slot->bytes > UINT64_MAX / 4) {
+            status = vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "value %u: %llu rows of %llu elements overflow", v,
                               (unsigned long long)rows, (unsigned long long)stride);
             break;
         }

@@ -63,13 +63,17 @@ vkb_status vkb_program_create(vkb_weights *weights, const vkb_program_desc *desc
     p->ops = copy_of(desc->ops, desc->op_count, sizeof *desc->ops);
     p->outputs = copy_of(desc->outputs, desc->output_count, sizeof *desc->outputs);
     p->slots = calloc(desc->value_count, sizeof *p->slots);
-    p->positions_default = calloc(desc->max_tokens, sizeof *p->positions_default);
-    p->zeros = calloc(desc->max_tokens, sizeof *p->zeros);
-    p->mutex = vkb_mutex_create();
-    if (!p->values || !p->ops || !p->outputs || !p->slots || !p->positions_default || !p->zeros || !p->mutex) {
+    if (!backend->concurrent) {
+        p->positions_default = calloc(desc->max_tokens, sizeof *p->positions_default);
+        p->zeros = calloc(desc->max_tokens, sizeof *p->zeros);
+        p->mutex = vkb_mutex_create();
+    }
+    bool complete = backend->concurrent || (p->positions_default && p->zeros && p->mutex);
+    if (!p->values || !p->ops || !p->outputs || !p->slots || !complete) {
         free_common(p);
         return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_create: out of memory");
     }
+    if (p->activations == VKB_F16 && !(backend->takes_f16 && backend->takes_f16(p))) p->activations = VKB_F32;
     find_limits(p);
     status = vkb_plan(p, error);
     if (status) {
@@ -112,15 +116,21 @@ static vkb_status check_outputs(const vkb_program *p, const vkb_batch *batch, co
     return VKB_OK;
 }
 
+/* Without a branch in the loop, so that it is as fast as the memory. */
+static bool all_finite(const float *x, uint64_t count) {
+    bool finite = true;
+    for (uint64_t i = 0; i < count; i++) finite &= vkb_is_finite(x[i]);
+    return finite;
+}
+
 /* Never NaN out: the test is one of the bits, on the host, because a shader compiler may assume that there is no NaN. */
 static vkb_status check_finite(const vkb_program *p, const vkb_batch *batch, const vkb_output *outputs, vkb_error *error) {
     for (uint32_t i = 0; i < p->output_count; i++) {
         if (!outputs[i].data) continue;
         uint64_t rows = output_rows(p, i, batch), width = p->values[p->outputs[i]].width;
-        for (uint64_t j = 0; j < rows * width; j++)
-            if (!vkb_is_finite(outputs[i].data[j]))
-                return vkb_fail(error, VKB_ERROR_NOT_FINITE, "output %u, row %llu: a value is NaN or infinite", i,
-                                (unsigned long long)(j / width));
+        for (uint64_t row = 0; row < rows; row++)
+            if (!all_finite(outputs[i].data + row * width, width))
+                return vkb_fail(error, VKB_ERROR_NOT_FINITE, "output %u, row %llu: a value is NaN or infinite", i, (unsigned long long)row);
     }
     return VKB_OK;
 }
@@ -132,16 +142,23 @@ static const int32_t *default_positions(vkb_program *p, const vkb_batch *batch) 
     return p->positions_default;
 }
 
-static vkb_status run(vkb_program *p, const vkb_batch *batch, const vkb_output *outputs, double *op_seconds, vkb_error *error) {
-    vkb_status status = vkb_check_batch(p, batch, error);
-    if (status == VKB_OK && outputs) status = check_outputs(p, batch, outputs, error);
-    if (status) return status;
+/* One run at a time, with all that a batch may leave out. */
+static vkb_status run_alone(vkb_program *p, const vkb_batch *batch, const vkb_output *outputs, double *op_seconds, vkb_error *error) {
     vkb_mutex_lock(p->mutex);
     vkb_batch full = *batch;
     if (!full.type_ids) full.type_ids = p->zeros;
     if (!full.positions) full.positions = default_positions(p, batch);
-    status = p->weights->device->backend->program_run(p, &full, outputs, op_seconds, error);
+    vkb_status status = p->weights->device->backend->program_run(p, &full, outputs, op_seconds, error);
     vkb_mutex_unlock(p->mutex);
+    return status;
+}
+
+static vkb_status run(vkb_program *p, const vkb_batch *batch, const vkb_output *outputs, double *op_seconds, vkb_error *error) {
+    const vkb_backend *backend = p->weights->device->backend;
+    vkb_status status = vkb_check_batch(p, batch, error);
+    if (status == VKB_OK && outputs) status = check_outputs(p, batch, outputs, error);
+    if (status) return status;
+    status = (backend->concurrent ? backend->program_run : run_alone)(p, batch, outputs, op_seconds, error);
     if (status == VKB_OK && outputs) status = check_finite(p, batch, outputs, error);
     return status;
 }

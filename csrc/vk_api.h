@@ -40,6 +40,33 @@ typedef struct VkPhysicalDeviceCooperativeMatrixFeaturesKHR {
 } VkPhysicalDeviceCooperativeMatrixFeaturesKHR;
 #endif
 
+#ifndef VK_KHR_cooperative_matrix
+#define VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR ((VkStructureType)1000506001)
+typedef enum VkComponentTypeKHR {
+    VK_COMPONENT_TYPE_FLOAT16_KHR = 0,
+    VK_COMPONENT_TYPE_FLOAT32_KHR = 1,
+    VK_COMPONENT_TYPE_SINT8_KHR = 3,
+    VK_COMPONENT_TYPE_SINT32_KHR = 5,
+    VK_COMPONENT_TYPE_MAX_ENUM_KHR = 0x7FFFFFFF
+} VkComponentTypeKHR;
+typedef enum VkScopeKHR { VK_SCOPE_SUBGROUP_KHR = 3, VK_SCOPE_MAX_ENUM_KHR = 0x7FFFFFFF } VkScopeKHR;
+typedef struct VkCooperativeMatrixPropertiesKHR {
+    VkStructureType sType;
+    void *pNext;
+    uint32_t MSize;
+    uint32_t NSize;
+    uint32_t KSize;
+    VkComponentTypeKHR AType;
+    VkComponentTypeKHR BType;
+    VkComponentTypeKHR CType;
+    VkComponentTypeKHR ResultType;
+    VkBool32 saturatingAccumulation;
+    VkScopeKHR scope;
+} VkCooperativeMatrixPropertiesKHR;
+typedef VkResult(VKAPI_PTR *PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR)(VkPhysicalDevice device, uint32_t *count,
+                                                                                  VkCooperativeMatrixPropertiesKHR *properties);
+#endif
+
 #ifndef VK_NV_cooperative_matrix2
 #define VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME "VK_NV_cooperative_matrix2"
 #define VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_FEATURES_NV ((VkStructureType)1000593000)
@@ -74,6 +101,9 @@ typedef struct VkPhysicalDeviceCooperativeMatrix2FeaturesNV {
     X(CreateDevice) \
     X(GetDeviceProcAddr)
 
+/* Of extensions: NULL where the driver has none. */
+#define VKB_VK_OPTIONAL_INSTANCE_FUNCTIONS(X) X(GetPhysicalDeviceCooperativeMatrixPropertiesKHR)
+
 #define VKB_VK_DEVICE_FUNCTIONS(X) \
     X(DestroyDevice) \
     X(DeviceWaitIdle) \
@@ -87,6 +117,7 @@ typedef struct VkPhysicalDeviceCooperativeMatrix2FeaturesNV {
     X(CreateBuffer) \
     X(DestroyBuffer) \
     X(GetBufferMemoryRequirements) \
+    X(GetBufferDeviceAddress) \
     X(AllocateMemory) \
     X(FreeMemory) \
     X(BindBufferMemory) \
@@ -121,6 +152,7 @@ typedef struct VkPhysicalDeviceCooperativeMatrix2FeaturesNV {
     X(CmdBindPipeline) \
     X(CmdBindDescriptorSets) \
     X(CmdPushConstants) \
+    X(CmdDispatch) \
     X(CmdDispatchIndirect) \
     X(CmdPipelineBarrier) \
     X(CmdFillBuffer) \
@@ -133,6 +165,7 @@ typedef struct VkPhysicalDeviceCooperativeMatrix2FeaturesNV {
 typedef struct vkb_vk_instance_table {
     VKB_VK_GLOBAL_FUNCTIONS(VKB_VK_MEMBER)
     VKB_VK_INSTANCE_FUNCTIONS(VKB_VK_MEMBER)
+    VKB_VK_OPTIONAL_INSTANCE_FUNCTIONS(VKB_VK_MEMBER)
 } vkb_vk_instance_table;
 
 typedef struct vkb_vk_device_table {

@@ -4,9 +4,10 @@
 
 #include "vk_kernel.h"
 
-/* Whether a device can run this row at all, whatever its min_rows and `software` say. */
-bool vkb_kernel_fits(const vkb_kernel *kernel, const vkb_device_info *device, uint32_t subgroup_operations, uint32_t head_size);
+/* Whether a device can do the task by this row at all, whatever its min_rows and `software` say. */
+bool vkb_kernel_fits(const vkb_kernel *kernel, const vkb_abilities *abilities, const vkb_task *task);
 /* From now on this row is chosen for all that it can do, by every program that is created; NULL ends that. Any thread. */
 void vkb_kernel_force(const vkb_kernel *kernel);
+const vkb_kernel *vkb_kernel_forced(void);
 
 #endif /* VKB_VK_FORCE_H */

@@ -89,66 +89,126 @@ vkb_status vkb_vk_instance_get(const vkb_vk_instance **instance, vkb_error *erro
     return status;
 }
 
-/* *handles: [*count], to be freed. */
-static vkb_status enumerate(const vkb_vk_instance **instance, VkPhysicalDevice **handles, uint32_t *count, vkb_error *error) {
-    *handles = NULL;
-    *count = 0;
-    vkb_status status = vkb_vk_instance_get(instance, error);
+/*
+ * Looking for devices calls every driver that is installed, before it is known which they are. A cache folder says how that went: a marker
+ * while it is under way, and a file once a process has survived it with these drivers, after which nothing is marked any more.
+ */
+typedef struct look {
+    const vkb_vk_instance *instance;
+    VkPhysicalDevice *handles; /* [count] */
+    uint32_t count;
+    char *marker; /* path; NULL: nothing is marked */
+    char *survived;
+    char killer[VKB_MARKER_TEXT]; /* the device that killed a process, "vulkan:N", or empty */
+} look;
+
+static const char all_drivers[] = "all drivers";
+
+static vkb_status begin_look(look *l, const char *cache_dir, vkb_error *error) {
+    if (!cache_dir) return VKB_OK;
+    uint64_t key = vkb_vk_drivers_key();
+    l->marker = vkb_vk_cache_path(cache_dir, "looking", key, "");
+    l->survived = vkb_vk_cache_path(cache_dir, "looked", key, "");
+    FILE *file = l->survived ? fopen(l->survived, "rb") : NULL;
+    if (file) {
+        fclose(file);
+        free(l->marker);
+        l->marker = NULL;
+    } else if (vkb_marker_died(l->marker, l->killer) && !strcmp(l->killer, all_drivers)) {
+        return vkb_fail(error, VKB_ERROR_NO_DEVICE, "a process died when it asked the Vulkan drivers for devices; remove %.150s to try again",
+                        l->marker);
+    }
+    return VKB_OK;
+}
+
+/* `survived`: every device has been examined. */
+static void end_look(look *l, bool survived) {
+    FILE *file = l->marker && survived && !l->killer[0] ? fopen(l->survived, "wb") : NULL;
+    if (file) fclose(file);
+    free(l->handles);
+    free(l->marker);
+    free(l->survived);
+}
+
+static vkb_status enumerate(look *l, vkb_error *error) {
+    vkb_status status = vkb_vk_instance_get(&l->instance, error);
     if (status) return status;
-    const vkb_vk_instance_table *vk = &(*instance)->vk;
+    const vkb_vk_instance_table *vk = &l->instance->vk;
     uint32_t n = 0;
-    VkResult result = vk->EnumeratePhysicalDevices((*instance)->handle, &n, NULL);
+    VkResult result = vk->EnumeratePhysicalDevices(l->instance->handle, &n, NULL);
     if (result == VK_SUCCESS && n) {
-        *handles = calloc(n, sizeof **handles);
-        if (!*handles) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "Vulkan: out of memory for %u devices", n);
-        result = vk->EnumeratePhysicalDevices((*instance)->handle, &n, *handles);
+        l->handles = calloc(n, sizeof *l->handles);
+        if (!l->handles) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "Vulkan: out of memory for %u devices", n);
+        result = vk->EnumeratePhysicalDevices(l->instance->handle, &n, l->handles);
     }
-    if (result < 0) { /* VK_INCOMPLETE: one was plugged in between the calls */
-        free(*handles);
-        *handles = NULL;
-        return failed(result, "vkEnumeratePhysicalDevices", "", error);
-    }
-    *count = n;
+    if (result < 0) return failed(result, "vkEnumeratePhysicalDevices", "", error); /* VK_INCOMPLETE: one was plugged in between the calls */
+    l->count = n;
     if (!n) return vkb_fail(error, VKB_ERROR_NO_DEVICE, "the Vulkan loader found no device");
     return VKB_OK;
 }
 
-vkb_status vkb_vk_devices(vkb_device_info *infos, uint32_t capacity, uint32_t *count, vkb_error *error) {
-    const vkb_vk_instance *instance;
-    VkPhysicalDevice *handles;
-    vkb_error why = {0};
-    vkb_status status = enumerate(&instance, &handles, count, &why);
-    if (status == VKB_ERROR_OUT_OF_HOST_MEMORY) {
-        if (error) *error = why;
-        return status;
-    }
-    if (status) {
-        *count = 1;
-        if (!capacity) return VKB_OK;
-        infos[0] = (vkb_device_info){.struct_size = sizeof *infos, .kind = VKB_DEVICE_NONE};
-        snprintf(infos[0].name, sizeof infos[0].name, "Vulkan");
-        memcpy(infos[0].reason, why.message, sizeof infos[0].reason);
-        return VKB_OK;
-    }
-    for (uint32_t i = 0; i < *count && i < capacity && !status; i++) {
-        vkb_vk_physical physical;
-        if (!vkb_vk_examine(instance, handles[i], i, &physical))
-            status = vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "Vulkan: out of memory");
-        infos[i] = physical.info;
-    }
-    free(handles);
+static vkb_status look_for_devices(look *l, const char *cache_dir, vkb_error *error) {
+    vkb_status status = begin_look(l, cache_dir, error);
+    if (status) return status;
+    vkb_marker *marker = l->killer[0] ? NULL : vkb_marker_begin(l->marker, all_drivers);
+    status = enumerate(l, error);
+    vkb_marker_end(marker);
     return status;
 }
 
-vkb_status vkb_vk_physical_at(uint32_t index, const vkb_vk_instance **instance, vkb_vk_physical *physical, vkb_error *error) {
-    VkPhysicalDevice *handles;
-    uint32_t count;
-    vkb_status status = enumerate(instance, &handles, &count, error);
-    if (status) return status;
-    if (index >= count)
-        status = vkb_fail(error, VKB_ERROR_NO_DEVICE, "device vulkan:%u: there are %u Vulkan devices", index, count);
-    else if (!vkb_vk_examine(*instance, handles[index], index, physical))
-        status = vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "Vulkan: out of memory");
-    free(handles);
+static vkb_status examine(const look *l, const char *cache_dir, uint32_t index, vkb_vk_physical *physical, vkb_error *error) {
+    char selector[32];
+    snprintf(selector, sizeof selector, "vulkan:%u", index);
+    if (!strcmp(l->killer, selector)) {
+        *physical = (vkb_vk_physical){.info = {.struct_size = sizeof physical->info, .kind = VKB_DEVICE_VIRTUAL}};
+        memcpy(physical->info.selector, selector, sizeof physical->info.selector);
+        snprintf(physical->info.name, sizeof physical->info.name, "device %u", index);
+        snprintf(physical->info.reason, sizeof physical->info.reason,
+                 "a process died when it asked the driver about it; remove %.150s to try again", l->marker);
+        return VKB_OK;
+    }
+    vkb_marker *marker = l->killer[0] ? NULL : vkb_marker_begin(l->marker, selector);
+    bool ok = vkb_vk_examine(l->instance, l->handles[index], index, physical);
+    vkb_marker_end(marker);
+    if (!ok) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "Vulkan: out of memory");
+    vkb_vk_opening_killed(cache_dir, physical);
+    return VKB_OK;
+}
+
+vkb_status vkb_vk_devices(const char *cache_dir, vkb_device_info *infos, uint32_t capacity, uint32_t *count, vkb_error *error) {
+    look l = {0};
+    vkb_error why = {0};
+    vkb_status status = look_for_devices(&l, cache_dir, &why);
+    *count = l.count;
+    if (status == VKB_ERROR_OUT_OF_HOST_MEMORY) {
+        if (error) *error = why;
+    } else if (status) {
+        *count = 1;
+        status = VKB_OK;
+        if (capacity) {
+            infos[0] = (vkb_device_info){.struct_size = sizeof *infos, .kind = VKB_DEVICE_NONE};
+            snprintf(infos[0].name, sizeof infos[0].name, "Vulkan");
+            memcpy(infos[0].reason, why.message, sizeof infos[0].reason);
+        }
+    } else {
+        for (uint32_t i = 0; i < *count && i < capacity && !status; i++) {
+            vkb_vk_physical physical;
+            status = examine(&l, cache_dir, i, &physical, error);
+            if (!status) infos[i] = physical.info;
+        }
+    }
+    end_look(&l, !status && l.count && l.count <= capacity);
+    return status;
+}
+
+vkb_status vkb_vk_physical_at(const char *cache_dir, uint32_t index, const vkb_vk_instance **instance, vkb_vk_physical *physical,
+                              vkb_error *error) {
+    look l = {0};
+    vkb_status status = look_for_devices(&l, cache_dir, error);
+    if (!status && index >= l.count)
+        status = vkb_fail(error, VKB_ERROR_NO_DEVICE, "device vulkan:%u: there are %u Vulkan devices", index, l.count);
+    if (!status) status = examine(&l, cache_dir, index, physical, error);
+    *instance = l.instance;
+    end_look(&l, false);
     return status;
 }

@@ -6,7 +6,7 @@
  * constants are recorded into the command buffer, so they hold only what never changes from batch to batch; what does lies in the batch
  * buffer.
  *
- * A value lies row after row, `stride` floats apart (a multiple of VKB_COLUMN_ALIGN), in an arena whose row count is rounded up to
+ * A value lies row after row, `stride` elements apart (a multiple of VKB_COLUMN_ALIGN), in an arena whose row count is rounded up to
  * VKB_ROW_TILE: kernels may compute and write rows past the batch (whatever is in them never reaches a real row), and must write zeros to
  * the columns past a value's width. LINEAR weights lie as [outputs rounded up to VKB_OUTPUT_ALIGN, inputs rounded up to VKB_COLUMN_ALIGN],
  * the padding zero, so that the multiplication checks no bounds at all. TABLE rows lie [rows, cols rounded up to VKB_COLUMN_ALIGN]. f16
@@ -17,7 +17,7 @@
 
 #include "internal.h"
 
-#define VKB_COLUMN_ALIGN 32u
+#define VKB_COLUMN_ALIGN 64u
 #define VKB_OUTPUT_ALIGN 128u
 #define VKB_ROW_TILE 128u
 
@@ -48,11 +48,19 @@ typedef struct vkb_query_tile { /* one entry of the attention list: up to kernel
     uint32_t reserved;
 } vkb_query_tile;
 
-typedef struct vkb_push {                    /* 31 words = 124 bytes ≤ 128 */
-    uint32_t ids_at, types_at, positions_at; /* words in the batch buffer: [T] each */
-    uint32_t cu_at, pool_at, tiles_at;       /* [B + 1], [B], [query_tiles] vkb_query_tile (4 words each) */
-    uint32_t per_sequence;                   /* rows are sequences, not tokens */
-    uint32_t input_width, input_stride;      /* floats; LINEAR's K is input_stride (its padding is zero on both sides) */
+typedef struct vkb_push { /* 31 words = 124 bytes ≤ 128 */
+    union {
+        struct {
+            uint32_t ids_at, types_at, positions_at; /* words in the batch buffer: [T] each */
+            uint32_t cu_at, pool_at, tiles_at;       /* [B + 1], [B], [query_tiles] vkb_query_tile (4 words each); LINEAR_MAX: tiles_at
+                                                        is cu_at */
+        };
+        struct { /* LINEAR, where the device has buffer addresses; LINEAR_MAX: the first two */
+            uint64_t input_address, weight_address, output_address;
+        };
+    };
+    uint32_t per_sequence;              /* rows are sequences, not tokens */
+    uint32_t input_width, input_stride; /* elements; LINEAR's K is input_stride (its padding is zero on both sides) */
     uint32_t output_width, output_stride;
     uint32_t residual_stride; /* 0: no residual */
     uint32_t bias_at;         /* floats in VECTORS, or VKB_NONE; a bias vector is padded with zeros to VKB_OUTPUT_ALIGN. ATTENTION: slopes.
@@ -75,11 +83,24 @@ typedef struct vkb_push {                    /* 31 words = 124 bytes ≤ 128 */
 /* Specialisation constants that every kernel declares (constant_id = place), beside its own from VKB_SPEC_OWN on. */
 enum vkb_spec {
     VKB_SPEC_LOCAL_SIZE = 0, /* invocations a workgroup (local_size_x_id) */
-    VKB_SPEC_WEIGHT_F16 = 1, /* 1: tables and LINEAR weights are f16 */
+    VKB_SPEC_WEIGHTS = 1,    /* vkb_weight_form of tables and LINEAR weights */
     VKB_SPEC_MODE = 2,       /* LINEAR, GATE: vkb_activation. POOL: vkb_pool. ATTENTION: vkb_attention. ROTATE: vkb_rotate */
-    VKB_SPEC_OWN = 3,        /* … a kernel's tunables */
-    VKB_SPEC_MAX = 12
+    VKB_SPEC_VALUES = 3,     /* vkb_value_form */
+    VKB_SPEC_MATRIX = 4,     /* and 5, 6: M, N, K of the device's cooperative matrices */
+    VKB_SPEC_OWN = 7,        /* … a kernel's tunables */
+    VKB_SPEC_MAX = 16
 };
+
+/*
+ * How weights lie. Rows: TABLE [rows, cols], LINEAR [outputs, inputs], padded as said above. Tiles, LINEAR weights in f16 on devices with
+ * matrix hardware: [outputs / 64][inputs / 16][4 tiles of 16 outputs × 16 inputs][32 lanes][8 halves], outputs and inputs padded as rows
+ * are. Element i of lane L is of output L/4 + 8·(i/4), input 2·(L%4) + i%2 + 8·(i/2%2), of its tile: what a lane of an NVIDIA GPU holds of
+ * a 16×16 B fragment, so that one 16-byte load fetches it (VKB_NEED_FRAGMENTS), and its two halves are those of two 16×8 ones.
+ */
+enum vkb_weight_form { VKB_WEIGHTS_F32 = 0, VKB_WEIGHTS_F16 = 1, VKB_WEIGHTS_F16_TILES = 2 };
+
+/* Bits. A step's values all have the program's dtype, but that values per sequence are always f32. */
+enum vkb_value_form { VKB_INPUT_F16 = 1, VKB_OUTPUT_F16 = 2, VKB_VALUES_F16 = 3 /* the residual too */ };
 
 /* ATTENTION's options, so that the code of a plain one has none: shaders/attention_options.glsl. */
 enum vkb_attention {
@@ -100,33 +121,85 @@ enum vkb_rotate {
     VKB_ROTATE_WHOLE = 1 << 1, /* workgroups (x) are q, k and v, else heads */
 };
 
+/* What a kernel may need beyond what every Vulkan 1.2 device has. */
+enum vkb_need {
+    VKB_NEED_F16 = 1 << 0,       /* 16-bit storage, f16 arithmetic */
+    VKB_NEED_ADDRESSES = 1 << 1, /* buffer device addresses, 64-bit integers */
+    VKB_NEED_MATRIX = 1 << 2,    /* VK_KHR_cooperative_matrix, f16 × f16 → f32 by a subgroup, of any shape */
+    VKB_NEED_FRAGMENTS = 1 << 3, /* the same of 16×16×16 by subgroups of 32, whose elements lie as vkb_weight_form's tiles have them */
+    VKB_NEED_SUBGROUP_32 = 1 << 4 /* subgroups of at least 32 invocations */
+};
+
+enum vkb_row { VKB_ROW_USUAL = 0, VKB_ROW_OFF = 1, VKB_ROW_FIRST = 2 /* before all others, whatever its min_rows */ };
+
+typedef struct vkb_abilities { /* of a device: what decides which kernels it can run */
+    uint32_t workgroup_invocations, shared_bytes;
+    uint32_t subgroup_operations; /* VkSubgroupFeatureFlags that compute shaders may use */
+    uint32_t subgroup_size;
+    uint32_t needs;     /* vkb_need: those that are met */
+    uint32_t matrix[3]; /* M, N, K with VKB_NEED_MATRIX */
+    bool software;
+    const uint8_t *rows; /* [vkb_kernel_count] vkb_row, or NULL: all are as usual */
+} vkb_abilities;
+
+typedef struct vkb_task {     /* a dispatch, as far as that decides which kernels can do it */
+    uint32_t kind;            /* vkb_op_kind or VKB_KERNEL_* */
+    uint32_t mode;            /* VKB_SPEC_MODE */
+    uint32_t weights;         /* vkb_weight_form */
+    uint32_t values;          /* vkb_value_form */
+    uint32_t head_size;       /* ATTENTION, else 0 */
+    uint32_t inputs, outputs; /* LINEAR, LINEAR_MAX: padded */
+} vkb_task;
+
+/*
+ * What a kernel can do by the way, so that another step is left out (vk_fold.c). The norms are bits of MODE too, where they are asked for:
+ * the norm_* push constants are then those of the norm that has been left out. LINEAR: of its input, or of its residual; plain ATTENTION of
+ * q|k|v, which is then bound as the position table, row_count elements a row (MODE from bit 16 on: head size / 16). NORMALIZE: POOL of what
+ * is bound as the residual (MODE's lower byte: 1 + vkb_pool), and the norm of that.
+ */
+enum vkb_fold { VKB_FOLD_NORM_INPUT = 1 << 8, VKB_FOLD_NORM_RESIDUAL = 1 << 9, VKB_FOLD_POOL = 1 << 10, VKB_FOLD_ATTENTION = 1 << 11 };
+
 /*
  * One way to do one dispatch. Workgroups: x = ceil(columns / tile_columns), y = ceil(rows / tile_rows), where rows are the batch's tokens
- * or sequences (ATTENTION: x = heads, y = query_tiles) and columns the output's stride; tile_columns = 0 means x = 1.
+ * or sequences (ATTENTION: x = heads, y = query_tiles unless by_rows) and columns the output's stride; tile_columns = 0 means x = 1.
  */
 typedef struct vkb_kernel {
     const char *name;     /* "linear_f32_tile 64x64" */
     uint32_t kind;        /* vkb_op_kind that it does, or VKB_KERNEL_* */
     const uint32_t *code; /* SPIR-V */
     size_t code_bytes;
-    uint32_t local_size;
+    uint32_t local_size; /* invocations; 0: `subgroups` of the device's size */
+    uint32_t subgroups;  /* 0: it does not ask which subgroup an invocation is in */
     uint32_t tile_rows, tile_columns;
     uint32_t own[VKB_SPEC_MAX - VKB_SPEC_OWN]; /* its tunables */
     uint32_t own_count;
     uint32_t shared_bytes; /* of workgroup memory at these tunables */
-    uint32_t min_rows;     /* chosen when the batch has at least so many rows */
+    uint32_t min_rows;     /* chosen when the batch has at least so many rows … */
+    uint32_t max_rows;     /* … and at most so many; 0 = any number */
+    uint32_t needs;        /* vkb_need */
     uint32_t subgroup;     /* subgroup operations it needs (VkSubgroupFeatureFlags) beside basic; 0 = none */
     bool software; /* for software devices only (their memory is one cache, their lanes SIMD); false: for the others only, unless alone */
-    uint32_t max_head; /* ATTENTION: greatest head size; 0 = any */
+    uint32_t max_head;                          /* ATTENTION: greatest head size; 0 = any */
+    uint32_t modes;                             /* bits of MODE that it leaves out */
+    uint32_t weights;                           /* bits 1 << vkb_weight_form: those it reads; 0 = any */
+    uint32_t values;                            /* bits 1 << vkb_value_form: those it works on; 0 = any */
+    uint32_t inputs_multiple, outputs_multiple; /* LINEAR: of which K and N are multiples; 0 = any */
+    uint32_t head_multiple;                     /* ATTENTION: of which the head size is a multiple; 0 = any */
+    uint32_t max_outputs;                       /* NORMALIZE: greatest stride; 0 = any */
+    uint32_t folds;                             /* bits of vkb_fold */
+    bool by_rows;                               /* ATTENTION: a tile is tile_rows rows of the batch, of whatever sequences */
 } vkb_kernel;
 
-enum { VKB_KERNEL_COPY_OUT = 100 }; /* [rows, stride] of a value → [rows, width] of a host-visible output buffer (INPUT → OUTPUT) */
+enum {
+    VKB_KERNEL_COPY_OUT = 100, /* [rows, stride] of a value → [rows, width] f32 of a host-visible output buffer (INPUT → OUTPUT) */
+    VKB_KERNEL_PROBE = 101     /* how a cooperative matrix lies over a subgroup: probe_fragments.comp */
+};
 
 extern const vkb_kernel vkb_kernels[]; /* best first for each kind */
 extern const uint32_t vkb_kernel_count;
 
-/* The first row of the table that fits the device, the head size (ATTENTION, else 0) and the number of rows; NULL if there is none. */
-const vkb_kernel *vkb_kernel_choose(const vkb_device_info *device, uint32_t subgroup_operations, uint32_t kind, uint32_t head_size,
-                                    uint32_t rows);
+/* The first row of the table that can do the task on the device with so many rows; NULL if there is none. */
+const vkb_kernel *vkb_kernel_choose(const vkb_abilities *abilities, const vkb_task *task, uint32_t rows);
+uint32_t vkb_kernel_invocations(const vkb_kernel *kernel, const vkb_abilities *abilities); /* a workgroup */
 
 #endif /* VKB_VK_KERNEL_H */

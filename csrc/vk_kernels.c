@@ -7,22 +7,37 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "spirv/attention_fragments.h"
 #include "spirv/attention_keys.h"
+#include "spirv/attention_narrow.h"
 #include "spirv/attention_tile.h"
 #include "spirv/copy_out.h"
-#include "spirv/embed_rows.h"
+#include "spirv/embed_rows_shared.h"
+#include "spirv/embed_rows_subgroup.h"
 #include "spirv/gate_columns.h"
+#include "spirv/linear_fragments.h"
 #include "spirv/linear_lanes.h"
+#include "spirv/linear_matrix.h"
+#include "spirv/linear_max_fragments.h"
 #include "spirv/linear_max_tile.h"
+#include "spirv/linear_narrow.h"
 #include "spirv/linear_split.h"
 #include "spirv/linear_tile.h"
-#include "spirv/norm_rows.h"
+#include "spirv/norm_rows_shared.h"
+#include "spirv/norm_rows_subgroup.h"
+#include "spirv/normalize_pooled.h"
 #include "spirv/normalize_rows.h"
 #include "spirv/pool_columns.h"
+#include "spirv/probe_fragments.h"
 #include "spirv/rotate_heads.h"
 #include "vk_force.h"
 
-#define SUBGROUP_BALLOT 8u /* VK_SUBGROUP_FEATURE_BALLOT_BIT */
+#define SUBGROUP_ARITHMETIC 4u /* VK_SUBGROUP_FEATURE_ARITHMETIC_BIT */
+#define SUBGROUP_BALLOT 8u     /* VK_SUBGROUP_FEATURE_BALLOT_BIT */
+#define SUBGROUP_CLUSTERED 64u /* VK_SUBGROUP_FEATURE_CLUSTERED_BIT */
+#define SUBGROUP_SHUFFLE 16u   /* VK_SUBGROUP_FEATURE_SHUFFLE_BIT */
+
+#define FRAGMENTS (VKB_NEED_F16 | VKB_NEED_ADDRESSES | VKB_NEED_MATRIX | VKB_NEED_FRAGMENTS)
 
 #define CODE(shader) .code = vkb_spirv_##shader, .code_bytes = sizeof vkb_spirv_##shader
 #define OWN(...) .own = {__VA_ARGS__}, .own_count = sizeof(uint32_t[]){__VA_ARGS__} / sizeof(uint32_t)
@@ -31,6 +46,21 @@
 #define LINEAR_TILE(bm, bn, bk, tm, tn, stages) \
     .kind = VKB_OP_LINEAR, CODE(linear_tile), .local_size = 32 * (bm) / (4 * (tm)) * (bn) / (8 * (tn)), .tile_rows = bm, \
     .tile_columns = bn, OWN(bm, bn, bk, tm, tn, stages), .shared_bytes = 4 * (stages) * (bk) * ((bm) + (bn))
+/* BM × BN outputs a workgroup, 64 × 64 a subgroup. */
+#define LINEAR_FRAGMENTS(bm, bn, multiple) \
+    .kind = VKB_OP_LINEAR, CODE(linear_fragments), .local_size = (bm) * (bn) / 128, .subgroups = (bm) * (bn) / 4096, .tile_rows = bm, \
+    .tile_columns = bn, OWN(bm, bn, 8), .shared_bytes = 2 * (bm)*9 * 16, .needs = FRAGMENTS, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
+    .values = 1 << VKB_VALUES_F16, .inputs_multiple = 128, .outputs_multiple = multiple
+/* One sequence, 64 rows at a time, and BN outputs a workgroup. */
+#define LINEAR_MAX_FRAGMENTS(bn) \
+    .kind = VKB_OP_LINEAR_MAX, CODE(linear_max_fragments), .local_size = (bn) / 2, .subgroups = (bn) / 64, .tile_rows = 1, \
+    .tile_columns = bn, OWN(64, bn), .shared_bytes = 2 * 64 * 9 * 16, .needs = FRAGMENTS, .subgroup = SUBGROUP_SHUFFLE, \
+    .weights = 1 << VKB_WEIGHTS_F16_TILES, .values = 1 << VKB_INPUT_F16, .inputs_multiple = 128
+/* BM × 64 outputs a workgroup, ROWS × 32 a subgroup. */
+#define LINEAR_MATRIX(bm, rows) \
+    .kind = VKB_OP_LINEAR, CODE(linear_matrix), .subgroups = (bm) / (rows)*2, .tile_rows = bm, .tile_columns = 64, OWN(bm, rows), \
+    .shared_bytes = 4 * ((bm) + 64) * 20 + 4 * (bm)*68, .needs = VKB_NEED_F16 | VKB_NEED_MATRIX, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
+    .values = 1 << VKB_VALUES_F16
 /* Sixteen rows; columns of an invocation; invocations that share a column. */
 #define LINEAR_SPLIT(local, columns, lanes) \
     .kind = VKB_OP_LINEAR, CODE(linear_split), .local_size = local, .tile_rows = 16, .tile_columns = (local) / (lanes) * (columns), \
@@ -39,10 +69,32 @@
 #define LINEAR_LANES(rows, columns) \
     .kind = VKB_OP_LINEAR, CODE(linear_lanes), .local_size = 8, .tile_rows = 8 * (rows), .tile_columns = columns, OWN(rows, columns), \
     .subgroup = SUBGROUP_BALLOT, .software = true
+/* Tiles of 16 rows and of 16 columns, subgroups that split the inputs, steps of 16 inputs that each has under way. */
+#define LINEAR_NARROW(rows, columns, count, steps) \
+    .kind = VKB_OP_LINEAR, CODE(linear_narrow), .subgroups = count, .tile_rows = 16 * (rows), .tile_columns = 16 * (columns), \
+    OWN(rows, columns, count, steps), .shared_bytes = (count) * (rows) * (1024 * (columns) + 128), \
+    .needs = VKB_NEED_F16 | VKB_NEED_FRAGMENTS, .subgroup = SUBGROUP_SHUFFLE, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
+    .values = 1 << VKB_VALUES_F16, .folds = VKB_FOLD_NORM_INPUT | VKB_FOLD_NORM_RESIDUAL | ((rows) == 1 ? VKB_FOLD_ATTENTION : 0)
+/* Heads up to D, subgroups that split the keys. */
+#define ATTENTION_NARROW(d, count) \
+    .kind = VKB_OP_ATTENTION, CODE(attention_narrow), .subgroups = count, .tile_rows = 16, OWN(d, count), .max_head = d, \
+    .head_multiple = 16, .by_rows = true, .shared_bytes = (count) * (128 + 64 * (d)), .needs = VKB_NEED_F16 | VKB_NEED_FRAGMENTS, \
+    .subgroup = SUBGROUP_SHUFFLE, .values = 1 << VKB_VALUES_F16, .modes = ~0u
+/* Rows that are pooled at a time. */
+#define NORMALIZE_POOLED(count) \
+    .kind = VKB_OP_NORMALIZE, CODE(normalize_pooled), .subgroups = count, .tile_rows = 1, OWN(count, 64 * (count)), \
+    .max_outputs = 64 * (count), .shared_bytes = (count) * (256 * (count) + 4), .subgroup = SUBGROUP_ARITHMETIC, \
+    .folds = VKB_FOLD_POOL | VKB_FOLD_NORM_INPUT
 /* BQ queries and BK keys at a time, heads up to D. */
 #define ATTENTION_TILE(bq, bk, d) \
     .kind = VKB_OP_ATTENTION, CODE(attention_tile), .local_size = 2 * (bq), .tile_rows = bq, OWN(bq, bk, d), .max_head = d, \
     .shared_bytes = 4 * ((bq) * (d) + (bk) * (d) + (bq) * (bk))
+/* `tiles` of 16 queries a subgroup, BK keys at a time, heads up to D. */
+#define ATTENTION_FRAGMENTS(number, tiles, bk, d) \
+    .kind = VKB_OP_ATTENTION, CODE(attention_fragments), .local_size = 32 * (number), .subgroups = number, \
+    .tile_rows = 16 * (tiles) * (number), OWN(bk, d, tiles), .max_head = d, .shared_bytes = 32 * (bk) * ((d) / 8 + 1), \
+    .needs = FRAGMENTS & ~(uint32_t)VKB_NEED_ADDRESSES, .subgroup = SUBGROUP_SHUFFLE, .modes = VKB_ATTENTION_POSITIONS | VKB_ATTENTION_TYPES, \
+    .values = 1 << VKB_VALUES_F16
 #define ATTENTION_KEYS(local, d) \
     .kind = VKB_OP_ATTENTION, CODE(attention_keys), .local_size = local, .tile_rows = 4, OWN(d), .max_head = d, \
     .shared_bytes = 16 * ((d) + (local))
@@ -50,6 +102,11 @@
 #define LINEAR_MAX_TILE(bm, bn, bk) \
     .kind = VKB_OP_LINEAR_MAX, CODE(linear_max_tile), .local_size = (bm) / 4 * (bn) / 8, .tile_rows = 1, .tile_columns = bn, \
     OWN(bm, bn, bk), .shared_bytes = 4 * ((bk) * ((bm) + (bn)) + (bm) / 4 * (bn))
+/* Invocations that share a row; fours of a row that each keeps in registers. */
+#define ROWS_KEPT(op, shader, local, lanes, kept) \
+    .kind = op, CODE(shader), .local_size = local, .tile_rows = (local) / (lanes), OWN(lanes, kept), .shared_bytes = 8 * (local)
+#define ROWS_SUBGROUP(op, shader, kept) \
+    ROWS_KEPT(op, shader, 128, 32, kept), .subgroups = 4, .needs = VKB_NEED_SUBGROUP_32, .subgroup = SUBGROUP_CLUSTERED
 /* Invocations that share a row. */
 #define ROWS(op, shader, local, lanes) \
     .kind = op, CODE(shader), .local_size = local, .tile_rows = (local) / (lanes), OWN(lanes), .shared_bytes = 8 * (local)
@@ -59,9 +116,18 @@
     .shared_bytes = 4 * (local)
 
 const vkb_kernel vkb_kernels[] = {
-    {.name = "embed", ROWS(VKB_OP_EMBED, embed_rows, 128, 32)},
-    {.name = "embed lanes", ROWS(VKB_OP_EMBED, embed_rows, 8, 1), .software = true},
+    {.name = "embed subgroup 4", ROWS_SUBGROUP(VKB_OP_EMBED, embed_rows_subgroup, 4), .max_outputs = 512},
+    {.name = "embed subgroup 8", ROWS_SUBGROUP(VKB_OP_EMBED, embed_rows_subgroup, 8)},
+    {.name = "embed", ROWS_KEPT(VKB_OP_EMBED, embed_rows_shared, 128, 32, 4)},
+    {.name = "embed lanes", ROWS_KEPT(VKB_OP_EMBED, embed_rows_shared, 8, 1, 1), .software = true},
 
+    {.name = "linear narrow 64", LINEAR_NARROW(4, 1, 8, 2), .min_rows = 65, .max_rows = 128},
+    {.name = "linear narrow 32", LINEAR_NARROW(2, 1, 12, 4), .min_rows = 17, .max_rows = 64},
+    {.name = "linear narrow 16", LINEAR_NARROW(1, 1, 12, 4), .max_rows = 16},
+    {.name = "linear fragments 64x256", LINEAR_FRAGMENTS(64, 256, 256), .min_rows = 4096},
+    {.name = "linear fragments 128x128", LINEAR_FRAGMENTS(128, 128, 0), .min_rows = 1 << 20},
+    {.name = "linear fragments 64x128", LINEAR_FRAGMENTS(64, 128, 0), .min_rows = 17},
+    {.name = "linear matrix 64x64", LINEAR_MATRIX(64, 32), .min_rows = 17},
     {.name = "linear 128x128", LINEAR_TILE(128, 128, 16, 8, 8, 2), .min_rows = 4096},
     {.name = "linear 64x64", LINEAR_TILE(64, 64, 16, 4, 8, 2), .min_rows = 1024},
     {.name = "linear 32x64", LINEAR_TILE(32, 64, 32, 4, 4, 1), .min_rows = 128},
@@ -70,6 +136,20 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "linear lanes 32x16", LINEAR_LANES(4, 16), .min_rows = 17},
     {.name = "linear lanes 16x16", LINEAR_LANES(2, 16)},
 
+    {.name = "attention narrow 4 head 32", ATTENTION_NARROW(32, 4), .min_rows = 17, .max_rows = 128},
+    {.name = "attention narrow 4 head 64", ATTENTION_NARROW(64, 4), .min_rows = 17, .max_rows = 128},
+    {.name = "attention narrow head 32", ATTENTION_NARROW(32, 1), .max_rows = 16},
+    {.name = "attention narrow head 64", ATTENTION_NARROW(64, 1), .max_rows = 16},
+    {.name = "attention fragments 64 head 16", ATTENTION_FRAGMENTS(4, 1, 64, 16)},
+    {.name = "attention fragments 128 head 32", ATTENTION_FRAGMENTS(4, 2, 64, 32), .min_rows = 4096},
+    {.name = "attention fragments 64 head 32", ATTENTION_FRAGMENTS(4, 1, 64, 32)},
+    {.name = "attention fragments 2x64 head 32", ATTENTION_FRAGMENTS(2, 2, 64, 32)},
+    {.name = "attention fragments 128 head 64", ATTENTION_FRAGMENTS(4, 2, 64, 64), .min_rows = 4096},
+    {.name = "attention fragments 64 head 64", ATTENTION_FRAGMENTS(4, 1, 64, 64)},
+    {.name = "attention fragments 2x64 head 64", ATTENTION_FRAGMENTS(2, 2, 64, 64)},
+    {.name = "attention fragments 64 head 96", ATTENTION_FRAGMENTS(4, 1, 64, 96)},
+    {.name = "attention fragments 64 head 128", ATTENTION_FRAGMENTS(4, 1, 64, 128)},
+    {.name = "attention fragments 32 head 256", ATTENTION_FRAGMENTS(2, 1, 32, 256)},
     {.name = "attention 64x64 head 32", ATTENTION_TILE(64, 64, 32), .min_rows = 1024},
     {.name = "attention 32x32 head 32", ATTENTION_TILE(32, 32, 32), .min_rows = 64},
     {.name = "attention keys head 32", ATTENTION_KEYS(32, 32)},
@@ -82,12 +162,16 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "attention keys head 128", ATTENTION_KEYS(64, 128)},
     {.name = "attention keys head 256", ATTENTION_KEYS(64, 256)},
 
-    {.name = "norm", ROWS(VKB_OP_NORM, norm_rows, 128, 32)},
-    {.name = "norm lanes", ROWS(VKB_OP_NORM, norm_rows, 8, 1), .software = true},
+    {.name = "norm subgroup 4", ROWS_SUBGROUP(VKB_OP_NORM, norm_rows_subgroup, 4), .max_outputs = 512},
+    {.name = "norm subgroup 8", ROWS_SUBGROUP(VKB_OP_NORM, norm_rows_subgroup, 8)},
+    {.name = "norm", ROWS_KEPT(VKB_OP_NORM, norm_rows_shared, 128, 32, 4)},
+    {.name = "norm lanes", ROWS_KEPT(VKB_OP_NORM, norm_rows_shared, 8, 1, 1), .software = true},
 
     {.name = "pool", POOL_COLUMNS(128, 4)},
     {.name = "pool lanes", POOL_COLUMNS(8, 1), .software = true},
 
+    {.name = "normalize pooled 512", NORMALIZE_POOLED(8), .max_rows = 16},
+    {.name = "normalize pooled 1024", NORMALIZE_POOLED(16), .max_rows = 16},
     {.name = "normalize", ROWS(VKB_OP_NORMALIZE, normalize_rows, 128, 32)},
     {.name = "normalize lanes", ROWS(VKB_OP_NORMALIZE, normalize_rows, 8, 1), .software = true},
 
@@ -96,9 +180,19 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "rotate", ROWS(VKB_OP_ROTATE, rotate_heads, 128, 32), .tile_columns = 1},
     {.name = "rotate lanes", ROWS(VKB_OP_ROTATE, rotate_heads, 8, 1), .tile_columns = 1, .software = true},
 
+    {.name = "linear max fragments 64x128", LINEAR_MAX_FRAGMENTS(128)},
     {.name = "linear max 32x128", LINEAR_MAX_TILE(32, 128, 16)},
 
     {.name = "copy out", .kind = VKB_KERNEL_COPY_OUT, CODE(copy_out), .local_size = 128, .tile_rows = 2, .tile_columns = 64, OWN(64)},
+
+    {.name = "fragments",
+     .kind = VKB_KERNEL_PROBE,
+     CODE(probe_fragments),
+     .local_size = 32,
+     .subgroups = 1,
+     .tile_rows = 1,
+     .needs = VKB_NEED_F16 | VKB_NEED_MATRIX,
+     .shared_bytes = 6 * 256},
 };
 const uint32_t vkb_kernel_count = sizeof vkb_kernels / sizeof vkb_kernels[0];
 
@@ -106,21 +200,38 @@ static _Atomic(const vkb_kernel *) forced;
 
 void vkb_kernel_force(const vkb_kernel *kernel) { atomic_store(&forced, kernel); }
 
-bool vkb_kernel_fits(const vkb_kernel *kernel, const vkb_device_info *device, uint32_t subgroup_operations, uint32_t head_size) {
-    return kernel->local_size <= device->workgroup_invocations && kernel->shared_bytes <= device->shared_bytes &&
-           !(kernel->subgroup & ~subgroup_operations) && (!kernel->max_head || head_size <= kernel->max_head);
+uint32_t vkb_kernel_invocations(const vkb_kernel *kernel, const vkb_abilities *abilities) {
+    return kernel->local_size ? kernel->local_size : kernel->subgroups * abilities->subgroup_size;
 }
 
-const vkb_kernel *vkb_kernel_choose(const vkb_device_info *device, uint32_t subgroup_operations, uint32_t kind, uint32_t head_size,
-                                    uint32_t rows) {
-    const vkb_kernel *only = atomic_load(&forced), *other = NULL;
-    if (only && only->kind == kind) return vkb_kernel_fits(only, device, subgroup_operations, head_size) ? only : NULL;
-    bool software = device->kind == VKB_DEVICE_SOFTWARE;
+static bool among(uint32_t bits, uint32_t form) { return !bits || bits >> form & 1; }
+
+static bool divides(uint32_t multiple, uint32_t n) { return !multiple || n % multiple == 0; }
+
+bool vkb_kernel_fits(const vkb_kernel *k, const vkb_abilities *a, const vkb_task *t) {
+    return k->kind == t->kind && vkb_kernel_invocations(k, a) <= a->workgroup_invocations && k->shared_bytes <= a->shared_bytes &&
+           !(k->needs & ~a->needs) && !(k->subgroup & ~a->subgroup_operations) && (!k->max_head || t->head_size <= k->max_head) &&
+           !(k->modes & t->mode) && among(k->weights, t->weights) && among(k->values, t->values) &&
+           divides(k->inputs_multiple, t->inputs) && divides(k->outputs_multiple, t->outputs) && divides(k->head_multiple, t->head_size) &&
+           (!k->max_outputs || t->outputs <= k->max_outputs);
+}
+
+const vkb_kernel *vkb_kernel_forced(void) { return atomic_load(&forced); }
+
+const vkb_kernel *vkb_kernel_choose(const vkb_abilities *abilities, const vkb_task *task, uint32_t rows) {
+    const vkb_kernel *only = atomic_load(&forced), *best = NULL;
+    if (only && only->kind == task->kind) return vkb_kernel_fits(only, abilities, task) ? only : NULL;
+    uint32_t best_rank = 0;
     for (uint32_t i = 0; i < vkb_kernel_count; i++) {
         const vkb_kernel *k = &vkb_kernels[i];
-        if (k->kind != kind || rows < k->min_rows || !vkb_kernel_fits(k, device, subgroup_operations, head_size)) continue;
-        if (k->software == software) return k;
-        if (!other) other = k;
+        uint32_t state = abilities->rows ? abilities->rows[i] : VKB_ROW_USUAL;
+        if (state == VKB_ROW_OFF || !vkb_kernel_fits(k, abilities, task)) continue;
+        bool asked_for = rows >= k->min_rows && (!k->max_rows || rows <= k->max_rows);
+        uint32_t rank = state == VKB_ROW_FIRST ? 3 : !asked_for ? 0 : k->software == abilities->software ? 2 : 1;
+        if (rank > best_rank) {
+            best = k;
+            best_rank = rank;
+        }
     }
-    return other;
+    return best;
 }

@@ -55,6 +55,8 @@ static PFN_vkVoidFunction pass(const char *name, PFN_vkVoidFunction function) {
     table->name = (PFN_vk##name)pass("vk" #name, get(handle, "vk" #name)); \
     if (!table->name) return "vk" #name;
 
+#define LOAD_OPTIONAL(name) table->name = (PFN_vk##name)pass("vk" #name, get(handle, "vk" #name));
+
 const char *vkb_vk_load_global(vkb_vk_instance_table *table, PFN_vkGetInstanceProcAddr get) {
     VkInstance handle = NULL;
     VKB_VK_GLOBAL_FUNCTIONS(LOAD)
@@ -63,6 +65,7 @@ const char *vkb_vk_load_global(vkb_vk_instance_table *table, PFN_vkGetInstancePr
 
 const char *vkb_vk_load_instance(vkb_vk_instance_table *table, PFN_vkGetInstanceProcAddr get, VkInstance handle) {
     VKB_VK_INSTANCE_FUNCTIONS(LOAD)
+    VKB_VK_OPTIONAL_INSTANCE_FUNCTIONS(LOAD_OPTIONAL)
     return NULL;
 }
 

@@ -5,6 +5,7 @@
 enum {
     LOCAL = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT,
     VISIBLE = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT,
+    SLACK = 8192, /* what kernels that load ahead may read behind a value or a weight */
     COHERENT = VK_MEMORY_PROPERTY_HOST_COHERENT_BIT,
     CACHED = VK_MEMORY_PROPERTY_HOST_CACHED_BIT
 };
@@ -14,19 +15,22 @@ typedef struct memory_use {
     VkBufferUsageFlags usage;
     bool mapped;        /* if the type found is host-visible */
     bool no_window;     /* a host-visible type only where the host reaches all of the device's memory */
+    bool addressed;     /* kernels may have its address, and read SLACK bytes past its end */
     uint32_t wishes[5]; /* best first, 0 ends */
 } memory_use;
 
 static const memory_use uses[] = {
-    [VKB_VK_ARENA] = {VK_BUFFER_USAGE_STORAGE_BUFFER_BIT, false, true, {LOCAL}},
-    [VKB_VK_WEIGHTS] = {VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT, true, true, {LOCAL | VISIBLE, LOCAL}},
+    [VKB_VK_ARENA] = {VK_BUFFER_USAGE_STORAGE_BUFFER_BIT, false, true, true, {LOCAL}},
+    [VKB_VK_WEIGHTS] = {VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT, true, true, true, {LOCAL | VISIBLE, LOCAL}},
     [VKB_VK_UPLOAD] = {VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT,
                        true,
                        false,
+                       false,
                        {LOCAL | VISIBLE | COHERENT, VISIBLE | COHERENT, VISIBLE}},
-    [VKB_VK_STAGING] = {VK_BUFFER_USAGE_TRANSFER_SRC_BIT, true, false, {VISIBLE | COHERENT, VISIBLE}},
+    [VKB_VK_STAGING] = {VK_BUFFER_USAGE_TRANSFER_SRC_BIT, true, false, false, {VISIBLE | COHERENT, VISIBLE}},
     [VKB_VK_READ_BACK] = {VK_BUFFER_USAGE_STORAGE_BUFFER_BIT,
                           true,
+                          false,
                           false,
                           {VISIBLE | CACHED | COHERENT, VISIBLE | CACHED, VISIBLE | COHERENT, VISIBLE}},
 };
@@ -45,6 +49,10 @@ static vkb_status out_of_memory(vkb_vk_device *device, uint64_t bytes, const cha
                        mib(bytes), mib(available), mib(device->base.info.memory_bytes));
 }
 
+static bool addressed(const vkb_vk_device *device, const memory_use *use) {
+    return use->addressed && device->physical.abilities.needs & VKB_NEED_ADDRESSES;
+}
+
 /* Takes memory of the first type, in the order of the wishes, that has room. *flags: of that type. */
 static vkb_status allocate(vkb_vk_device *device, const VkMemoryRequirements *needs, const memory_use *use, const char *what,
                            VkDeviceMemory *memory, VkMemoryPropertyFlags *flags, vkb_error *error) {
@@ -59,8 +67,12 @@ static vkb_status allocate(vkb_vk_device *device, const VkMemoryRequirements *ne
             if (avoid && type->propertyFlags & VISIBLE) continue;
             tried |= UINT32_C(1) << t;
             if (vkb_vk_heap_available(device->instance, physical, type->heapIndex) < needs->size) continue;
-            VkMemoryAllocateInfo info = {
-                .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, .allocationSize = needs->size, .memoryTypeIndex = t};
+            VkMemoryAllocateFlagsInfo address = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
+                                                 .flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT};
+            VkMemoryAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+                                         .pNext = addressed(device, use) ? &address : NULL,
+                                         .allocationSize = needs->size,
+                                         .memoryTypeIndex = t};
             VkResult result = device->vk.AllocateMemory(device->handle, &info, NULL, memory);
             *flags = type->propertyFlags;
             if (result != VK_ERROR_OUT_OF_DEVICE_MEMORY) return vkb_vk_check(device, result, "vkAllocateMemory", error);
@@ -79,6 +91,10 @@ vkb_status vkb_vk_buffer_create(vkb_vk_device *device, uint64_t bytes, vkb_vk_us
         return vkb_fail(error, VKB_ERROR_OUT_OF_DEVICE_MEMORY, "%s: %s of %.1f MiB is over its limit of %.1f MiB for a buffer",
                         device->base.info.name, what, mib(bytes), mib(device->physical.buffer_limit));
     VkBufferCreateInfo info = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO, .size = buffer->bytes, .usage = use->usage};
+    if (addressed(device, use)) {
+        info.size += SLACK;
+        info.usage |= VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT;
+    }
     VkResult result = device->vk.CreateBuffer(device->handle, &info, NULL, &buffer->handle);
     if (result == VK_ERROR_OUT_OF_DEVICE_MEMORY) return out_of_memory(device, bytes, what, error);
     status = vkb_vk_check(device, result, "vkCreateBuffer", error);
@@ -92,6 +108,10 @@ vkb_status vkb_vk_buffer_create(vkb_vk_device *device, uint64_t bytes, vkb_vk_us
     status =
         vkb_vk_check(device, device->vk.BindBufferMemory(device->handle, buffer->handle, buffer->memory, 0), "vkBindBufferMemory", error);
     if (status) goto fail;
+    if (addressed(device, use)) {
+        VkBufferDeviceAddressInfo of = {.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO, .buffer = buffer->handle};
+        buffer->address = device->vk.GetBufferDeviceAddress(device->handle, &of);
+    }
     if (use->mapped && flags & VISIBLE) {
         void *mapped = NULL;
         status =
@@ -100,6 +120,7 @@ vkb_status vkb_vk_buffer_create(vkb_vk_device *device, uint64_t bytes, vkb_vk_us
         buffer->mapped = mapped;
     }
     buffer->coherent = flags & COHERENT;
+    buffer->cached = flags & CACHED;
     return VKB_OK;
 fail:
     vkb_vk_buffer_destroy(device, buffer);

@@ -86,13 +86,27 @@ static void find_features(examination *e) {
     VkPhysicalDeviceVulkan12Features v12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
     VkPhysicalDeviceShaderIntegerDotProductFeatures dot = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES};
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR coopmat = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR};
+    VkPhysicalDeviceSubgroupSizeControlFeatures sizes = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES};
     VkPhysicalDeviceCooperativeMatrix2FeaturesNV coopmat2 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_FEATURES_NV};
     chain(&all, &v11);
     chain(&all, &v12);
     if (e->has[INTEGER_DOT]) chain(&all, &dot);
+    if (e->has[SUBGROUP_SIZE]) chain(&all, &sizes);
     if (e->has[COOPMAT]) chain(&all, &coopmat);
     if (e->has[COOPMAT_2]) chain(&all, &coopmat2);
     e->vk->GetPhysicalDeviceFeatures2(e->out->handle, &all);
+    e->out->features = (vkb_vk_features){.storage16 = v11.storageBuffer16BitAccess,
+                                         .float16 = v12.shaderFloat16,
+                                         .storage8 = v12.storageBuffer8BitAccess,
+                                         .int8 = v12.shaderInt8,
+                                         .int64 = all.features.shaderInt64,
+                                         .dot = dot.shaderIntegerDotProduct,
+                                         .addresses = v12.bufferDeviceAddress,
+                                         .memory_model = v12.vulkanMemoryModel,
+                                         .memory_model_device = v12.vulkanMemoryModelDeviceScope,
+                                         .size_control = sizes.subgroupSizeControl,
+                                         .full_subgroups = sizes.computeFullSubgroups,
+                                         .matrix = coopmat.cooperativeMatrix && v12.vulkanMemoryModel};
     const struct {
         bool there;
         uint32_t bit;
@@ -106,6 +120,49 @@ static void find_features(examination *e) {
     };
     for (size_t i = 0; i < sizeof features / sizeof *features; i++)
         if (features[i].there) info->features |= features[i].bit;
+}
+
+/* Whether the driver can be asked for its matrix shapes: AMD's of integrated GPUs on Windows crashes in the call. */
+static bool may_ask_for_shapes(const vkb_vk_physical *physical) {
+    if (vkb_vk_denied(&physical->info, NULL)) return false;
+    return physical->features.matrix && physical->features.float16 && physical->features.storage16;
+}
+
+/* The largest shape of f16 × f16 → f32 by a subgroup; whether there is one. */
+static bool find_matrix(const examination *e, uint32_t shape[3]) {
+    PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR get = e->vk->GetPhysicalDeviceCooperativeMatrixPropertiesKHR;
+    VkCooperativeMatrixPropertiesKHR list[64] = {{0}};
+    uint32_t count = sizeof list / sizeof *list, best = 0;
+    if (!get || !may_ask_for_shapes(e->out)) return false;
+    for (uint32_t i = 0; i < count; i++) list[i].sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR;
+    if (get(e->out->handle, &count, list) < 0) return false; /* VK_INCOMPLETE: 64 will do */
+    for (uint32_t i = 0; i < count; i++) {
+        const VkCooperativeMatrixPropertiesKHR *p = &list[i];
+        bool takes = p->AType == VK_COMPONENT_TYPE_FLOAT16_KHR && p->BType == VK_COMPONENT_TYPE_FLOAT16_KHR &&
+                     p->CType == VK_COMPONENT_TYPE_FLOAT32_KHR && p->ResultType == VK_COMPONENT_TYPE_FLOAT32_KHR &&
+                     p->scope == VK_SCOPE_SUBGROUP_KHR;
+        bool divides = p->MSize && p->NSize && p->KSize && 16 % p->MSize == 0 && 16 % p->NSize == 0 && 16 % p->KSize == 0;
+        if (!takes || !divides || p->MSize * p->NSize * p->KSize <= best) continue;
+        best = p->MSize * p->NSize * p->KSize;
+        shape[0] = p->MSize;
+        shape[1] = p->NSize;
+        shape[2] = p->KSize;
+    }
+    return best > 0;
+}
+
+static void find_abilities(const examination *e) {
+    const vkb_device_info *info = &e->out->info;
+    const vkb_vk_features *features = &e->out->features;
+    vkb_abilities *a = &e->out->abilities;
+    a->workgroup_invocations = info->workgroup_invocations;
+    a->shared_bytes = info->shared_bytes;
+    a->subgroup_size = info->subgroup_size;
+    a->software = info->kind == VKB_DEVICE_SOFTWARE;
+    if (features->storage16 && features->float16) a->needs |= VKB_NEED_F16;
+    if (a->subgroup_size >= 32) a->needs |= VKB_NEED_SUBGROUP_32;
+    if (features->addresses && features->int64) a->needs |= VKB_NEED_ADDRESSES;
+    if (find_matrix(e, a->matrix)) a->needs |= VKB_NEED_MATRIX;
 }
 
 /* Kernels bind VKB_BIND_COUNT buffers; all else that is asked for every Vulkan device has. */
@@ -165,13 +222,14 @@ static bool find_properties(examination *e) {
                        : amd.activeComputeUnitCount ? amd.activeComputeUnitCount
                                                     : arm.shaderCoreCount;
     info->buffer_range = basic->limits.maxStorageBufferRange;
-    out->subgroup_operations = v11.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT ? v11.subgroupSupportedOperations : 0;
+    out->abilities.subgroup_operations = v11.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT ? v11.subgroupSupportedOperations : 0;
     out->buffer_limit = v11.maxMemoryAllocationSize;
     if (maintenance.maxBufferSize && maintenance.maxBufferSize < out->buffer_limit) out->buffer_limit = maintenance.maxBufferSize;
     out->buffer_limit -= out->buffer_limit % VKB_VK_ALIGN;
     for (int i = 0; i < 2; i++) out->group_limit[i] = basic->limits.maxComputeWorkGroupCount[i];
     out->timestamp_seconds = (double)basic->limits.timestampPeriod * 1e-9;
     out->driver_version = basic->driverVersion;
+    find_abilities(e);
     return check_limits(e, &basic->limits);
 }
 

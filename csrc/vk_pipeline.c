@@ -28,8 +28,12 @@ vkb_status vkb_vk_layouts_create(vkb_vk_device *device, vkb_error *error) {
 
 static vkb_status create_pipeline(vkb_vk_device *device, const vkb_vk_pipeline *key, VkPipeline *pipeline, vkb_error *error) {
     const vkb_kernel *kernel = key->kernel;
-    uint32_t constants[VKB_SPEC_MAX] = {
-        [VKB_SPEC_LOCAL_SIZE] = kernel->local_size, [VKB_SPEC_WEIGHT_F16] = key->weight_f16, [VKB_SPEC_MODE] = key->mode};
+    const vkb_abilities *abilities = &device->abilities;
+    uint32_t constants[VKB_SPEC_MAX] = {[VKB_SPEC_LOCAL_SIZE] = vkb_kernel_invocations(kernel, abilities),
+                                        [VKB_SPEC_WEIGHTS] = key->weights,
+                                        [VKB_SPEC_MODE] = key->mode,
+                                        [VKB_SPEC_VALUES] = key->values};
+    memcpy(constants + VKB_SPEC_MATRIX, abilities->matrix, sizeof abilities->matrix);
     memcpy(constants + VKB_SPEC_OWN, kernel->own, sizeof kernel->own);
     VkSpecializationMapEntry entries[VKB_SPEC_MAX];
     uint32_t count = VKB_SPEC_OWN + kernel->own_count;
@@ -42,8 +46,17 @@ static vkb_status create_pipeline(vkb_vk_device *device, const vkb_vk_pipeline *
     VkShaderModule module;
     vkb_status status = vkb_vk_check(device, device->vk.CreateShaderModule(device->handle, &code, NULL, &module), kernel->name, error);
     if (status) return status;
+    /* Kernels that count subgroups want whole ones of the size that the table reckons with. */
+    VkPipelineShaderStageRequiredSubgroupSizeCreateInfo size = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO, .requiredSubgroupSize = abilities->subgroup_size};
+    const vkb_vk_features *features = &device->physical.features;
+    bool counts = kernel->subgroups > 0;
     VkComputePipelineCreateInfo info = {.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
                                         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                                                  .pNext = counts && features->size_control ? &size : NULL,
+                                                  .flags = counts && features->full_subgroups
+                                                               ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT
+                                                               : 0,
                                                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                                                   .module = module,
                                                   .pName = "main",
@@ -58,7 +71,7 @@ static vkb_status create_pipeline(vkb_vk_device *device, const vkb_vk_pipeline *
 static vkb_status find_or_create(vkb_vk_device *device, vkb_vk_pipeline key, VkPipeline *pipeline, vkb_error *error) {
     for (uint32_t i = 0; i < device->pipeline_count; i++) {
         const vkb_vk_pipeline *p = &device->pipelines[i];
-        if (p->kernel != key.kernel || p->mode != key.mode || p->weight_f16 != key.weight_f16) continue;
+        if (p->kernel != key.kernel || p->mode != key.mode || p->weights != key.weights || p->values != key.values) continue;
         *pipeline = p->handle;
         return VKB_OK;
     }
@@ -77,12 +90,13 @@ static vkb_status find_or_create(vkb_vk_device *device, vkb_vk_pipeline key, VkP
     return VKB_OK;
 }
 
-vkb_status vkb_vk_pipeline_get(vkb_vk_device *device, const vkb_kernel *kernel, uint32_t mode, bool weight_f16, VkPipeline *pipeline,
+vkb_status vkb_vk_pipeline_get(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_task *task, VkPipeline *pipeline,
                                vkb_error *error) {
     vkb_status status = vkb_vk_alive(device, error);
     if (status) return status;
     vkb_mutex_lock(device->pipeline_mutex);
-    status = find_or_create(device, (vkb_vk_pipeline){.kernel = kernel, .mode = mode, .weight_f16 = weight_f16}, pipeline, error);
+    vkb_vk_pipeline key = {.kernel = kernel, .mode = task->mode, .weights = task->weights, .values = task->values};
+    status = find_or_create(device, key, pipeline, error);
     vkb_mutex_unlock(device->pipeline_mutex);
     return status;
 }

@@ -1,4 +1,4 @@
-/* Making a program: its memory, descriptor sets, kernels and first recording. */
+/* Making a program: its memory, kernels and first frame. */
 #include <stdlib.h>
 
 #include "vk_internal.h"
@@ -50,60 +50,27 @@ static vkb_status check_slots(const vkb_vk_program *p, vkb_error *error) {
     return VKB_OK;
 }
 
-void vkb_vk_step_bind(vkb_vk_program *p, const vkb_vk_step *s) {
-    vkb_vk_device *device = vkb_vk_device_of(&p->base);
-    VkDescriptorBufferInfo buffers[VKB_BIND_COUNT];
-    for (uint32_t i = 0; i < VKB_BIND_COUNT; i++) {
-        const vkb_vk_range *range = &s->ranges[i];
-        buffers[i] = range->buffer ? (VkDescriptorBufferInfo){range->buffer, range->offset, range->bytes}
-                                   : (VkDescriptorBufferInfo){p->upload.handle, 0, p->batch_bytes};
+static bool reads(const vkb_vk_step *s, uint32_t value) { return s->input == value || s->residual == value; }
+
+/* An output whose rows lie without gaps, and which nothing reads, need not be copied: the step that makes it writes where the host reads.
+ */
+static bool is_direct(const vkb_vk_program *p, uint32_t output) {
+    uint32_t value = p->base.outputs[output];
+    if (p->base.values[value].scope != VKB_PER_SEQUENCE || p->base.values[value].width != p->base.slots[value].stride) return false;
+    for (uint32_t i = 0; i < p->base.output_count; i++)
+        if (i != output && p->base.outputs[i] == value) return false;
+    for (uint32_t i = 0; i < p->step_count; i++) {
+        const vkb_vk_step *s = &p->steps[i];
+        if (reads(s, value) || (s->output == value && s->task.kind != VKB_OP_POOL && s->task.kind != VKB_OP_NORMALIZE)) return false;
     }
-    VkWriteDescriptorSet write = {.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
-                                  .dstSet = s->set,
-                                  .descriptorCount = VKB_BIND_COUNT, /* consecutive bindings in one write */
-                                  .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
-                                  .pBufferInfo = buffers};
-    device->vk.UpdateDescriptorSets(device->handle, 1, &write, 0, NULL);
+    return true;
 }
 
-static vkb_status create_sets(vkb_vk_program *p, vkb_error *error) {
-    vkb_vk_device *device = vkb_vk_device_of(&p->base);
-    uint32_t count = p->step_count + p->base.output_count;
-    VkDescriptorPoolSize size = {.type = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, .descriptorCount = count * VKB_BIND_COUNT};
-    VkDescriptorPoolCreateInfo pool = {
-        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = count, .poolSizeCount = 1, .pPoolSizes = &size};
-    vkb_status status = vkb_vk_check(device, device->vk.CreateDescriptorPool(device->handle, &pool, NULL, &p->descriptors),
-                                     "vkCreateDescriptorPool", error);
-    for (uint32_t i = 0; i < count && !status; i++) {
-        vkb_vk_step *s = i < p->step_count ? &p->steps[i] : &p->copies[i - p->step_count].step;
-        VkDescriptorSetAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
-                                            .descriptorPool = p->descriptors,
-                                            .descriptorSetCount = 1,
-                                            .pSetLayouts = &device->set_layout};
-        status = vkb_vk_check(device, device->vk.AllocateDescriptorSets(device->handle, &info, &s->set), "vkAllocateDescriptorSets", error);
-        if (!status && i < p->step_count) vkb_vk_step_bind(p, s);
-    }
-    return status;
-}
-
-static vkb_status create_objects(vkb_vk_program *p, vkb_error *error) {
-    vkb_vk_device *device = vkb_vk_device_of(&p->base);
-    p->submit = calloc((size_t)p->base.op_count + p->base.output_count, sizeof *p->submit);
-    if (!p->submit) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_create: out of memory");
-    VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
-    vkb_status status = vkb_vk_check(device, device->vk.CreateFence(device->handle, &fence, NULL, &p->fence), "vkCreateFence", error);
-    if (status) return status;
-    VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = device->physical.queue_family};
-    return vkb_vk_check(device, device->vk.CreateCommandPool(device->handle, &pool, NULL, &p->copy_pool), "vkCreateCommandPool", error);
-}
-
-/* The outputs that are small and the largest class are made ready now, so that what can fail fails here; the others at their first use. */
-static vkb_status record_first(vkb_vk_program *p, vkb_error *error) {
-    vkb_vk_recording *recording;
-    vkb_status status = VKB_OK;
-    for (uint32_t i = 0; i < p->base.output_count && !status; i++)
-        if (p->copies[i].step.scope == VKB_PER_SEQUENCE) status = vkb_vk_copy_prepare(p, i, error);
-    return status ? status : vkb_vk_recording_for(p, p->base.max_tokens, p->base.max_sequences, &recording, error);
+static vkb_status find_direct(vkb_vk_program *p, vkb_error *error) {
+    p->direct = calloc(p->base.output_count, sizeof *p->direct);
+    if (!p->direct) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_create: out of memory");
+    for (uint32_t i = 0; i < p->base.output_count; i++) p->direct[i] = is_direct(p, i);
+    return VKB_OK;
 }
 
 vkb_status vkb_vk_program_init(vkb_program *program, vkb_error *error) {
@@ -116,14 +83,11 @@ vkb_status vkb_vk_program_init(vkb_program *program, vkb_error *error) {
     status = vkb_vk_steps_build(p, error);
     if (!status) status = vkb_vk_classes_init(p, error);
     if (!status) status = place_lists(p, words, error);
+    if (!status) status = find_direct(p, error);
+    if (!status) status = vkb_vk_folds_init(p, error);
+    if (!status) status = vkb_vk_frames_init(p, error);
     if (status) return status;
-    uint64_t arguments = ((uint64_t)p->step_count + program->output_count) * sizeof(VkDispatchIndirectCommand);
-    status = vkb_vk_buffer_create(device, p->arguments_at + arguments, VKB_VK_UPLOAD, "a batch", &p->upload, error);
-    if (!status) status = create_sets(p, error);
-    if (!status) status = create_objects(p, error);
-    if (!status) status = record_first(p, error);
-    if (status) return status;
-    program->host_bytes = p->upload.bytes;
+    program->host_bytes = p->frames[0]->upload.bytes;
     for (uint32_t i = 0; i < program->output_count; i++) /* all, though those per token are taken when first asked for */
         program->host_bytes +=
             (uint64_t)program->slots[program->outputs[i]].rows * program->values[program->outputs[i]].width * sizeof(float);
@@ -132,15 +96,10 @@ vkb_status vkb_vk_program_init(vkb_program *program, vkb_error *error) {
 
 void vkb_vk_program_free(vkb_program *program) {
     vkb_vk_program *p = (vkb_vk_program *)program;
-    vkb_vk_device *device = vkb_vk_device_of(program);
-    for (uint32_t i = 0; i < p->recording_count; i++) vkb_vk_recording_destroy(p, p->recordings[i]);
-    for (uint32_t i = 0; i < program->output_count && p->copies; i++) vkb_vk_buffer_destroy(device, &p->copies[i].host);
-    if (p->copy_pool) device->vk.DestroyCommandPool(device->handle, p->copy_pool, NULL);
-    if (p->fence) device->vk.DestroyFence(device->handle, p->fence, NULL);
-    if (p->descriptors) device->vk.DestroyDescriptorPool(device->handle, p->descriptors, NULL);
-    vkb_vk_buffer_destroy(device, &p->upload);
-    vkb_vk_buffer_destroy(device, &p->arena);
-    free(p->submit);
+    vkb_vk_frames_free(p);
+    vkb_vk_buffer_destroy(vkb_vk_device_of(program), &p->arena);
+    free(p->folds);
+    free(p->direct);
     free(p->kernels);
     free(p->copies);
     free(p->steps);

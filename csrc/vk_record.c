@@ -76,6 +76,10 @@ static void compute_barrier(const vkb_vk_device_table *vk, VkCommandBuffer comma
     barrier(vk, commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
 }
 
+static void host_barrier(const vkb_vk_device_table *vk, VkCommandBuffer commands) {
+    barrier(vk, commands, VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
+}
+
 static vkb_status begin(vkb_vk_device *device, VkCommandPool pool, VkCommandBuffer *commands, vkb_error *error) {
     VkCommandBufferAllocateInfo allocate = {
         .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = pool, .commandBufferCount = 1};
@@ -90,20 +94,37 @@ static vkb_status end(vkb_vk_device *device, VkCommandBuffer commands, vkb_error
     return vkb_vk_check(device, device->vk.EndCommandBuffer(commands), "vkEndCommandBuffer", error);
 }
 
-static vkb_status dispatch(vkb_vk_program *p, uint32_t number, const vkb_kernel *kernel, VkCommandBuffer commands, vkb_error *error) {
-    const vkb_vk_step *s = vkb_vk_step_at(p, number);
+/*
+ * The number of workgroups that all batches of a class can share, so that it need not be read from memory: where few rows make no
+ * difference, or where none makes more than twice what it needs. Kernels may compute rows past the batch. 0: there is no such number.
+ */
+static uint32_t fixed_groups(const vkb_vk_program *p, const vkb_vk_step *s, const vkb_kernel *kernel, uint32_t class) {
+    enum { FEW = 16 };
+    bool listed = s->task.kind == VKB_OP_ATTENTION && !kernel->by_rows;
+    if (s->scope != VKB_PER_TOKEN || listed || s->task.kind == VKB_KERNEL_COPY_OUT) return 0; /* copies know no class */
+    uint32_t least = p->thresholds[class], most = vkb_vk_class_most(p, class);
+    uint32_t groups = (most + kernel->tile_rows - 1) / kernel->tile_rows;
+    return most <= FEW || groups <= 2 * ((least + kernel->tile_rows - 1) / kernel->tile_rows) ? groups : 0;
+}
+
+/* s: step `number`, with what it takes over. fixed: rows of workgroups; 0: the host writes them for each batch. */
+static vkb_status dispatch(vkb_vk_program *p, vkb_vk_frame *f, const vkb_vk_step *s, uint32_t number, const vkb_kernel *kernel,
+                           uint32_t fixed, VkCommandBuffer commands, vkb_error *error) {
     vkb_vk_device *device = vkb_vk_device_of(&p->base);
     const vkb_vk_device_table *vk = &device->vk;
     VkPipeline pipeline;
-    vkb_status status = vkb_vk_pipeline_get(device, kernel, s->mode, s->weight_f16, &pipeline, error);
+    vkb_status status = vkb_vk_pipeline_get(device, kernel, &s->task, &pipeline, error);
     if (status) return status;
     vkb_push push = s->push;
     for (uint32_t i = 0; i < p->list_count; i++)
-        if (s->kind == VKB_OP_ATTENTION && p->lists[i].tile_rows == kernel->tile_rows) push.tiles_at = p->lists[i].at;
+        if (s->task.kind == VKB_OP_ATTENTION && p->lists[i].tile_rows == kernel->tile_rows) push.tiles_at = p->lists[i].at;
     vk->CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
-    vk->CmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, device->pipeline_layout, 0, 1, &s->set, 0, NULL);
+    vk->CmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, device->pipeline_layout, 0, 1, &f->sets[number], 0, NULL);
     vk->CmdPushConstants(commands, device->pipeline_layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof push, &push);
-    vk->CmdDispatchIndirect(commands, p->upload.handle, p->arguments_at + number * sizeof(VkDispatchIndirectCommand));
+    if (fixed)
+        vk->CmdDispatch(commands, vkb_vk_groups_x(s, kernel), fixed, 1);
+    else
+        vk->CmdDispatchIndirect(commands, f->upload.handle, p->arguments_at + number * sizeof(VkDispatchIndirectCommand));
     return VKB_OK;
 }
 
@@ -130,59 +151,95 @@ static uint32_t segment_length(const vkb_vk_program *p, uint32_t first, uint32_t
     return n;
 }
 
-/* The steps of ops first … end − 1, of which step *next is the first. */
-static vkb_status record_segment(vkb_vk_program *p, const vkb_vk_recording *r, VkCommandBuffer commands, uint32_t ops_end, uint32_t *next,
-                                 hazards *h, VkQueryPool queries, vkb_error *error) {
+/* What every segment of a recording has in view. */
+typedef struct recorder {
+    vkb_vk_program *program;
+    vkb_vk_frame *frame;
+    vkb_vk_recording *recording;
+    VkQueryPool queries;
+    uint32_t next; /* step */
+    hazards hazards;
+} recorder;
+
+static vkb_status record_step(recorder *r, VkCommandBuffer commands, vkb_error *error) {
+    vkb_vk_program *p = r->program;
+    vkb_vk_recording *recording = r->recording;
+    vkb_vk_step s = vkb_vk_folds_apply(p, recording->folded, r->next);
+    access a = access_of(p, &s);
+    bool needed = needs_barrier(&r->hazards, &a);
+    if (needed || (r->queries && r->next)) compute_barrier(&vkb_vk_device_of(&p->base)->vk, commands); /* each op by itself, to be timed */
+    const vkb_kernel *kernel = vkb_vk_kernel_for(p, r->next, recording->tokens, recording->sequences);
+    uint32_t fixed = fixed_groups(p, &s, kernel, recording->tokens);
+    if (!fixed) recording->sized[recording->sized_count++] = r->next;
+    return dispatch(p, r->frame, &s, r->next, kernel, fixed, commands, error);
+}
+
+/* The steps of the ops up to `ops_end`. */
+static vkb_status record_segment(recorder *r, VkCommandBuffer commands, uint32_t ops_end, vkb_error *error) {
+    vkb_vk_program *p = r->program;
     const vkb_vk_device_table *vk = &vkb_vk_device_of(&p->base)->vk;
-    if (queries && *next == 0) {
-        vk->CmdResetQueryPool(commands, queries, 0, p->base.op_count + 1);
-        vk->CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, queries, 0);
+    if (r->queries && r->next == 0) {
+        vk->CmdResetQueryPool(commands, r->queries, 0, p->base.op_count + 1);
+        vk->CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, r->queries, 0);
     }
-    for (; *next < p->step_count && p->steps[*next].op < ops_end; ++*next) {
-        const vkb_vk_step *s = &p->steps[*next];
-        access a = access_of(p, s);
-        bool needed = needs_barrier(h, &a);
-        if (needed || (queries && *next)) compute_barrier(vk, commands); /* each op by itself, to be timed */
-        vkb_status status = dispatch(p, *next, r->kernels[*next], commands, error);
+    for (; r->next < p->step_count && p->steps[r->next].op < ops_end; r->next++) {
+        vkb_status status = r->recording->folded[r->next] ? VKB_OK : record_step(r, commands, error);
         if (status) return status;
-        bool last = *next + 1 == p->step_count || p->steps[*next + 1].op != s->op;
-        if (queries && last) vk->CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, queries, s->op + 1);
+        uint32_t op = p->steps[r->next].op;
+        bool last = r->next + 1 == p->step_count || p->steps[r->next + 1].op != op;
+        if (r->queries && last) vk->CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, r->queries, op + 1);
     }
     return VKB_OK;
 }
 
-vkb_status vkb_vk_record(vkb_vk_program *p, const vkb_kernel *const *kernels, uint32_t tokens, VkQueryPool queries,
+static bool any_direct(const vkb_vk_program *p) {
+    for (uint32_t i = 0; i < p->base.output_count; i++)
+        if (p->direct[i]) return true;
+    return false;
+}
+
+static vkb_status record_segments(recorder *r, vkb_vk_recording *recording, vkb_error *error) {
+    vkb_vk_program *p = r->program;
+    vkb_vk_device *device = vkb_vk_device_of(&p->base);
+    uint32_t tokens = vkb_vk_class_most(p, recording->tokens);
+    for (uint32_t op = 0; op < p->base.op_count;) {
+        VkCommandBuffer *commands = &recording->segments[recording->segment_count];
+        op += segment_length(p, op, tokens);
+        vkb_status status = begin(device, recording->pool, commands, error);
+        if (!status) status = record_segment(r, *commands, op, error);
+        if (!status && op == p->base.op_count && any_direct(p)) host_barrier(&device->vk, *commands);
+        if (!status) status = end(device, *commands, error);
+        if (status) return status;
+        recording->segment_count++;
+    }
+    return VKB_OK;
+}
+
+vkb_status vkb_vk_record(vkb_vk_program *p, vkb_vk_frame *frame, uint32_t tokens, uint32_t sequences, VkQueryPool queries,
                          vkb_vk_recording **recording, vkb_error *error) {
     vkb_vk_device *device = vkb_vk_device_of(&p->base);
-    vkb_vk_recording *r = calloc(1, sizeof *r);
+    vkb_vk_recording *made = calloc(1, sizeof *made);
     *recording = NULL;
-    if (!r) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_run: out of memory");
-    r->tokens = tokens;
-    vkb_status status = VKB_OK;
-    r->kernels = malloc(p->step_count * sizeof *r->kernels);
-    r->segments = calloc(p->base.op_count, sizeof *r->segments);
-    if (!r->kernels || !r->segments) {
-        status = vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_run: out of memory");
-        goto fail;
+    if (made) made->segments = calloc(p->base.op_count, sizeof *made->segments);
+    if (made) made->folded = calloc(p->step_count, sizeof *made->folded);
+    if (made) made->sized = calloc(p->step_count, sizeof *made->sized);
+    if (!made || !made->segments || !made->folded || !made->sized) {
+        vkb_vk_recording_destroy(p, made);
+        return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_run: out of memory");
     }
-    memcpy(r->kernels, kernels, p->step_count * sizeof *r->kernels);
+    made->tokens = tokens;
+    made->sequences = sequences;
+    vkb_vk_folds_find(p, tokens, sequences, made->folded);
     VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = device->physical.queue_family};
-    status = vkb_vk_check(device, device->vk.CreateCommandPool(device->handle, &pool, NULL, &r->pool), "vkCreateCommandPool", error);
-    if (status) goto fail;
-    hazards h = {.count = 0}; /* over all segments: they run one behind the other without a wait between them */
-    for (uint32_t op = 0, step = 0; op < p->base.op_count;) {
-        VkCommandBuffer *commands = &r->segments[r->segment_count];
-        op += segment_length(p, op, tokens);
-        status = begin(device, r->pool, commands, error);
-        if (!status) status = record_segment(p, r, *commands, op, &step, &h, queries, error);
-        if (!status) status = end(device, *commands, error);
-        if (status) goto fail;
-        r->segment_count++;
-    }
-    *recording = r;
-    return VKB_OK;
-fail:
-    vkb_vk_recording_destroy(p, r);
+    vkb_status status =
+        vkb_vk_check(device, device->vk.CreateCommandPool(device->handle, &pool, NULL, &made->pool), "vkCreateCommandPool", error);
+    /* The hazards go over all segments: they run one behind the other without a wait between them. */
+    recorder r = {.program = p, .frame = frame, .recording = made, .queries = queries};
+    if (!status) status = record_segments(&r, made, error);
+    if (status)
+        vkb_vk_recording_destroy(p, made);
+    else
+        *recording = made;
     return status;
 }
 
@@ -190,34 +247,46 @@ void vkb_vk_recording_destroy(vkb_vk_program *p, vkb_vk_recording *r) {
     if (!r) return;
     vkb_vk_device *device = vkb_vk_device_of(&p->base);
     if (r->pool) device->vk.DestroyCommandPool(device->handle, r->pool, NULL); /* and its command buffers */
+    free(r->sized);
+    free(r->folded);
     free(r->segments);
-    free(r->kernels);
     free(r);
 }
 
-vkb_status vkb_vk_copy_prepare(vkb_vk_program *p, uint32_t output, vkb_error *error) {
-    vkb_vk_device *device = vkb_vk_device_of(&p->base);
-    vkb_vk_copy *c = &p->copies[output];
-    if (c->commands) return VKB_OK;
-    const vkb_slot *slot = &p->base.slots[c->step.input];
-    VkCommandBuffer commands = NULL;
-    vkb_status status = vkb_vk_buffer_create(device, (uint64_t)slot->rows * c->step.push.output_width * sizeof(float), VKB_VK_READ_BACK,
-                                             "an output", &c->host, error);
-    if (status) return status;
-    c->step.ranges[VKB_BIND_OUTPUT] = (vkb_vk_range){.buffer = c->host.handle, .bytes = c->host.bytes};
-    vkb_vk_step_bind(p, &c->step);
-    status = begin(device, p->copy_pool, &commands, error);
-    if (status) goto fail;
-    compute_barrier(&device->vk, commands);
-    status = dispatch(p, p->step_count + output, vkb_vk_kernel_for(p, p->step_count + output, 1, 1), commands, error);
-    if (status) goto fail;
-    barrier(&device->vk, commands, VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
-    status = end(device, commands, error);
-    if (status) goto fail;
-    c->commands = commands;
-    return VKB_OK;
-fail:
-    if (commands) device->vk.FreeCommandBuffers(device->handle, p->copy_pool, 1, &commands);
-    vkb_vk_buffer_destroy(device, &c->host);
+vkb_status vkb_vk_recording_for(vkb_vk_program *p, vkb_vk_frame *frame, uint32_t tokens, uint32_t sequences, vkb_vk_recording **recording,
+                                vkb_error *error) {
+    uint32_t t = vkb_vk_class_of(p, tokens), s = p->alike[vkb_vk_class_of(p, sequences)];
+    vkb_vk_recording **known = &frame->recordings[t][s];
+    vkb_status status = VKB_OK;
+    if (!*known) {
+        status = vkb_vk_record(p, frame, t, s, VK_NULL_HANDLE, known, error);
+        if (!status) vkb_vk_cache_save(vkb_vk_device_of(&p->base));
+    }
+    *recording = *known;
     return status;
+}
+
+vkb_status vkb_vk_copy_record(vkb_vk_program *p, vkb_vk_frame *frame, uint32_t output, vkb_error *error) {
+    vkb_vk_device *device = vkb_vk_device_of(&p->base);
+    uint32_t number = p->step_count + output;
+    VkCommandBuffer commands = NULL;
+    vkb_status status = begin(device, frame->pool, &commands, error);
+    if (!status) {
+        compute_barrier(&device->vk, commands);
+        status = dispatch(p, frame, &p->copies[output], number, vkb_vk_kernel_for(p, number, 0, 0), 0, commands, error);
+        host_barrier(&device->vk, commands);
+    }
+    if (!status) status = end(device, commands, error);
+    if (!status)
+        frame->copies[output] = commands;
+    else if (commands)
+        device->vk.FreeCommandBuffers(device->handle, frame->pool, 1, &commands);
+    return status;
+}
+
+vkb_status vkb_vk_order_record(vkb_vk_device *device, VkCommandPool pool, VkCommandBuffer *commands, vkb_error *error) {
+    vkb_status status = begin(device, pool, commands, error);
+    if (status) return status;
+    compute_barrier(&device->vk, *commands);
+    return end(device, *commands, error);
 }

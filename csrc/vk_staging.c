@@ -61,7 +61,7 @@ fail:
 static vkb_status wait_half(vkb_vk_staging *s, half *h, vkb_error *error) {
     if (!h->pending) return VKB_OK;
     h->pending = false; /* a wait that fails leaves nothing on the device either */
-    return vkb_vk_wait(s->device, h->fence, error);
+    return vkb_vk_wait(s->device, h->fence, s->device->spin_limit, error);
 }
 
 void vkb_vk_staging_destroy(vkb_vk_staging *s) {
@@ -93,7 +93,8 @@ static vkb_status end_and_submit(vkb_vk_staging *s, half *h, vkb_error *error) {
                            &barrier, 0, NULL, 0, NULL);
     vkb_status status = vkb_vk_check(s->device, vk->EndCommandBuffer(h->commands), "vkEndCommandBuffer", error);
     if (status) return status;
-    status = vkb_vk_submit(s->device, &h->commands, 1, 0, h->fence, error);
+    vkb_vk_work work = {.commands = &h->commands, .count = 1, .fence = h->fence};
+    status = vkb_vk_submit(s->device, &work, error);
     h->pending = status == VKB_OK;
     return status;
 }

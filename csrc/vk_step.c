@@ -19,19 +19,25 @@ static uint32_t vector_at(const vkb_vk_program *p, uint32_t tensor) {
     return (uint32_t)((w->pieces[w->tensors[tensor].piece].offset - w->vectors.offset) / sizeof(float));
 }
 
+static uint32_t values_of(const vkb_vk_program *p, uint32_t input, uint32_t output) {
+    const vkb_slot *slots = p->base.slots;
+    return (slots[input].size == 2 ? VKB_INPUT_F16 : 0) | (slots[output].size == 2 ? VKB_OUTPUT_F16 : 0);
+}
+
 /* What is left without a buffer is bound to the batch, which is what VKB_BIND_BATCH wants and any unused binding may have. */
 static vkb_vk_step begin_step(const vkb_vk_program *p, uint32_t op, uint32_t kind, uint32_t input, uint32_t residual, uint32_t output) {
     const vkb_vk_weights *w = weights_of(p);
     const vkb_value *values = p->base.values;
     const vkb_slot *slots = p->base.slots;
     vkb_vk_step s = {.op = op,
-                     .kind = kind,
+                     .task = {.kind = kind, .values = values_of(p, input == VKB_NONE ? output : input, output)},
                      .scope = values[output].scope,
                      .columns = slots[output].stride,
                      .input = input,
                      .residual = residual,
                      .output = output,
                      .push = p->places};
+    s.task.outputs = slots[output].stride;
     s.push.per_sequence = s.scope == VKB_PER_SEQUENCE;
     s.push.bias_at = s.push.norm_weight_at = s.push.norm_bias_at = VKB_NONE;
     if (w->vectors.bytes) s.ranges[VKB_BIND_VECTORS] = vkb_vk_piece_range(w, &w->vectors);
@@ -68,8 +74,8 @@ static vkb_status bind_table(const vkb_vk_program *p, vkb_vk_step *s, uint32_t t
     if (w->tensors[tensor].piece_count != 1)
         return vkb_fail(error, VKB_ERROR_UNSUPPORTED,
                         "%s: op %u (%s): the %s table (tensor %u) of [%u, %u] is more than a kernel can bind: %llu bytes", device, s->op,
-                        vkb_op_name(s->kind), name, tensor, t->rows, t->cols, (unsigned long long)w->base.device->info.buffer_range);
-    if (s->kind == VKB_OP_EMBED && (t->dtype == VKB_F16) != s->weight_f16)
+                        vkb_op_name(s->task.kind), name, tensor, t->rows, t->cols, (unsigned long long)w->base.device->info.buffer_range);
+    if (s->task.kind == VKB_OP_EMBED && w->tensors[tensor].form != s->task.weights)
         return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: op %u (EMBED): the %s table (tensor %u) has another dtype than the word table",
                         device, s->op, name, tensor);
     s->ranges[binding] = vkb_vk_piece_range(w, &w->pieces[w->tensors[tensor].piece]);
@@ -80,7 +86,7 @@ static vkb_status embed(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_err
     const vkb_vk_weights *w = weights_of(p);
     const vkb_vk_tensor *words = &w->tensors[op->weight];
     vkb_vk_step s = begin_step(p, i, VKB_OP_EMBED, VKB_NONE, VKB_NONE, op->output);
-    s.weight_f16 = w->base.tensors[op->weight].dtype == VKB_F16;
+    s.task.weights = words->form;
     s.push.scale = op->scale;
     s.push.has_tables = (op->position_table != VKB_NONE) | (uint32_t)(op->type_table != VKB_NONE) << 1;
     set_norm(p, &s, op);
@@ -97,13 +103,29 @@ static vkb_status embed(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_err
     return VKB_OK;
 }
 
+/* The weight of LINEAR and LINEAR_MAX. */
+static void bind_weight(const vkb_vk_program *p, vkb_vk_step *s, uint32_t tensor) {
+    const vkb_vk_weights *w = weights_of(p);
+    s->ranges[VKB_BIND_WEIGHT] = vkb_vk_piece_range(w, &w->pieces[w->tensors[tensor].piece]);
+    s->task.weights = w->tensors[tensor].form;
+    s->task.inputs = s->push.input_stride;
+}
+
+static void set_addresses(const vkb_vk_program *p, vkb_vk_step *s, uint32_t tensor) {
+    const vkb_vk_weights *w = weights_of(p);
+    const vkb_vk_piece *piece = &w->pieces[w->tensors[tensor].piece];
+    if (!p->arena.address) return;
+    s->push.input_address = p->arena.address + p->base.slots[s->input].offset;
+    s->push.weight_address = w->blocks[piece->block].address + piece->offset;
+    if (s->task.kind == VKB_OP_LINEAR) s->push.output_address = p->arena.address + p->base.slots[s->output].offset;
+}
+
 static vkb_status linear(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_error *error) {
     (void)error;
-    const vkb_vk_weights *w = weights_of(p);
     vkb_vk_step s = begin_step(p, i, VKB_OP_LINEAR, op->input, op->residual, op->output);
-    s.weight_f16 = w->base.tensors[op->weight].dtype == VKB_F16;
-    s.mode = op->activation;
-    s.ranges[VKB_BIND_WEIGHT] = vkb_vk_piece_range(w, &w->pieces[w->tensors[op->weight].piece]);
+    bind_weight(p, &s, op->weight);
+    set_addresses(p, &s, op->weight);
+    s.task.mode = op->activation;
     s.push.bias_at = vector_at(p, op->bias);
     s.push.residual_at = op->residual_at;
     add(p, s);
@@ -125,7 +147,7 @@ static vkb_status attention_table(const vkb_vk_program *p, vkb_vk_step *s, uint3
                                   uint32_t *reach, const char *name, vkb_error *error) {
     if (tensor == VKB_NONE) return VKB_OK;
     const vkb_tensor *t = &weights_of(p)->base.tensors[tensor];
-    s->mode |= there | (t->dtype == VKB_F16 ? f16 : 0);
+    s->task.mode |= there | (t->dtype == VKB_F16 ? f16 : 0);
     *reach = (binding == VKB_BIND_WEIGHT ? t->cols : t->rows) / 2; /* the distance bias has its distances side by side */
     return bind_table(p, s, tensor, binding, name, error);
 }
@@ -134,14 +156,14 @@ static vkb_status attention(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb
     vkb_vk_step s = begin_step(p, i, VKB_OP_ATTENTION, op->input, VKB_NONE, op->output);
     set_heads(p, &s, op);
     s.columns = op->heads;
-    s.head_size = s.push.head_size;
+    s.task.head_size = s.push.head_size;
     s.push.scale = op->scale;
     s.push.window = op->window;
     s.push.bias_at = vector_at(p, op->bias);
-    if (s.push.kv_heads != op->heads) s.mode |= VKB_ATTENTION_GROUPED;
-    if (op->flags & VKB_FLAG_CAUSAL) s.mode |= VKB_ATTENTION_CAUSAL;
-    if (op->window) s.mode |= VKB_ATTENTION_WINDOW;
-    if (op->bias != VKB_NONE) s.mode |= VKB_ATTENTION_SLOPES;
+    if (s.push.kv_heads != op->heads) s.task.mode |= VKB_ATTENTION_GROUPED;
+    if (op->flags & VKB_FLAG_CAUSAL) s.task.mode |= VKB_ATTENTION_CAUSAL;
+    if (op->window) s.task.mode |= VKB_ATTENTION_WINDOW;
+    if (op->bias != VKB_NONE) s.task.mode |= VKB_ATTENTION_SLOPES;
     vkb_status status = attention_table(p, &s, op->weight, VKB_BIND_WEIGHT, VKB_ATTENTION_DISTANCES, VKB_ATTENTION_DISTANCES_F16,
                                         &s.push.reach_weight, "distance", error);
     if (!status)
@@ -164,10 +186,10 @@ static vkb_status rotate(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_er
     s.push.key_weight_at = vector_at(p, op->weight);
     s.columns = op->heads + 2 * s.push.kv_heads;
     if (op->norm != VKB_NORM_NONE && op->heads > 1 && tensors[op->norm_weight].cols == op->heads * s.push.head_size) {
-        s.mode |= VKB_ROTATE_WHOLE;
+        s.task.mode |= VKB_ROTATE_WHOLE;
         s.columns = 3;
     }
-    if (op->flags & VKB_FLAG_INTERLEAVED) s.mode |= VKB_ROTATE_INTERLEAVED;
+    if (op->flags & VKB_FLAG_INTERLEAVED) s.task.mode |= VKB_ROTATE_INTERLEAVED;
     if (op->position_table != VKB_NONE) s.push.column = tensors[op->position_table].cols;
     vkb_status status = bind_table(p, &s, op->position_table, VKB_BIND_POSITION, "position", error);
     if (!status) add(p, s);
@@ -177,17 +199,17 @@ static vkb_status rotate(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_er
 static vkb_status gate(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_error *error) {
     (void)error;
     vkb_vk_step s = begin_step(p, i, VKB_OP_GATE, op->input, VKB_NONE, op->output);
-    s.mode = op->activation;
+    s.task.mode = op->activation;
     add(p, s);
     return VKB_OK;
 }
 
 static vkb_status linear_max(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_error *error) {
     (void)error;
-    const vkb_vk_weights *w = weights_of(p);
     vkb_vk_step s = begin_step(p, i, VKB_OP_LINEAR_MAX, op->input, VKB_NONE, op->output);
-    s.weight_f16 = w->base.tensors[op->weight].dtype == VKB_F16;
-    s.ranges[VKB_BIND_WEIGHT] = vkb_vk_piece_range(w, &w->pieces[w->tensors[op->weight].piece]);
+    bind_weight(p, &s, op->weight);
+    set_addresses(p, &s, op->weight);
+    s.push.tiles_at = p->places.cu_at;
     s.push.bias_at = vector_at(p, op->bias);
     add(p, s);
     return VKB_OK;
@@ -205,7 +227,7 @@ static vkb_status norm(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_erro
 static vkb_status pool(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_error *error) {
     (void)error;
     vkb_vk_step s = begin_step(p, i, VKB_OP_POOL, op->input, VKB_NONE, op->output);
-    s.mode = op->pool;
+    s.task.mode = op->pool;
     s.push.column = op->column;
     add(p, s);
     return VKB_OK;
@@ -213,7 +235,8 @@ static vkb_status pool(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_erro
 
 static vkb_status normalize(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_error *error) {
     (void)error;
-    add(p, begin_step(p, i, VKB_OP_NORMALIZE, op->input, VKB_NONE, op->output));
+    vkb_vk_step s = begin_step(p, i, VKB_OP_NORMALIZE, op->input, VKB_NONE, op->output);
+    add(p, s);
     return VKB_OK;
 }
 
@@ -229,6 +252,7 @@ static const builder builders[] = {
 static vkb_vk_step copy_step(const vkb_vk_program *p, uint32_t value) {
     vkb_vk_step s = begin_step(p, p->base.op_count, VKB_KERNEL_COPY_OUT, value, VKB_NONE, value);
     s.columns = s.push.output_stride = s.push.output_width;
+    s.task.values &= ~(uint32_t)VKB_OUTPUT_F16;
     s.ranges[VKB_BIND_OUTPUT] = (vkb_vk_range){0};
     return s;
 }
@@ -245,6 +269,6 @@ vkb_status vkb_vk_steps_build(vkb_vk_program *p, vkb_error *error) {
         vkb_status status = builders[p->base.ops[i].kind](p, i, &p->base.ops[i], error);
         if (status) return status;
     }
-    for (uint32_t i = 0; i < p->base.output_count; i++) p->copies[i].step = copy_step(p, p->base.outputs[i]);
+    for (uint32_t i = 0; i < p->base.output_count; i++) p->copies[i] = copy_step(p, p->base.outputs[i]);
     return VKB_OK;
 }

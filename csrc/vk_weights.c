@@ -1,6 +1,9 @@
 /*
  * Weights: the layouts of vk_kernel.h, in an arena of as few buffers as their size limit allows. A tensor is one piece of one buffer; a
  * table that is larger than a kernel can bind is several, in blocks of rows. Elements that were never put, padding too, are zero.
+ *
+ * Tiles are put together on the host, VKB_BAND outputs at a time, which lie in one range: memory of the device that the host maps wants to
+ * be written in one go. Weights come row after row, so one such band is enough; what comes for a band that has been sent goes by itself.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +22,12 @@ static uint64_t padded_rows(const vkb_tensor *t) {
 static uint64_t padded_row_bytes(const vkb_tensor *t) {
     if (t->layout == VKB_LAYOUT_VECTOR) return vkb_align_up(t->cols, VKB_OUTPUT_ALIGN) * sizeof(float);
     return vkb_align_up(t->cols, VKB_COLUMN_ALIGN) * vkb_dtype_size(t->dtype);
+}
+
+static uint32_t form_of(const vkb_vk_weights *w, const vkb_tensor *t) {
+    bool matrix = ((const vkb_vk_device *)w->base.device)->abilities.needs & VKB_NEED_MATRIX;
+    if (t->layout == VKB_LAYOUT_VECTOR || t->dtype != VKB_F16) return VKB_WEIGHTS_F32;
+    return t->layout == VKB_LAYOUT_LINEAR && matrix ? VKB_WEIGHTS_F16_TILES : VKB_WEIGHTS_F16;
 }
 
 typedef struct arena { /* while pieces are being placed */
@@ -123,7 +132,10 @@ static vkb_status check_total(const vkb_vk_weights *w, vkb_error *error) {
 
 static vkb_status place_all(vkb_vk_weights *w, arena *a, vkb_error *error) {
     uint64_t range = w->base.device->info.buffer_range < a->limit ? w->base.device->info.buffer_range : a->limit;
-    for (uint32_t i = 0; i < w->base.count; i++) w->tensors[i].row_bytes = padded_row_bytes(&w->base.tensors[i]);
+    for (uint32_t i = 0; i < w->base.count; i++) {
+        w->tensors[i].row_bytes = padded_row_bytes(&w->base.tensors[i]);
+        w->tensors[i].form = form_of(w, &w->base.tensors[i]);
+    }
     vkb_status status = check_total(w, error);
     if (!status) status = place_vectors(w, a, range, error);
     for (uint32_t i = 0; i < w->base.count && !status; i++) {
@@ -150,6 +162,21 @@ static vkb_status create_blocks(vkb_vk_weights *w, const arena *a, vkb_error *er
     return status;
 }
 
+static vkb_status create_bands(vkb_vk_weights *w, vkb_error *error) {
+    uint64_t widest = 0;
+    w->band.tensor = VKB_NONE;
+    for (uint32_t i = 0; i < w->base.count; i++) {
+        vkb_vk_tensor *t = &w->tensors[i];
+        if (t->form != VKB_WEIGHTS_F16_TILES) continue;
+        if (t->row_bytes > widest) widest = t->row_bytes;
+        t->sent = calloc(w->base.tensors[i].rows / VKB_BAND / 8 + 1, 1);
+        if (!t->sent) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_weights_create: out of memory");
+    }
+    if (widest) w->band.data = malloc(VKB_BAND * widest);
+    if (widest && !w->band.data) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_weights_create: out of memory");
+    return VKB_OK;
+}
+
 vkb_status vkb_vk_weights_init(vkb_weights *weights, vkb_error *error) {
     vkb_vk_weights *w = (vkb_vk_weights *)weights;
     w->tensors = calloc(weights->count, sizeof *w->tensors);
@@ -158,7 +185,69 @@ vkb_status vkb_vk_weights_init(vkb_weights *weights, vkb_error *error) {
     arena a = {.limit = ((vkb_vk_device *)weights->device)->physical.buffer_limit};
     vkb_status status = place_all(w, &a, error);
     if (!status) status = create_blocks(w, &a, error);
+    if (!status) status = create_bands(w, error);
     free(a.sizes);
+    return status;
+}
+
+/* Where the weight of output n and input k lies in tiles, in halves: vkb_weight_form. */
+static uint64_t tile_place(uint64_t n, uint64_t k, uint64_t inputs) {
+    uint64_t tile = (n / VKB_BAND * (inputs / 16) + k / 16) * (VKB_BAND / 16) + n % VKB_BAND / 16;
+    uint64_t lane = n % 8 * 4 + k % 8 / 2, element = n / 8 % 2 * 4 + k / 8 % 2 * 2 + k % 2;
+    return tile * 256 + lane * 8 + element;
+}
+
+static vkb_status send(vkb_vk_weights *w, const vkb_vk_piece *piece, uint64_t offset, const void *data, uint64_t bytes, vkb_error *error) {
+    const vkb_vk_buffer *block = &w->blocks[piece->block];
+    const uint8_t *from = data;
+    for (uint64_t done = 0; done < bytes;) {
+        uint64_t n = block->mapped || bytes - done < STAGING_BYTES / 2 ? bytes - done : STAGING_BYTES / 2;
+        uint8_t *to = block->mapped + piece->offset + offset + done;
+        if (!block->mapped) {
+            vkb_status status = vkb_vk_staging_reserve(w->staging, block, piece->offset + offset + done, n, &to, error);
+            if (status) return status;
+        }
+        memcpy(to, from + done, n);
+        done += n;
+    }
+    return VKB_OK;
+}
+
+static vkb_status send_band(vkb_vk_weights *w, vkb_error *error) {
+    if (w->band.tensor == VKB_NONE) return VKB_OK;
+    vkb_vk_tensor *t = &w->tensors[w->band.tensor];
+    uint64_t bytes = VKB_BAND * t->row_bytes;
+    t->sent[w->band.number / 8] |= (uint8_t)(1 << w->band.number % 8);
+    w->band.tensor = VKB_NONE;
+    return send(w, &w->pieces[t->piece], w->band.number * bytes, w->band.data, bytes, error);
+}
+
+static vkb_status put_tiles(vkb_vk_weights *w, uint32_t tensor, uint64_t first, const float *x, uint64_t count, vkb_error *error) {
+    const vkb_tensor *t = &w->base.tensors[tensor];
+    const vkb_vk_tensor *layout = &w->tensors[tensor];
+    uint64_t inputs = layout->row_bytes / sizeof(uint16_t), n = first / t->cols, k = first % t->cols;
+    vkb_status status = VKB_OK;
+    for (uint64_t i = 0; i < count && !status; i++) {
+        uint64_t number = n / VKB_BAND, place = tile_place(n, k, inputs);
+        uint16_t half = vkb_f32_to_f16(x[i]);
+        if (layout->sent[number / 8] >> number % 8 & 1) {
+            status = send(w, &w->pieces[layout->piece], place * sizeof half, &half, sizeof half, error);
+        } else {
+            if (w->band.tensor != tensor || w->band.number != number) {
+                status = send_band(w, error);
+                memset(w->band.data, 0, VKB_BAND * layout->row_bytes);
+                w->band.tensor = tensor;
+                w->band.number = number;
+                w->band.filled = 0;
+            }
+            w->band.data[place - number * VKB_BAND * inputs] = half;
+            uint64_t rows = t->rows - number * VKB_BAND < VKB_BAND ? t->rows - number * VKB_BAND : VKB_BAND;
+            if (++w->band.filled == rows * t->cols && !status) status = send_band(w, error);
+        }
+        if (++k < t->cols) continue;
+        k = 0;
+        n++;
+    }
     return status;
 }
 
@@ -181,6 +270,7 @@ vkb_status vkb_vk_weights_put(vkb_weights *weights, uint32_t tensor, uint64_t fi
     const vkb_vk_tensor *layout = &w->tensors[tensor];
     const vkb_vk_piece *piece = &w->pieces[layout->piece];
     uint32_t size = vkb_dtype_size(t->dtype);
+    if (layout->form == VKB_WEIGHTS_F16_TILES) return put_tiles(w, tensor, first, x, count, error);
     for (uint64_t done = 0; done < count;) {
         uint64_t row = (first + done) / t->cols, col = (first + done) % t->cols;
         while (row >= (uint64_t)piece->row_first + piece->rows) piece++;
@@ -201,14 +291,25 @@ vkb_status vkb_vk_weights_put(vkb_weights *weights, uint32_t tensor, uint64_t fi
     return VKB_OK;
 }
 
+static void free_bands(vkb_vk_weights *w) {
+    free(w->band.data);
+    w->band.data = NULL;
+    for (uint32_t i = 0; w->tensors && i < w->base.count; i++) {
+        free(w->tensors[i].sent);
+        w->tensors[i].sent = NULL;
+    }
+}
+
 vkb_status vkb_vk_weights_seal(vkb_weights *weights, vkb_error *error) {
     vkb_vk_weights *w = (vkb_vk_weights *)weights;
     vkb_vk_device *device = (vkb_vk_device *)weights->device;
-    vkb_status status = vkb_vk_staging_finish(w->staging, error);
+    vkb_status status = send_band(w, error);
+    if (!status) status = vkb_vk_staging_finish(w->staging, error);
     for (uint32_t i = 0; i < w->block_count && !status; i++) status = vkb_vk_buffer_flush(device, &w->blocks[i], error);
     if (status) return status;
     vkb_vk_staging_destroy(w->staging);
     w->staging = NULL;
+    free_bands(w);
     for (uint32_t i = 0; i < w->block_count; i++) {
         if (w->blocks[i].mapped) device->vk.UnmapMemory(device->handle, w->blocks[i].memory);
         w->blocks[i].mapped = NULL;
@@ -219,6 +320,7 @@ vkb_status vkb_vk_weights_seal(vkb_weights *weights, vkb_error *error) {
 void vkb_vk_weights_free(vkb_weights *weights) {
     vkb_vk_weights *w = (vkb_vk_weights *)weights;
     vkb_vk_staging_destroy(w->staging);
+    free_bands(w);
     for (uint32_t i = 0; i < w->block_count; i++) vkb_vk_buffer_destroy((vkb_vk_device *)weights->device, &w->blocks[i]);
     free(w->blocks);
     free(w->pieces);

@@ -13,7 +13,8 @@
  * Objects.  Opaque, made by _open/_create, released by _close/_destroy, for which NULL is legal. Weights hold a reference to their device
  *           and programs to both, so that objects may be released in any order.
  * Threads.  Any thread may call anything at any time, except that an object must not be released while another thread is using it and
- *           that one vkb_weights is filled by one thread at a time. Runs of one program are done one after another.
+ *           that one vkb_weights is filled by one thread at a time. Runs of one program from several threads overlap on a GPU, where up to
+ *           three of them are under way at once; elsewhere they are done one after another.
  * Structs.  A struct that starts with `struct_size` is filled in by the caller with sizeof of what it was compiled with.
  * Shapes.   Written [rows, columns], row-major. T is the number of tokens in a batch, B that of sequences. Every value is f32.
  */
@@ -118,9 +119,9 @@ typedef struct vkb_device_info {
 /*
  * Reports every device there is, the refused ones too: Vulkan's in the loader's order, then "cpu" and "reference". A machine without a
  * Vulkan loader has one row of kind VKB_DEVICE_NONE that says so. Writes up to `capacity` rows (struct_size of each is set by the call) and
- * the number that there are to *count; `infos` may be NULL if capacity is 0.
+ * the number that there are to *count; `infos` may be NULL if capacity is 0. cache_dir: as in vkb_device_options, or NULL.
  */
-VKB_API vkb_status vkb_devices(vkb_device_info *infos, uint32_t capacity, uint32_t *count, vkb_error *error);
+VKB_API vkb_status vkb_devices(const char *cache_dir, vkb_device_info *infos, uint32_t capacity, uint32_t *count, vkb_error *error);
 
 typedef struct vkb_device vkb_device;
 
@@ -139,6 +140,25 @@ typedef struct vkb_device_options {
 VKB_API vkb_status vkb_device_open(const vkb_device_options *options, vkb_device **device, vkb_error *error);
 VKB_API void vkb_device_close(vkb_device *device);
 VKB_API void vkb_device_get_info(const vkb_device *device, vkb_device_info *info); /* caller sets info->struct_size */
+
+typedef enum vkb_variant_state {
+    VKB_VARIANT_RUNS = 0,  /* it passed its self-test */
+    VKB_VARIANT_OFF = 1,   /* it failed, or is forbidden: `reason` */
+    VKB_VARIANT_UNFIT = 2, /* the device lacks what it needs: `reason` */
+    VKB_VARIANT_UNTESTED = 3 /* it has no test of its own */
+} vkb_variant_state;
+
+typedef struct vkb_variant { /* one way to do an op on a device */
+    uint32_t struct_size;
+    uint32_t state; /* vkb_variant_state */
+    char op[16];
+    char name[48];
+    char reason[160];
+} vkb_variant;
+
+/* Reports the variants that there are, best first for each op; those that the device can run and that were not tested yet are tested now,
+   which can take seconds. Capacity and count as in vkb_devices. A device that is not Vulkan's has none. */
+VKB_API vkb_status vkb_device_variants(vkb_device *device, vkb_variant *variants, uint32_t capacity, uint32_t *count, vkb_error *error);
 
 /* ---- Weights ------------------------------------------------------------------------------------------------------------------------ */
 
@@ -309,7 +329,7 @@ typedef struct vkb_program_info {
     uint32_t struct_size;
     uint32_t reserved;
     uint64_t arena_bytes; /* device memory for intermediate results */
-    uint64_t host_bytes;  /* host memory for inputs and outputs */
+    uint64_t host_bytes;  /* host memory for inputs and outputs of each run that is under way at once */
 } vkb_program_info;
 
 /* Checks the program, takes its memory, makes its kernels. The arrays of `desc` are free for other use on return. */
@@ -349,7 +369,8 @@ VKB_API const char *vkb_version(void);                                          
 #define VKB_ABI_1 VKB_ABI_STEP(VKB_ABI_STEP(UINT64_C(14695981039346656037), vkb_error), vkb_device_info)
 #define VKB_ABI_2 VKB_ABI_STEP(VKB_ABI_STEP(VKB_ABI_STEP(VKB_ABI_1, vkb_device_options), vkb_tensor), vkb_weights_info)
 #define VKB_ABI_3 VKB_ABI_STEP(VKB_ABI_STEP(VKB_ABI_STEP(VKB_ABI_2, vkb_value), vkb_op), vkb_program_desc)
-#define VKB_ABI VKB_ABI_STEP(VKB_ABI_STEP(VKB_ABI_STEP(VKB_ABI_3, vkb_program_info), vkb_batch), vkb_output)
+#define VKB_ABI_4 VKB_ABI_STEP(VKB_ABI_3, vkb_variant)
+#define VKB_ABI VKB_ABI_STEP(VKB_ABI_STEP(VKB_ABI_STEP(VKB_ABI_4, vkb_program_info), vkb_batch), vkb_output)
 
 #ifdef __cplusplus
 }

@@ -1,9 +1,34 @@
 package loader
 
 import (
+	"errors"
+	"io"
 	"strings"
 	"unicode"
 )
+
+// maxFrontMatter bounds what is read of a model's card.
+const maxFrontMatter = 64 << 10
+
+// cardLicence returns the licence that the front matter of README.md names; "" if
+// there is none, or it cannot be read.
+func cardLicence(dir string) string {
+	path, err := within(dir, "README.md")
+	if err != nil {
+		return ""
+	}
+	f, err := openRegular(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	data := make([]byte, maxFrontMatter)
+	n, err := io.ReadFull(f, data)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return ""
+	}
+	return frontMatterLicence(string(data[:n]))
+}
 
 // frontMatterLicence finds the licence in a model card: the value of license, or
 // license_name where that is "other", in the YAML block between two lines of "---"

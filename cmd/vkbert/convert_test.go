@@ -42,11 +42,13 @@ func TestConvert(t *testing.T) {
 		note        string
 		tolerance   string
 	}{
-		"GGUF":        {filepath.Join(convertData, "gguf", "bert.gguf"), bert, nil, "the activation is not in the file", "1e-5"},
-		"GGUF Q8_0":   {filepath.Join(convertData, "gguf", "bert_q8.gguf"), bert, []string{"--pooling", "mean"}, "prompts and a limit of length", "2e-2"},
-		"PyTorch":     {pytorch, bert, nil, "", "1e-5"},
-		"shards":      {tiny("sharded"), filepath.Join(tiny("sharded"), "golden.json"), []string{"--dtype", "f32"}, "", "1e-5"},
-		"safetensors": {filepath.Join(tiny("mean"), "model.safetensors"), filepath.Join(tiny("mean"), "golden.json"), []string{"--dtype", "bf16"}, "", "5e-2"},
+		"GGUF":         {filepath.Join(convertData, "gguf", "bert.gguf"), bert, nil, "the activation is not in the file", "1e-5"},
+		"GGUF Q8_0":    {filepath.Join(convertData, "gguf", "bert_q8.gguf"), bert, []string{"--pooling", "mean"}, "prompts and a limit of length", "2e-2"},
+		"PyTorch":      {pytorch, bert, nil, "", "1e-5"},
+		"shards":       {tiny("sharded"), filepath.Join(tiny("sharded"), "golden.json"), []string{"--dtype", "f32"}, "", "1e-5"},
+		"GGUF, packed": {filepath.Join(convertData, "gguf", "bert.gguf"), bert, []string{"--packed"}, "the activation is not in the file", "1e-5"},
+		"bf16, packed": {tiny("sharded"), filepath.Join(tiny("sharded"), "golden.json"), []string{"--dtype", "bf16", "--packed"}, "", "5e-2"},
+		"safetensors":  {filepath.Join(tiny("mean"), "model.safetensors"), filepath.Join(tiny("mean"), "golden.json"), []string{"--dtype", "bf16"}, "", "5e-2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if tt.src == pytorch {

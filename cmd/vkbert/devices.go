@@ -14,27 +14,51 @@ import (
 
 // deviceReport is what devices prints of each.
 type deviceReport struct {
-	Selector             string   `json:"selector"` // for --device
-	Name                 string   `json:"name"`
-	Kind                 string   `json:"kind"`
-	Usable               bool     `json:"usable"`
-	Reason               string   `json:"reason,omitempty"` // why it is not
-	Driver               string   `json:"driver,omitempty"`
-	VulkanVersion        string   `json:"vulkan_version,omitempty"`
-	VendorID             uint32   `json:"vendor_id,omitempty"`
-	DeviceID             uint32   `json:"device_id,omitempty"`
-	UUID                 string   `json:"uuid,omitempty"`
-	MemoryBytes          uint64   `json:"memory_bytes,omitempty"`
-	MemoryAvailable      uint64   `json:"memory_available_bytes,omitempty"`
-	BufferRange          uint64   `json:"buffer_range_bytes,omitempty"`
-	Threads              int      `json:"threads,omitempty"`
-	Processors           int      `json:"processors,omitempty"`
-	SubgroupSize         int      `json:"subgroup_size,omitempty"`
-	SubgroupMin          int      `json:"subgroup_min,omitempty"`
-	SubgroupMax          int      `json:"subgroup_max,omitempty"`
-	WorkgroupInvocations int      `json:"workgroup_invocations,omitempty"`
-	SharedMemoryBytes    int      `json:"shared_memory_bytes,omitempty"`
-	Features             []string `json:"features"`
+	Selector             string          `json:"selector"` // for --device
+	Name                 string          `json:"name"`
+	Kind                 string          `json:"kind"`
+	Usable               bool            `json:"usable"`
+	Reason               string          `json:"reason,omitempty"` // why it is not
+	Driver               string          `json:"driver,omitempty"`
+	VulkanVersion        string          `json:"vulkan_version,omitempty"`
+	VendorID             uint32          `json:"vendor_id,omitempty"`
+	DeviceID             uint32          `json:"device_id,omitempty"`
+	UUID                 string          `json:"uuid,omitempty"`
+	MemoryBytes          uint64          `json:"memory_bytes,omitempty"`
+	MemoryAvailable      uint64          `json:"memory_available_bytes,omitempty"`
+	BufferRange          uint64          `json:"buffer_range_bytes,omitempty"`
+	Threads              int             `json:"threads,omitempty"`
+	Processors           int             `json:"processors,omitempty"`
+	SubgroupSize         int             `json:"subgroup_size,omitempty"`
+	SubgroupMin          int             `json:"subgroup_min,omitempty"`
+	SubgroupMax          int             `json:"subgroup_max,omitempty"`
+	WorkgroupInvocations int             `json:"workgroup_invocations,omitempty"`
+	SharedMemoryBytes    int             `json:"shared_memory_bytes,omitempty"`
+	Features             []string        `json:"features"`
+	Variants             []variantReport `json:"variants,omitempty"`
+}
+
+// variantReport is what devices --variants prints of each kernel.
+type variantReport struct {
+	Op     string `json:"op,omitempty"`
+	Name   string `json:"name"`
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"` // why it does not run
+}
+
+// addVariants tests the kernels of a Vulkan device.
+func (r *deviceReport) addVariants() error {
+	if !r.Usable || !strings.HasPrefix(r.Selector, "vulkan:") {
+		return nil
+	}
+	variants, err := vkbert.Variants(r.Selector)
+	if err != nil {
+		return fmt.Errorf("%s: %w", r.Selector, err)
+	}
+	for _, v := range variants {
+		r.Variants = append(r.Variants, variantReport{Op: v.Op, Name: v.Name, State: v.State.String(), Reason: oneLine(v.Reason)})
+	}
+	return nil
 }
 
 func reportDevice(d vkbert.DeviceInfo) deviceReport {
@@ -78,6 +102,13 @@ func (r deviceReport) lines() []string {
 	if !r.Usable {
 		lines = append(lines, "not usable: "+r.Reason)
 	}
+	for _, v := range r.Variants {
+		line := fmt.Sprintf("%-8s %s", v.State, v.Name)
+		if v.Reason != "" {
+			line += ": " + v.Reason
+		}
+		lines = append(lines, line)
+	}
 	return lines
 }
 
@@ -99,7 +130,7 @@ func printDevices(w io.Writer, devices []deviceReport) error {
 }
 
 func devicesCommand() *cobra.Command {
-	var asJSON bool
+	var asJSON, variants bool
 	cmd := &cobra.Command{
 		Use:   "devices",
 		Short: "List the devices, what they can do, and why some cannot be used",
@@ -112,13 +143,20 @@ func devicesCommand() *cobra.Command {
 		}
 		reports := []deviceReport{}
 		for _, d := range devices {
-			reports = append(reports, reportDevice(d))
+			r := reportDevice(d)
+			if variants {
+				if err := r.addVariants(); err != nil {
+					return err
+				}
+			}
+			reports = append(reports, r)
 		}
 		if asJSON {
 			return printJSON(cmd.OutOrStdout(), reports, true)
 		}
 		return printDevices(cmd.OutOrStdout(), reports)
 	})
+	cmd.Flags().BoolVar(&variants, "variants", false, "test every kernel on the Vulkan devices and say which of them run")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

@@ -16,9 +16,10 @@ func downloadCommand() *cobra.Command {
 		Use:   "download ID[@REVISION]",
 		Short: "Download a model from the Hugging Face Hub into its cache",
 		Long: `Download what a model needs from the Hugging Face Hub into its cache, which Python's libraries share, and print the folder it lies in. What is there
-already is not downloaded again; every file is checked against its hash.
+already is not downloaded again, what was broken off goes on where it ended; every file is checked against its hash.
 
-HF_TOKEN gives access to private and gated models; HF_HUB_CACHE or HF_HOME move the cache; HF_ENDPOINT names another Hub.`,
+HF_TOKEN gives access to private and gated models; HF_HUB_CACHE or HF_HOME move the cache; HF_ENDPOINT names another Hub. With HF_HUB_OFFLINE=1 no connection is
+made: the folder is printed if the model is there. ID@REVISION means the same to the other commands.`,
 		Example: `  vkbert download sentence-transformers/all-MiniLM-L6-v2`,
 		Args:    cobra.ExactArgs(1),
 	}

@@ -11,12 +11,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vkbert/vkbert"
+	"github.com/vkbert/vkbert/loader"
 )
 
 // modelReport is what info prints.
 type modelReport struct {
 	Model          string            `json:"model"`
 	Directory      string            `json:"directory,omitempty"`
+	Kind           string            `json:"kind,omitempty"` // the class of sentence-transformers that opens it
 	Architecture   string            `json:"architecture"`
 	Dimensions     int               `json:"dimensions"`
 	MaxTokens      int               `json:"max_tokens"`
@@ -63,6 +65,9 @@ func (r modelReport) print(w io.Writer) error {
 	if r.Directory != "" {
 		row("directory", "%s", r.Directory)
 	}
+	if r.Kind != "" {
+		row("kind", "%s", r.Kind)
+	}
 	row("architecture", "%s: %d layers of %d, %d heads, vocabulary of %d", r.Architecture, r.Layers, r.Hidden, r.Heads, r.Vocabulary)
 	row("dimensions", "%d", r.Dimensions)
 	row("longest text", "%d tokens", r.MaxTokens)
@@ -96,6 +101,42 @@ func orNone(s string) string {
 // megabytes are 10⁶ bytes.
 func megabytes(n uint64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
 
+// openAny opens a model as what its files say that it is for; kind is "" for a random one.
+func (f *modelFlags) openAny(cmd *cobra.Command) (m opened, kind string, err error) {
+	if strings.HasPrefix(f.model, "random:") {
+		m, err = f.open(cmd)
+		return m, "", err
+	}
+	dir, _, err := loader.Resolve(f.model)
+	if err != nil {
+		return nil, "", err
+	}
+	files, err := loader.Open(dir)
+	if err != nil {
+		return nil, "", err
+	}
+	is := files.Kind
+	if err := files.Close(); err != nil {
+		return nil, "", err
+	}
+	options, err := f.options(cmd)
+	if err != nil {
+		return nil, "", err
+	}
+	ctx := cmd.Context()
+	switch is {
+	case loader.KindCrossEncoder:
+		m, err = vkbert.OpenReranker(ctx, f.model, options...)
+	case loader.KindSparse:
+		m, err = vkbert.OpenSparse(ctx, f.model, options...)
+	case loader.KindMultiVector:
+		m, err = vkbert.OpenMultiVector(ctx, f.model, options...)
+	default:
+		m, err = vkbert.Open(ctx, f.model, options...)
+	}
+	return m, string(is), err
+}
+
 func infoCommand() *cobra.Command {
 	var model modelFlags
 	var asJSON bool
@@ -106,12 +147,13 @@ func infoCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 	}
 	cmd.RunE = run(func(cmd *cobra.Command, _ []string) (err error) {
-		m, err := model.open(cmd)
+		m, kind, err := model.openAny(cmd)
 		if err != nil {
 			return err
 		}
 		defer closeModel(cmd.Context(), m, &err)
 		report := reportModel(m.Info())
+		report.Kind = kind
 		if asJSON {
 			return printJSON(cmd.OutOrStdout(), report, true)
 		}

@@ -69,3 +69,11 @@ func TestModelsOfEveryArchitecture(t *testing.T) {
 		assert.True(t, usable[tiny(name)], name)
 	}
 }
+
+// info opens a model as what it is for.
+func TestInfoOfEveryKind(t *testing.T) {
+	for name, kind := range map[string]string{"cross_bert": "CrossEncoder", "splade": "SparseEncoder", "splade_routed": "SparseEncoder", "colbert": "MultiVectorEncoder", "router": "SentenceTransformer", "static": "SentenceTransformer"} {
+		out := good(t, "", "info", "--device", "cpu", "-m", testmodel.Path("arch", name))
+		assert.Regexp(t, `(?m)^kind +`+kind+`$`, out)
+	}
+}

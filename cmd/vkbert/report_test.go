@@ -76,6 +76,7 @@ func TestInfo(t *testing.T) {
 	assert.NotEmpty(t, r.Device)
 	r.WeightBytes, r.ArenaBytes, r.HostBytes, r.Device, r.MaxBatchTokens = 0, 0, 0, "", 0
 	assert.Equal(t, modelReport{
+		Kind:  "SentenceTransformer",
 		Model: "prompts", Directory: tiny("prompts"), Architecture: "bert", Dimensions: 60, MaxTokens: 40, Modules: []string{"Transformer", "Pooling"},
 		Pooling: []string{"mean"}, Prompts: map[string]string{"query": "find: ", "document": "text: ", "sort": "sort this: ", "joined": "un"}, DefaultPrompt: "sort",
 		Similarity: "cosine", Hidden: 60, Layers: 3, Heads: 5, Vocabulary: 293, UnusedTensors: []string{}, DType: "f32",
@@ -109,6 +110,7 @@ func TestDeviceReport(t *testing.T) {
 		Kind: cgo.Discrete, Selector: "vulkan:0", Name: "A card", Driver: "driver 1", APIVersion: 1<<22 | 3<<12 | 277, MemoryBytes: 80e9, MemoryAvailable: 79e9,
 		Features: cgo.F16Storage | cgo.ComputeQueue, UUID: [16]byte{0xab}, Reason: "no storage\nat all",
 	})
+	gpu.Variants = []variantReport{{Name: "linear 64x64", State: "runs"}, {Name: "linear 128x128", State: "off", Reason: "wrong results"}}
 	none := reportDevice(vkbert.DeviceInfo{Kind: cgo.NoVulkan, Name: "Vulkan", Reason: "no loader"})
 	var out strings.Builder
 	require.NoError(t, printDevices(&out, []deviceReport{gpu, none}))
@@ -116,6 +118,8 @@ func TestDeviceReport(t *testing.T) {
           discrete GPU, Vulkan 1.3.277, driver 1, 80.0 GB memory, 79.0 GB of it free
           f16 storage, compute queue
           not usable: no storage; at all
+          runs     linear 64x64
+          off      linear 128x128: wrong results
 -         Vulkan
           none
           not usable: no loader

@@ -8,6 +8,8 @@
 
 #include "../../include/vkbert.h"
 
+enum { BENCH_MAX_CALLERS = 64 };
+
 typedef struct bench_options {
     const char *device;
     const char *cache_dir; /* NULL = none */
@@ -16,6 +18,8 @@ typedef struct bench_options {
     uint32_t first; /* lengths: how many of the file */
     uint32_t heads, head_size; /* attention */
     double seconds;            /* measured for about so long */
+    double interval;           /* milliseconds of rest before each run */
+    uint32_t callers;          /* threads */
     bool json;
     const char *words[4]; /* what is not an option: the command and its arguments */
     int word_count;
@@ -38,6 +42,7 @@ typedef struct bench_run {
 typedef struct bench_times {
     double median, p99, least; /* seconds */
     uint32_t runs;
+    double rate; /* runs a second, of all callers */
 } bench_times;
 
 /* Each returns 0, or 1 after one line on stderr. */

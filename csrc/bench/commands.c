@@ -34,18 +34,21 @@ static double total_flops(const bench_run *run) {
 
 static const char *dtype_name(const bench_options *o) { return o->dtype == VKB_I8 ? "int8" : o->dtype == VKB_F16 ? "f16" : "f32"; }
 
+/* With one caller the medians speak of speed; several overlap, and their runs are counted. */
 static void report(const bench_options *o, const bench_run *run, const bench_times *t, const char *name) {
-    double tokens = run->batch.tokens / t->median, texts = run->batch.sequences / t->median, flops = total_flops(run) / t->median / 1e12;
+    double rate = o->callers > 1 || o->interval > 0 ? t->rate : 1 / t->median;
+    double tokens = run->batch.tokens * rate, texts = run->batch.sequences * rate, flops = total_flops(run) * rate / 1e12;
     if (o->json)
-        printf("{\"model\":\"%s\",\"device\":\"%s\",\"dtype\":\"%s\",\"batch\":%u,\"tokens\":%u,\"median_ms\":%.4f,\"p99_ms\":%.4f,\"min_"
-               "ms\":%.4f,"
+        printf("{\"model\":\"%s\",\"device\":\"%s\",\"dtype\":\"%s\",\"batch\":%u,\"tokens\":%u,\"callers\":%u,\"interval_ms\":%.3f,"
+               "\"median_ms\":%.4f,\"p99_ms\":%.4f,\"min_ms\":%.4f,"
                "\"runs\":%u,\"tokens_per_second\":%.0f,\"texts_per_second\":%.1f,\"tflops\":%.3f}\n",
-               name, run->info.name, dtype_name(o), o->batch, o->tokens, t->median * 1e3, t->p99 * 1e3, t->least * 1e3, t->runs, tokens,
-               texts, flops);
+               name, run->info.name, dtype_name(o), o->batch, o->tokens, o->callers, o->interval, t->median * 1e3, t->p99 * 1e3,
+               t->least * 1e3, t->runs, tokens, texts, flops);
     else
-        printf("%s, %s, %u x %u tokens on %s: %.3f ms (p99 %.3f, best %.3f, %u runs), %.0f tokens/s, %.1f texts/s, %.3f TFLOP/s\n", name,
-               dtype_name(o), o->batch, o->tokens, run->info.name, t->median * 1e3, t->p99 * 1e3, t->least * 1e3, t->runs, tokens, texts,
-               flops);
+        printf("%s, %s, %u x %u tokens on %s, %u callers: %.3f ms (p99 %.3f, best %.3f, %u runs), %.0f tokens/s, %.1f texts/s, "
+               "%.3f TFLOP/s\n",
+               name, dtype_name(o), o->batch, o->tokens, run->info.name, o->callers, t->median * 1e3, t->p99 * 1e3, t->least * 1e3, t->runs,
+               tokens, texts, flops);
 }
 
 int bench_model(const bench_options *o) {

@@ -22,6 +22,8 @@ static const char usage[] = "usage: vkbert-bench COMMAND [options]\n"
                             "  --cache-dir DIR  an existing folder for compiled kernels (none)\n"
                             "  --kernel NAME    take this Vulkan kernel for all that it can do (see kernels)\n"
                             "  --seconds S      measure for about so long (2)\n"
+                            "  --callers N      threads that share the program (1)\n"
+                            "  --interval MS    rest before each run (0)\n"
                             "  --json           one JSON object instead of text\n";
 
 static int number(const char *name, const char *text, double least, double most, double *value) {
@@ -52,11 +54,24 @@ static int dtype(const char *text, uint32_t *value) {
 }
 
 int bench_parse(int argc, char **argv, bench_options *o) {
-    *o = (bench_options){.device = "auto", .dtype = VKB_F32, .batch = 32, .tokens = 128, .first = 1000, .heads = 12, .head_size = 32, .seconds = 2};
+    *o = (bench_options){.device = "auto",
+                         .dtype = VKB_F32,
+                         .batch = 32,
+                         .tokens = 128,
+                         .first = 1000,
+                         .heads = 12,
+                         .head_size = 32,
+                         .seconds = 2,
+                         .callers = 1};
     const struct {
         const char *name;
         uint32_t *value;
-    } integers[] = {{"--batch", &o->batch}, {"--tokens", &o->tokens}, {"--first", &o->first}, {"--heads", &o->heads}, {"--head-size", &o->head_size}};
+    } integers[] = {{"--batch", &o->batch},
+                    {"--tokens", &o->tokens},
+                    {"--first", &o->first},
+                    {"--heads", &o->heads},
+                    {"--head-size", &o->head_size},
+                    {"--callers", &o->callers}};
     for (int i = 1; i < argc; i++) {
         const char *arg = argv[i], *next = i + 1 < argc ? argv[i + 1] : NULL;
         if (strncmp(arg, "--", 2) != 0) {
@@ -73,6 +88,7 @@ int bench_parse(int argc, char **argv, bench_options *o) {
             if (strcmp(arg, integers[n].name) == 0) failed = integer(arg, next, integers[n].value);
         if (strcmp(arg, "--dtype") == 0) failed = dtype(next, &o->dtype);
         if (strcmp(arg, "--seconds") == 0) failed = number(arg, next, 0, 3600, &o->seconds);
+        if (strcmp(arg, "--interval") == 0) failed = number(arg, next, 0, 60000, &o->interval);
         if (strcmp(arg, "--device") == 0 && next) failed = (o->device = next, 0);
         if (strcmp(arg, "--cache-dir") == 0 && next) failed = (o->cache_dir = next, 0);
         if (strcmp(arg, "--kernel") == 0 && next) failed = bench_force(next);
@@ -80,6 +96,7 @@ int bench_parse(int argc, char **argv, bench_options *o) {
         if (failed) return 1;
         i++;
     }
+    if (o->callers > BENCH_MAX_CALLERS) return fprintf(stderr, "vkbert-bench: --callers is over %d\n", BENCH_MAX_CALLERS), 1;
     return 0;
 }
 

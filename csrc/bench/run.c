@@ -1,19 +1,11 @@
-/* Opening a program with random weights, and timing it. */
+/* Opening a program with random weights, and what its ops have to do. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "bench.h"
 
-enum { CHUNK = 1 << 16, MAX_RUNS = 100000, PROFILES = 5 };
-static const double warm_up = 0.3; /* seconds; a GPU that was idle runs at a fraction of its clock */
-
-static double now(void) {
-    struct timespec t;
-    timespec_get(&t, TIME_UTC);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+enum { CHUNK = 1 << 16, PROFILES = 5 };
 
 static int failed(const char *what, const vkb_error *error) {
     fprintf(stderr, "vkbert-bench: %s: %s\n", what, error->message);
@@ -88,6 +80,7 @@ int bench_open(const bench_options *o, const vkb_tensor *tensors, uint32_t tenso
 
     if ((uint64_t)o->batch * o->tokens > INT32_MAX) return fprintf(stderr, "vkbert-bench: --batch times --tokens is too large\n"), 1;
     run->desc.struct_size = sizeof run->desc;
+    run->desc.activations = o->dtype;
     run->desc.max_tokens = o->batch * o->tokens;
     run->desc.max_sequences = o->batch;
     if (vkb_program_create(run->weights, &run->desc, &run->program, &error)) return failed("program", &error);
@@ -108,32 +101,6 @@ void bench_close(bench_run *run) {
 static int ascending(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
-}
-
-int bench_time(const bench_options *o, bench_run *run, bench_times *times) {
-    vkb_error error = {0};
-    double *seconds = malloc(MAX_RUNS * sizeof *seconds);
-    if (!seconds) return fprintf(stderr, "vkbert-bench: out of memory\n"), 1;
-    uint32_t n = 0;
-    double start = now(), measured = 0;
-    for (bool warm = false; n < MAX_RUNS && (n < 3 || measured < o->seconds);) {
-        double from = now();
-        if (vkb_program_run(run->program, &run->batch, run->outputs, &error)) {
-            free(seconds);
-            return failed("run", &error);
-        }
-        double took = now() - from;
-        if (!warm) {
-            warm = now() - start >= warm_up;
-            continue;
-        }
-        seconds[n++] = took;
-        measured += took;
-    }
-    qsort(seconds, n, sizeof *seconds, ascending);
-    *times = (bench_times){.median = seconds[n / 2], .p99 = seconds[(uint32_t)((n - 1) * 0.99)], .least = seconds[0], .runs = n};
-    free(seconds);
-    return 0;
 }
 
 int bench_profile(bench_run *run, double *op_seconds) {
@@ -167,7 +134,8 @@ double bench_flops(const bench_run *run, uint32_t i) {
 static double value_bytes(const bench_run *run, uint32_t value) {
     if (value == VKB_NONE) return 0;
     const vkb_value *v = &run->desc.values[value];
-    return 4.0 * v->width * (v->scope == VKB_PER_TOKEN ? run->batch.tokens : run->batch.sequences);
+    double size = run->desc.activations == VKB_F16 && v->scope == VKB_PER_TOKEN ? 2 : 4;
+    return size * v->width * (v->scope == VKB_PER_TOKEN ? run->batch.tokens : run->batch.sequences);
 }
 
 double bench_bytes(const bench_run *run, uint32_t i) {

@@ -1,4 +1,4 @@
-// activation.glsl: vkb_activation, chosen by MODE, four elements at a time. exp2 never sees an argument that overflows.
+// activation.glsl: vkb_activation, chosen by MODE's lower byte, four elements at a time. exp2 never sees an argument that overflows.
 
 const float LOG2E = 1.4426950408889634;
 
@@ -19,7 +19,7 @@ vec4 vkb_tanh(vec4 v) { return 1.0 - 2.0 / (exp2((2.0 * LOG2E) * clamp(v, -15.0,
 vec4 vkb_sigmoid(vec4 v) { return 1.0 / (1.0 + exp2(-LOG2E * clamp(v, -80.0, 80.0))); }
 
 vec4 activate(vec4 v) {
-    switch (MODE) {
+    switch (MODE & 0xFFu) {
     case 1u: { // gelu: x·Φ(x) = max(x, 0) - |x|·erfc(|x|/√2)/2
         vec4 a = abs(v);
         return max(v, 0.0) - a * half_erfc(a);

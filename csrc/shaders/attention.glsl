@@ -22,50 +22,59 @@ uint head_at(uint row, uint part) {
     return row * push.input_stride + head * push.head_size;
 }
 
-// Four floats from d on of the head that begins at `at`, zeros past the head. Heads of a size that is a multiple of four are aligned.
+// Heads' sizes are multiples of four: in f16 always, so that no two heads meet in a word.
+#define WHOLE_FOURS (OUTPUT_F16 || (push.head_size & 3u) == 0u)
+
+// Four elements from d on of the head that begins at `at`, zeros past the head. Heads of a size that is a multiple of four are aligned.
 vec4 load_head(uint at, uint d) {
-    if ((push.head_size & 3u) == 0u) return d < push.head_size ? x4[(at + d) >> 2] : vec4(0.0);
+    if (WHOLE_FOURS) return d < push.head_size ? load_x4((at + d) >> 2) : vec4(0.0);
     vec4 v = vec4(0.0);
     [[unroll]] for (uint i = 0; i < 4; i++)
-        if (d + i < push.head_size) v[i] = x[at + d + i];
+        if (d + i < push.head_size) v[i] = load_x(at + d + i);
     return v;
 }
 
 // The same of row row0 + r, zeros where r is not below `rows`. The read itself is always done, of a row that is there, so that several can be under way.
 vec4 load_row(uint part, uint row0, uint r, uint rows, uint d) {
     uint at = head_at(row0 + min(r, rows - 1u), part);
-    if ((push.head_size & 3u) != 0u) return r < rows ? load_head(at, d) : vec4(0.0);
-    vec4 v = x4[(at + min(d, push.head_size - 4u)) >> 2];
+    if (!WHOLE_FOURS) return r < rows ? load_head(at, d) : vec4(0.0);
+    vec4 v = load_x4((at + min(d, push.head_size - 4u)) >> 2);
     return r < rows && d < push.head_size ? v : vec4(0.0);
 }
 
 // Rows r … r + 3, each a column of the result.
 mat4 load_block(uint part, uint row0, uint r, uint rows, uint d) {
     mat4 m;
-    if ((push.head_size & 3u) != 0u) {
+    if (!WHOLE_FOURS) {
         [[unroll]] for (uint i = 0; i < 4; i++) m[i] = load_row(part, row0, r + i, rows, d);
         return m;
     }
     uint from = min(d, push.head_size - 4u);
-    [[unroll]] for (uint i = 0; i < 4; i++) m[i] = x4[(head_at(row0 + min(r + i, rows - 1u), part) + from) >> 2];
+    [[unroll]] for (uint i = 0; i < 4; i++) m[i] = load_x4((head_at(row0 + min(r + i, rows - 1u), part) + from) >> 2);
     [[unroll]] for (uint i = 0; i < 4; i++) m[i] = r + i < rows && d < push.head_size ? m[i] : vec4(0.0);
     return m;
 }
 
 void store_head(uint row, uint d, vec4 v) {
     uint at = row * push.output_stride + gl_WorkGroupID.x * push.head_size + d;
-    if ((push.head_size & 3u) == 0u) {
-        if (d < push.head_size) y4[at >> 2] = v;
+    if (WHOLE_FOURS) {
+        if (d < push.head_size) store_y4(at >> 2, v);
         return;
     }
     [[unroll]] for (uint i = 0; i < 4; i++)
-        if (d + i < push.head_size) y[at + i] = v[i];
+        if (d + i < push.head_size) store_y(at + i, v[i]);
 }
 
 // The columns past the width, which the last head's workgroups take care of: `rows` rows from `row` on, by all invocations.
 void store_padding(uint row, uint rows) {
     if (gl_WorkGroupID.x + 1u != push.heads) return;
     uint n = push.output_stride - push.output_width;
+    if (WHOLE_FOURS) {
+        n >>= 2;
+        for (uint i = gl_LocalInvocationIndex; i < rows * n; i += LOCAL_SIZE)
+            store_y4((((row + i / n) * push.output_stride + push.output_width) >> 2) + i % n, vec4(0.0));
+        return;
+    }
     for (uint i = gl_LocalInvocationIndex; i < rows * n; i += LOCAL_SIZE)
-        y[(row + i / n) * push.output_stride + push.output_width + i % n] = 0.0;
+        store_y((row + i / n) * push.output_stride + push.output_width + i % n, 0.0);
 }

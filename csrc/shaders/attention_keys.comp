@@ -8,7 +8,7 @@
 #include "common.glsl"
 #include "attention.glsl"
 
-layout(constant_id = 3) const uint D = 256; // head size, rounded up: multiple of LOCAL_SIZE
+layout(constant_id = 7) const uint D = 256; // head size, rounded up: multiple of LOCAL_SIZE
 
 const uint DIMENSIONS = D / LOCAL_SIZE; // of an invocation
 
@@ -21,7 +21,7 @@ void main() {
 
     for (uint d = t; d < D; d += LOCAL_SIZE) {
         vec4 q = vec4(0.0);
-        for (uint i = 0; i < queries && d < push.head_size; i++) q[i] = push.scale * LOG2E * x[head_at(row + i, QUERIES) + d];
+        for (uint i = 0; i < queries && d < push.head_size; i++) q[i] = push.scale * LOG2E * load_x(head_at(row + i, QUERIES) + d);
         tile_q[d] = q;
     }
 
@@ -67,16 +67,17 @@ void main() {
             sum += p;
             uint at = head_at(tile.first + key0 + j, VALUES);
             [[unroll]] for (uint i = 0; i < DIMENSIONS; i++)
-                o[i] = fma(p, vec4(x[at + min(t + i * LOCAL_SIZE, push.head_size - 1)]), o[i]); // past the head its last element, for nothing
+                o[i] = fma(p, vec4(load_x(at + min(t + i * LOCAL_SIZE, push.head_size - 1))), o[i]); // past the head its last element, for nothing
         }
         barrier(); // the next scores come to the same place
     }
 
-    [[unroll]] for (uint i = 0; i < DIMENSIONS; i++) {
-        uint d = t + i * LOCAL_SIZE;
-        vec4 v = o[i] / sum;
-        for (uint r = 0; r < queries && d < push.head_size; r++)
-            y[(row + r) * push.output_stride + gl_WorkGroupID.x * push.head_size + d] = v[r];
+    // Through the queries' place, so that four dimensions are stored at once.
+    [[unroll]] for (uint i = 0; i < DIMENSIONS; i++) tile_q[t + i * LOCAL_SIZE] = o[i] / sum;
+    barrier();
+    for (uint d4 = t; d4 < D / 4; d4 += LOCAL_SIZE) {
+        mat4 v = transpose(mat4(tile_q[4 * d4], tile_q[4 * d4 + 1], tile_q[4 * d4 + 2], tile_q[4 * d4 + 3]));
+        for (uint r = 0; r < queries; r++) store_head(row + r, 4 * d4, v[r]);
     }
     store_padding(row, queries);
 }

@@ -34,7 +34,7 @@ uint entry(int apart, uint reach) { return uint(clamp(apart, -int(reach), int(re
 float pair_bias(int apart) {
     float bias = 0.0;
     if (DISTANCES) {
-        uint stride = (2 * push.reach_weight + 32u) & ~31u, at = gl_WorkGroupID.x * stride + entry(-apart, push.reach_weight);
+        uint stride = (2 * push.reach_weight + 64u) & ~63u, at = gl_WorkGroupID.x * stride + entry(-apart, push.reach_weight);
         bias += DISTANCES_F16 ? unpackHalf2x16(weight1[at >> 1])[at & 1u] : uintBitsToFloat(weight1[at]);
     }
     if (SLOPES) bias -= vector1(push.bias_at + gl_WorkGroupID.x) * float(abs(apart));

@@ -10,9 +10,9 @@
 #include "common.glsl"
 #include "attention.glsl"
 
-layout(constant_id = 3) const uint BQ = 32; // LOCAL_SIZE / 2, at least 16, a power of two
-layout(constant_id = 4) const uint BK = 32; // multiple of 32
-layout(constant_id = 5) const uint D = 64;  // head size, rounded up: multiple of 32
+layout(constant_id = 7) const uint BQ = 32; // LOCAL_SIZE / 2, at least 16, a power of two
+layout(constant_id = 8) const uint BK = 32; // multiple of 32
+layout(constant_id = 9) const uint D = 64;  // head size, rounded up: multiple of 32
 
 const uint Q4 = BQ / 4, K4 = BK / 4, D4 = D / 4;
 const uint GK = BK / 32, GD = D / 32;   // 16-byte groups of an invocation, of keys and of dimensions

@@ -2,14 +2,19 @@
 //
 // A kernel includes this after its #version line. Bindings hold words; each is seen as what the kernel needs (floats, vec4, f16 pairs). INPUT and OUTPUT may
 // be the same memory (NORM in place); all others are `restrict`: nothing that is written is read through them.
-// No feature beyond Vulkan 1.2's required ones is used here: f16 is read as words and widened by unpackHalf2x16.
+// No feature beyond Vulkan 1.2's required ones is used here: f16 is read and written as words, by unpackHalf2x16 and packHalf2x16. Values are f32 or f16;
+// kernels reach them by the functions below and calculate in f32.
 
 #extension GL_EXT_control_flow_attributes : require
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LOCAL_SIZE = 64; // invocations a workgroup
-layout(constant_id = 1) const uint WEIGHT_F16 = 0;  // 1: tables and LINEAR weights are f16
+layout(constant_id = 1) const uint WEIGHTS = 0;     // vkb_weight_form of tables and LINEAR weights
 layout(constant_id = 2) const uint MODE = 0;        // LINEAR, GATE: activation. POOL: its mode. ATTENTION, ROTATE: options
+layout(constant_id = 3) const uint VALUE_FORM = 0;  // vkb_value_form
+
+const bool WEIGHT_F16 = WEIGHTS != 0u, WEIGHT_TILES = WEIGHTS == 2u;
+const bool INPUT_F16 = (VALUE_FORM & 1u) != 0u, OUTPUT_F16 = (VALUE_FORM & 2u) != 0u;
 
 const uint NONE = 0xFFFFFFFFu;
 
@@ -17,8 +22,12 @@ const uint NONE = 0xFFFFFFFFu;
 const float LOWEST = -3.0e38;
 
 layout(push_constant) uniform Push { // vkb_push
+#ifdef ADDRESSES
+    uvec2 input_address, weight_address, output_address;
+#else
     uint ids_at, types_at, positions_at;
     uint cu_at, pool_at, tiles_at;
+#endif
     uint per_sequence;
     uint input_width, input_stride;
     uint output_width, output_stride;
@@ -39,11 +48,14 @@ layout(push_constant) uniform Push { // vkb_push
 } push;
 
 layout(set = 0, binding = 0) restrict readonly buffer Batch { uint batch[]; };
-layout(set = 0, binding = 1) readonly buffer Input { float x[]; };
-layout(set = 0, binding = 1) readonly buffer Input4 { vec4 x4[]; };
+layout(set = 0, binding = 1) readonly buffer Input1 { uint input1[]; };
+layout(set = 0, binding = 1) readonly buffer Input2 { uvec2 input2[]; };
+layout(set = 0, binding = 1) readonly buffer Input4 { vec4 input4[]; };
+layout(set = 0, binding = 2) restrict readonly buffer Residual2 { uvec2 residual2[]; };
 layout(set = 0, binding = 2) restrict readonly buffer Residual4 { vec4 residual4[]; };
-layout(set = 0, binding = 3) buffer Output { float y[]; };
-layout(set = 0, binding = 3) buffer Output4 { vec4 y4[]; };
+layout(set = 0, binding = 3) buffer Output1 { float output1[]; };
+layout(set = 0, binding = 3) buffer Output2 { uvec2 output2[]; };
+layout(set = 0, binding = 3) buffer Output4 { vec4 output4[]; };
 layout(set = 0, binding = 4) restrict readonly buffer Weight1 { uint weight1[]; };
 layout(set = 0, binding = 4) restrict readonly buffer Weight2 { uvec2 weight2[]; };
 layout(set = 0, binding = 4) restrict readonly buffer Weight4 { uvec4 weight4[]; };
@@ -61,6 +73,32 @@ uint batch_rows() { return push.per_sequence != 0u ? batch[1] : batch[0]; }
 const uint BEFORE_ACTIVATION = 1, AFTER_NORM = 2; // vkb_residual
 
 vec4 widen(uvec2 h) { return vec4(unpackHalf2x16(h.x), unpackHalf2x16(h.y)); }
+
+uvec2 narrow(vec4 v) { return uvec2(packHalf2x16(v.xy), packHalf2x16(v.zw)); }
+
+// Elements 4·i … 4·i + 3 of a value, or element i.
+vec4 load_x4(uint i) {
+    if (INPUT_F16) return widen(input2[i]);
+    return input4[i];
+}
+
+float load_x(uint i) {
+    if (INPUT_F16) return unpackHalf2x16(input1[i >> 1])[i & 1u];
+    return uintBitsToFloat(input1[i]);
+}
+
+vec4 load_residual4(uint i) {
+    if (OUTPUT_F16) return widen(residual2[i]);
+    return residual4[i];
+}
+
+void store_y4(uint i, vec4 v) {
+    if (OUTPUT_F16) output2[i] = narrow(v);
+    else output4[i] = v;
+}
+
+// For values in f32 alone: two neighbours would meet in a word.
+void store_y(uint i, float v) { output1[i] = v; }
 
 // Four consecutive floats of a VECTOR, which begins at a multiple of four and is padded with zeros.
 vec4 vector4(uint at) { return vectors4[at >> 2]; }

@@ -4,14 +4,14 @@
 #include "common.glsl"
 #include "activation.glsl"
 
-layout(constant_id = 3) const uint FOURS = 16; // columns of a workgroup, in fours; LOCAL_SIZE is a multiple of it
+layout(constant_id = 7) const uint FOURS = 16; // columns of a workgroup, in fours; LOCAL_SIZE is a multiple of it
 
 vec4 load_right(uint from, uint c) {
     const uint width = push.output_width;
-    if ((width & 3u) == 0u) return x4[(from + width + c) >> 2];
+    if ((width & 3u) == 0u) return load_x4((from + width + c) >> 2);
     vec4 v = vec4(0.0);
     [[unroll]] for (uint i = 0; i < 4; i++)
-        if (c + i < width) v[i] = x[from + width + c + i];
+        if (c + i < width) v[i] = load_x(from + width + c + i);
     return v;
 }
 
@@ -21,6 +21,6 @@ void main() {
     if (row >= batch_rows() || c >= push.output_stride) return;
     const uint from = row * push.input_stride;
     vec4 v = vec4(0.0);
-    if (c < push.output_width) v = activate(x4[(from + c) >> 2]) * load_right(from, c);
-    y4[(row * push.output_stride + c) >> 2] = mix(vec4(0.0), v, bvec4(within(c, push.output_width)));
+    if (c < push.output_width) v = activate(load_x4((from + c) >> 2)) * load_right(from, c);
+    store_y4((row * push.output_stride + c) >> 2, mix(vec4(0.0), v, bvec4(within(c, push.output_width))));
 }

@@ -9,8 +9,8 @@
 #include "common.glsl"
 #include "linear.glsl"
 
-layout(constant_id = 3) const uint ROWS = 2;
-layout(constant_id = 4) const uint COLUMNS = 16; // multiple of four
+layout(constant_id = 7) const uint ROWS = 2;
+layout(constant_id = 8) const uint COLUMNS = 16; // multiple of four
 
 void main() {
     const uint row = gl_WorkGroupID.y * (ROWS * LOCAL_SIZE) + gl_LocalInvocationIndex; // and each LOCAL_SIZE further
@@ -26,7 +26,7 @@ void main() {
         [[unroll]] for (uint r = 0; r < ROWS; r++) a[r] = load_input(row + r * LOCAL_SIZE, k4);
         [[unroll]] for (uint c = 0; c < COLUMNS; c++) {
             uint at = subgroupBroadcastFirst((column + c) * k4s + k4);
-            vec4 w = WEIGHT_F16 != 0u ? widen(weight2[at]) : uintBitsToFloat(weight4[at]);
+            vec4 w = WEIGHT_TILES ? load_weight(column + c, k4) : WEIGHT_F16 ? widen(weight2[at]) : uintBitsToFloat(weight4[at]);
             [[unroll]] for (uint r = 0; r < ROWS; r++)
                 sum[r][c] = fma(w.w, a[r].w, fma(w.z, a[r].z, fma(w.y, a[r].y, fma(w.x, a[r].x, sum[r][c]))));
         }

@@ -1,15 +1,17 @@
 #version 450
 // LINEAR_MAX: max over each sequence's rows of log(1 + relu(x·Wᵀ + bias)), the [T, outputs] matrix never made. A workgroup takes one sequence (y) and BN
-// outputs, walks over its rows BM at a time, and keeps the greatest product; bias, relu and log, which all rise, come once at the end.
+// outputs, walks over its rows BM at a time, and keeps the greatest product.
 //
 // A product by register tiles as in linear_tile: BK of K at a time in shared memory, K outermost; an invocation makes 4 rows × 8 outputs. Rows past
 // the sequence are its last row again, which changes no maximum.
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
+#include "tiles.glsl"
+#include "linear_max.glsl"
 
-layout(constant_id = 3) const uint BM = 32;  // multiple of four
-layout(constant_id = 4) const uint BN = 128; // multiple of eight that divides VKB_OUTPUT_ALIGN
-layout(constant_id = 5) const uint BK = 16;  // 16 or 32
+layout(constant_id = 7) const uint BM = 32;  // multiple of four
+layout(constant_id = 8) const uint BN = 128; // multiple of eight that divides VKB_OUTPUT_ALIGN
+layout(constant_id = 9) const uint BK = 16;  // 16 or 32
 
 // LOCAL_SIZE must be BM / 4 · BN / 8.
 const uint M4 = BM / 4, N4 = BN / 4, NX = BN / 8, KQ = BK / 4;
@@ -19,29 +21,9 @@ shared vec4 tile_a[BK * M4]; // [k][row / 4]
 shared vec4 tile_b[BK * N4]; // [k][output / 4]
 shared ivec4 tops[M4 * N4];
 
-// Rises with v and can be undone by itself. A NaN is the greatest of all, so that it is not lost on the way to the host.
-int ordered(float v) {
-    int bits = floatBitsToInt(v);
-    if ((bits & 0x7FFFFFFF) > 0x7F800000) return 0x7FFFFFFF;
-    return bits ^ ((bits >> 31) & 0x7FFFFFFF);
-}
-
-// log(1 + max(v, 0)), to a few roundings: built-in logarithms need not be close near 1. u = 1 + v = m·2^e with m in [√½, √2), and
-// log m = 2·atanh((m − 1)/(m + 1)).
-float log1p_relu(float v) {
-    if (floatBitsToInt(v) <= 0) return 0.0;
-    if (floatBitsToInt(v) >= 0x7F800000) return v; // infinity and NaN
-    uint u = floatBitsToUint(1.0 + v);
-    int e = int((u + (0x3F800000u - 0x3F3504F3u)) >> 23) - 127;
-    float d = e == 0 ? v : uintBitsToFloat(u - (uint(e) << 23)) - 1.0;
-    float s = d / (2.0 + d), z = s * s;
-    float tail = z * fma(z, fma(z, fma(z, 1.0 / 9.0, 1.0 / 7.0), 1.0 / 5.0), 1.0 / 3.0);
-    return fma(float(e), 0.69314718056, fma(2.0 * s, tail, 2.0 * s));
-}
-
 void main() {
     const uint t = gl_LocalInvocationIndex, tx = t % NX, ty = t / NX;
-    const uint first = batch[push.cu_at + gl_WorkGroupID.y], last = batch[push.cu_at + gl_WorkGroupID.y + 1u] - 1u;
+    const uint first = batch[push.tiles_at + gl_WorkGroupID.y], last = batch[push.tiles_at + gl_WorkGroupID.y + 1u] - 1u;
     const uint column0 = gl_WorkGroupID.x * BN, k4s = push.input_stride >> 2;
 
     ivec4 top[2] = {ivec4(0x80000000), ivec4(0x80000000)};
@@ -56,10 +38,10 @@ void main() {
                 mat4 m;
                 [[unroll]] for (uint i = 0; i < 4; i++) {
                     if (is_a) {
-                        m[i] = x4[min(row0 + 4 * r4 + i, last) * k4s + k4 + kq];
+                        m[i] = load_x4(min(row0 + 4 * r4 + i, last) * k4s + k4 + kq);
                     } else {
                         uint at = (column0 + 4 * r4 + i) * k4s + k4 + kq;
-                        m[i] = WEIGHT_F16 != 0u ? widen(weight2[at]) : uintBitsToFloat(weight4[at]);
+                        m[i] = WEIGHT_TILES ? widen(load_tiles(column0 + 4 * r4 + i, k4 + kq)) : WEIGHT_F16 ? widen(weight2[at]) : uintBitsToFloat(weight4[at]);
                     }
                 }
                 m = transpose(m);
@@ -91,11 +73,7 @@ void main() {
         ivec4 best = tops[n4];
         for (uint m4 = 1; m4 < M4; m4++) best = max(best, tops[m4 * N4 + n4]);
         vec4 v;
-        [[unroll]] for (uint j = 0; j < 4; j++) {
-            v[j] = intBitsToFloat(best[j] ^ ((best[j] >> 31) & 0x7FFFFFFF));
-            if (push.bias_at != NONE) v[j] += vector1(push.bias_at + n + j);
-            v[j] = n + j < push.output_width ? log1p_relu(v[j]) : 0.0;
-        }
-        y4[(gl_WorkGroupID.y * push.output_stride + n) >> 2] = v;
+        [[unroll]] for (uint j = 0; j < 4; j++) v[j] = finish_max(best[j], n + j);
+        store_y4((gl_WorkGroupID.y * push.output_stride + n) >> 2, v);
     }
 }

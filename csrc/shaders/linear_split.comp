@@ -7,9 +7,9 @@
 #include "common.glsl"
 #include "linear.glsl"
 
-layout(constant_id = 3) const uint ROWS = 16;
-layout(constant_id = 4) const uint COLUMNS = 2; // of an invocation
-layout(constant_id = 5) const uint LANES = 32;  // that share a column: a power of two
+layout(constant_id = 7) const uint ROWS = 16;
+layout(constant_id = 8) const uint COLUMNS = 2; // of an invocation
+layout(constant_id = 9) const uint LANES = 32;  // that share a column: a power of two
 
 const uint WIDTH = COLUMNS * LOCAL_SIZE / LANES; // columns of a workgroup: a multiple of four
 

@@ -11,12 +11,12 @@
 #include "common.glsl"
 #include "linear.glsl"
 
-layout(constant_id = 3) const uint BM = 64; // multiple of 16·TM/4
-layout(constant_id = 4) const uint BN = 64; // multiple of 32·TN/4
-layout(constant_id = 5) const uint BK = 16; // 16 or 32
-layout(constant_id = 6) const uint TM = 4;  // multiple of 4
-layout(constant_id = 7) const uint TN = 8;  // multiple of 4
-layout(constant_id = 8) const uint STAGES = 1;
+layout(constant_id = 7) const uint BM = 64; // multiple of 16·TM/4
+layout(constant_id = 8) const uint BN = 64; // multiple of 32·TN/4
+layout(constant_id = 9) const uint BK = 16; // 16 or 32
+layout(constant_id = 10) const uint TM = 4;  // multiple of 4
+layout(constant_id = 11) const uint TN = 8;  // multiple of 4
+layout(constant_id = 12) const uint STAGES = 1;
 
 // LOCAL_SIZE must be 32 · (BM / (4·TM)) · (BN / (8·TN)).
 const uint WX = BN / (8 * TN);

@@ -11,16 +11,16 @@ void main() {
 
     float top = 0.0;
     for (uint c = row_lane(); c < n4; c += LANES) {
-        vec4 v = abs(x4[from + c]);
+        vec4 v = abs(load_x4(from + c));
         top = max(top, max(max(v.x, v.y), max(v.z, v.w)));
     }
     top = row_max(top, 0u);
     float divisor = top > 0.0 ? top : 1.0, squares = 0.0;
     for (uint c = row_lane(); c < n4; c += LANES) {
-        vec4 v = x4[from + c] / divisor;
+        vec4 v = load_x4(from + c) / divisor;
         squares += dot(v, v);
     }
     float root = max(sqrt(row_sum(squares, 1u)), 1.0e-12 / divisor); // ‖x‖ / divisor, at least 1
     for (uint c = row_lane(); c < n4; c += LANES)
-        y4[row * n4 + c] = x4[from + c] / divisor / root * within(4u * c, push.output_width);
+        store_y4(row * n4 + c, load_x4(from + c) / divisor / root * within(4u * c, push.output_width));
 }

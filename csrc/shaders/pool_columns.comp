@@ -4,7 +4,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 
-layout(constant_id = 3) const uint LANES = 4; // LOCAL_SIZE is a multiple of it
+layout(constant_id = 7) const uint LANES = 4; // LOCAL_SIZE is a multiple of it
 
 const uint CLS = 0, MAXIMUM = 1, MEAN = 2, MEAN_SQRT_LEN = 3, WEIGHTED_MEAN = 4, LAST = 5; // vkb_pool
 const uint COLUMNS = LOCAL_SIZE / LANES;                                                   // of a workgroup
@@ -15,7 +15,7 @@ shared float parts[LOCAL_SIZE];
 float pool_lane(uint lane, uint first, uint start, uint end, uint c) {
     float part = MODE == MAXIMUM ? LOWEST : 0.0;
     for (uint i = start + lane; i < end; i += LANES) {
-        float v = x[(first + i) * push.input_stride + c];
+        float v = load_x((first + i) * push.input_stride + c);
         if (MODE == MAXIMUM) part = max(part, v);
         else if (MODE == WEIGHTED_MEAN) part += float(i + 1u) * v;
         else part += v;
@@ -48,8 +48,8 @@ void main() {
     if (MODE == WEIGHTED_MEAN) v /= max(0.5 * rows * float(start + 1u + end), 1.0); // (start + 1) + … + end
     if (start == end) v = 0.0;
 
-    if (mine) y[sequence * push.output_stride + column] = v;
+    if (mine) store_y(sequence * push.output_stride + column, v);
     // The mode that writes the last columns also writes the zeros past the width.
     if (column >= push.output_width && column < push.output_stride && push.column + push.input_width == push.output_width)
-        y[sequence * push.output_stride + column] = 0.0;
+        store_y(sequence * push.output_stride + column, 0.0);
 }

@@ -39,7 +39,7 @@ Part find_part() {
 }
 
 float normed(Part p, uint from, uint c) {
-    float v = (x[from + c] - p.mean) * p.scale;
+    float v = (load_x(from + c) - p.mean) * p.scale;
     if (p.weight_at != NONE) v *= vector1(p.weight_at + c);
     if (p.bias_at != NONE) v += vector1(p.bias_at + c);
     return v;
@@ -65,18 +65,28 @@ void main() {
     if (push.norm != 0u && p.kind != VALUES) {
         if (push.norm == 1u) { // LayerNorm: as norm.glsl
             float sum = 0.0;
-            for (uint c = row_lane(); c < n; c += LANES) sum += x[from + c];
+            for (uint c = row_lane(); c < n; c += LANES) sum += load_x(from + c);
             p.mean = row_sum(sum, 0u) / float(p.width);
         }
         float squares = 0.0;
         for (uint c = row_lane(); c < n; c += LANES) {
-            float d = x[from + c] - p.mean;
+            float d = load_x(from + c) - p.mean;
             squares += d * d;
         }
         p.scale = inversesqrt(row_sum(squares, 1u) / float(p.width) + push.norm_eps);
     }
-    const uint table = n > 0 && push.column > 0 ? batch[push.positions_at + row] * ((push.column + 31u) & ~31u) : 0;
-    for (uint c = row_lane(); c < n; c += LANES) y[to + c] = rotated(p, from, c, table);
-    if (n > 0 && gl_WorkGroupID.x + 1 == gl_NumWorkGroups.x) // the columns past the width
-        for (uint c = push.output_width + row_lane(); c < push.output_stride; c += LANES) y[row * push.output_stride + c] = 0.0;
+    const uint table = n > 0 && push.column > 0 ? batch[push.positions_at + row] * ((push.column + 63u) & ~63u) : 0;
+    const bool last = n > 0 && gl_WorkGroupID.x + 1 == gl_NumWorkGroups.x; // which sees to the columns past the width
+    if (OUTPUT_F16) { // heads are multiples of eight
+        for (uint c = 4 * row_lane(); c < n; c += 4 * LANES) {
+            vec4 v;
+            [[unroll]] for (uint i = 0; i < 4; i++) v[i] = rotated(p, from, c + i, table);
+            store_y4((to + c) >> 2, v);
+        }
+        for (uint c = push.output_width + 4 * row_lane(); last && c < push.output_stride; c += 4 * LANES)
+            store_y4((row * push.output_stride + c) >> 2, vec4(0.0));
+        return;
+    }
+    for (uint c = row_lane(); c < n; c += LANES) store_y(to + c, rotated(p, from, c, table));
+    for (uint c = push.output_width + row_lane(); last && c < push.output_stride; c += LANES) store_y(row * push.output_stride + c, 0.0);
 }

@@ -1,17 +1,25 @@
 // rows.glsl: work on whole rows: LANES neighbouring invocations take one row, four floats at a time.
 //
 // Sums over a row meet in shared memory: one barrier, after which each lane adds all parts in the same order. With LANES = 1 (devices whose
-// subgroups are SIMD lanes of a CPU) nothing meets anywhere. No subgroup operation.
+// subgroups are SIMD lanes of a CPU) nothing meets anywhere. No subgroup operation; compiled with SUBGROUP, where subgroups have at least 32 invocations
+// and LANES is 32, they meet by one instead.
 
-layout(constant_id = 3) const uint LANES = 32; // a power of two; LOCAL_SIZE is a multiple of it
+layout(constant_id = 7) const uint LANES = 32; // a power of two; LOCAL_SIZE is a multiple of it
 
+#ifdef SUBGROUP
+#extension GL_KHR_shader_subgroup_clustered : require
+#else
 shared float parts[2 * LOCAL_SIZE];
+#endif
 
 uint row_lane() { return gl_LocalInvocationIndex % LANES; }
 uint row_index() { return gl_WorkGroupID.y * (LOCAL_SIZE / LANES) + gl_LocalInvocationIndex / LANES; }
 
 // The sum, or the maximum, over a row's lanes; in uniform control flow. `slot` alternates between 0 and 1 from call to call, so that a fast lane does
 // not overwrite what a slow one still reads.
+#ifdef SUBGROUP
+float row_sum(float part, uint slot) { return subgroupClusteredAdd(part, 32); }
+#else
 float row_sum(float part, uint slot) {
     if (LANES == 1) return part;
     uint at = slot * LOCAL_SIZE + gl_LocalInvocationIndex;
@@ -33,5 +41,7 @@ float row_max(float part, uint slot) {
     for (uint l = 0; l < LANES; l++) top = max(top, parts[at + l]);
     return top;
 }
+
+#endif
 
 float add4(vec4 v) { return (v.x + v.y) + (v.z + v.w); }

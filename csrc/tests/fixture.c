@@ -133,6 +133,7 @@ vkb_status fixture_program(const fixture *f, vkb_weights *weights, vkb_program *
                              .op_count = f->op_count,
                              .output_count = f->output_count,
                              .outputs = f->outputs,
+                             .activations = f->activations,
                              .max_tokens = f->tokens,
                              .max_sequences = f->sequences};
     return vkb_program_create(weights, &desc, program, error);

@@ -25,6 +25,7 @@ typedef struct fixture {
     uint32_t op_count;
     uint32_t outputs[FIXTURE_MAX];
     uint32_t output_count;
+    uint32_t activations; /* of the program */
     uint32_t dtype;  /* of tables and LINEAR weights made from here on */
     uint32_t random; /* state */
 } fixture;

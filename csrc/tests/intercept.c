@@ -1,6 +1,9 @@
 #include "intercept.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+#include "../vk_kernel.h"
 
 static uint32_t calls, fail_number;
 static VkResult fail_result;
@@ -28,7 +31,10 @@ static bool counts(const char *name) {
     return first;
 }
 
+static const char *crash_call;
+
 static bool fails(const char *name) {
+    if (crash_call && !strcmp(name, crash_call)) abort();
     if (!counts(name)) return false;
     if (++calls != fail_number) return false;
     failed = name;
@@ -93,6 +99,44 @@ static bool fails(const char *name) {
         if (result == VK_SUCCESS) alive += makes; \
         return result; \
     }
+
+/* ---- Drivers that do worse than to fail ---- */
+
+static const uint32_t *lie_code, *crash_code;
+static VkShaderModule lie_module, crash_module;
+
+void intercept_lie(const uint32_t *code) { lie_code = code; }
+
+void intercept_crash(const uint32_t *code, const char *call) {
+    crash_code = code;
+    crash_call = call;
+}
+
+static PFN_vkCreateShaderModule true_CreateShaderModule;
+static PFN_vkCreateComputePipelines true_CreateComputePipelines;
+
+static VKAPI_ATTR VkResult VKAPI_CALL spoil_CreateShaderModule(VkDevice device, const VkShaderModuleCreateInfo *info,
+                                         const VkAllocationCallbacks *a, VkShaderModule *module) {
+    VkResult result = true_CreateShaderModule(device, info, a, module);
+    if (lie_code && info->pCode == lie_code) lie_module = *module;
+    if (crash_code && info->pCode == crash_code) crash_module = *module;
+    return result;
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL spoil_CreateComputePipelines(VkDevice device, VkPipelineCache cache, uint32_t count,
+                                             const VkComputePipelineCreateInfo *info, const VkAllocationCallbacks *a, VkPipeline *pipeline) {
+    if (crash_code && info->stage.module == crash_module) abort();
+    if (!lie_code || info->stage.module != lie_module) return true_CreateComputePipelines(device, cache, count, info, a, pipeline);
+    VkComputePipelineCreateInfo other = *info;
+    VkSpecializationInfo constants = *info->stage.pSpecializationInfo;
+    uint32_t words[VKB_SPEC_MAX];
+    memcpy(words, constants.pData, constants.dataSize);
+    words[VKB_SPEC_MODE] = words[VKB_SPEC_MODE] == VKB_ACT_RELU ? VKB_ACT_TANH : VKB_ACT_RELU;
+    constants.pData = words;
+    other.stage.pSpecializationInfo = &constants;
+    return true_CreateComputePipelines(device, cache, count, &other, a, pipeline);
+}
+
 FALLIBLE(DEFINE_FALLIBLE)
 
 #define DEFINE_RELEASE(name, type) \
@@ -109,7 +153,20 @@ static VKAPI_ATTR void VKAPI_CALL fake_DestroyDevice(VkDevice device, const VkAl
     real_DestroyDevice(device, a);
 }
 
+static PFN_vkGetPhysicalDeviceFeatures2 real_GetPhysicalDeviceFeatures2;
+static VKAPI_ATTR void VKAPI_CALL fake_GetPhysicalDeviceFeatures2(VkPhysicalDevice device, VkPhysicalDeviceFeatures2 *features) {
+    if (crash_call && !strcmp("vkGetPhysicalDeviceFeatures2", crash_call)) abort();
+    real_GetPhysicalDeviceFeatures2(device, features);
+}
+
 static PFN_vkVoidFunction intercept(const char *name, PFN_vkVoidFunction function) {
+#define SPOIL(call) \
+    if (!strcmp(name, "vk" #call)) { \
+        true_##call = (PFN_vk##call)function; \
+        function = (PFN_vkVoidFunction)spoil_##call; \
+    }
+    SPOIL(CreateShaderModule)
+    SPOIL(CreateComputePipelines)
 #define INTERCEPT(call) \
     if (!strcmp(name, "vk" #call)) { \
         real_##call = (PFN_vk##call)function; \
@@ -120,6 +177,7 @@ static PFN_vkVoidFunction intercept(const char *name, PFN_vkVoidFunction functio
     FALLIBLE(INTERCEPT_FALLIBLE)
     RELEASES(INTERCEPT_RELEASE)
     INTERCEPT(DestroyDevice)
+    INTERCEPT(GetPhysicalDeviceFeatures2)
     return function;
 }
 

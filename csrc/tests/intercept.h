@@ -12,4 +12,9 @@ uint32_t intercept_calls(void);     /* since then */
 const char *intercept_failed(void); /* the call that was made to fail, or NULL */
 int intercept_alive(void);          /* objects created and not destroyed, instances apart */
 
+/* A driver that lies: pipelines of this shader (a vkb_kernel's code) have another activation than was asked for. NULL: none */
+void intercept_lie(const uint32_t *code);
+/* A driver that crashes: making a pipeline of this shader, or this call ("vkCreateDevice"), aborts. */
+void intercept_crash(const uint32_t *code, const char *call);
+
 #endif /* VKB_TEST_INTERCEPT_H */

@@ -22,12 +22,12 @@ static void refused(vkb_status got, vkb_status want, const vkb_error *error, con
 static void devices(void) {
     vkb_error e = {0};
     uint32_t count = 0, again = 0;
-    refused(vkb_devices(NULL, 1, &count, &e), VKB_ERROR_INVALID_ARGUMENT, &e, "null", "devices without room");
-    refused(vkb_devices(NULL, 0, NULL, &e), VKB_ERROR_INVALID_ARGUMENT, &e, "null", "devices without count");
-    CHECK(vkb_devices(NULL, 0, &count, NULL) == VKB_OK && count >= 3, "%u devices", count);
+    refused(vkb_devices(NULL, NULL, 1, &count, &e), VKB_ERROR_INVALID_ARGUMENT, &e, "null", "devices without room");
+    refused(vkb_devices(NULL, NULL, 0, NULL, &e), VKB_ERROR_INVALID_ARGUMENT, &e, "null", "devices without count");
+    CHECK(vkb_devices(NULL, NULL, 0, &count, NULL) == VKB_OK && count >= 3, "%u devices", count);
     vkb_device_info infos[32] = {{0}}, one;
-    CHECK(vkb_devices(infos, 32, &again, &e) == VKB_OK && again == count, "%u devices, then %u", count, again);
-    CHECK(vkb_devices(&one, 1, &again, &e) == VKB_OK && again == count && !strcmp(one.name, infos[0].name), "one row of %u", again);
+    CHECK(vkb_devices(NULL, infos, 32, &again, &e) == VKB_OK && again == count, "%u devices, then %u", count, again);
+    CHECK(vkb_devices(NULL, &one, 1, &again, &e) == VKB_OK && again == count && !strcmp(one.name, infos[0].name), "one row of %u", again);
     for (uint32_t i = 0; i < count && i < 32; i++) {
         CHECK(infos[i].struct_size == sizeof *infos && infos[i].kind <= VKB_DEVICE_NONE, "row %u: kind %u", i, infos[i].kind);
         CHECK(infos[i].usable ? infos[i].name[0] && infos[i].selector[0] : infos[i].reason[0], "row %u: neither usable nor a reason", i);

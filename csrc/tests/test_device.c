@@ -1,13 +1,17 @@
-/* The Vulkan device's report and its pipeline cache: a damaged, foreign or unwritable file costs nothing but time, and is said in one line.
+/*
+ * The Vulkan device's report; its pipeline cache: a damaged, foreign or unwritable file costs nothing but time, and is said in one line;
+ * and the frames of a program that several threads run.
  */
 #include <dirent.h>
 #include <math.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../vk_internal.h"
 #include "fixture.h"
 
-enum { WIDTH = 33 };
+enum { WIDTH = 33, WIDE = 64, THREADS = 5, RUNS = 40, MOST = 9 };
 
 static char folder[] = "/tmp/vkbert-test-XXXXXX";
 
@@ -45,13 +49,13 @@ static bool run_with(const char *selector, const char *cache, lines *l, float *v
     return ok;
 }
 
-/* The one file in the folder; its path and bytes. */
+/* The one file of pipelines in the folder; its path and bytes. */
 static uint32_t find_file(char *path, size_t size, long *bytes) {
     uint32_t count = 0;
     DIR *dir = opendir(folder);
     REQUIRE(dir, "%s", folder);
     for (struct dirent *entry; (entry = readdir(dir));) {
-        if (entry->d_name[0] == '.') continue;
+        if (strncmp(entry->d_name, "pipelines-", 10)) continue;
         snprintf(path, size, "%s/%s", folder, entry->d_name);
         struct stat info;
         *bytes = stat(path, &info) ? -1 : (long)info.st_size;
@@ -128,8 +132,85 @@ static void cache(const char *selector) {
     snprintf(nowhere, sizeof nowhere, "%s", path); /* a file where a folder should be */
     run_with(selector, nowhere, &l, got);
     CHECK(l.count == 1 && !memcmp(got, want, sizeof got), "a file for a folder: %u warnings, %s", l.count, l.last);
-    unlink(path);
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        char name[600];
+        snprintf(name, sizeof name, "%s/%s", folder, entry->d_name);
+        bool known = !strncmp(entry->d_name, "pipelines-", 10) || !strncmp(entry->d_name, "variants-", 9);
+        if (strstr(entry->d_name, ".bin") ? known && !strstr(entry->d_name, ".tmp") : !strncmp(entry->d_name, "looked-", 7)) unlink(name);
+    }
+    if (dir) closedir(dir);
     CHECK(!rmdir(folder), "temporary files are left in %s", folder);
+}
+
+/* ---- frames ---- */
+
+typedef struct runner {
+    vkb_program *program;
+    uint32_t number;
+    char failure[300];
+} runner;
+
+/* Batches of one sequence: the ids `first` and so many after it, of which fixture_small makes the mean of their rows. */
+static vkb_status run_one(vkb_program *program, uint32_t first, uint32_t count, float *vector, vkb_error *error) {
+    int32_t ids[MOST];
+    uint32_t cu[] = {0, count};
+    for (uint32_t i = 0; i < count; i++) ids[i] = (int32_t)((first + i) % MOST);
+    vkb_batch batch = {.struct_size = sizeof batch, .tokens = count, .sequences = 1, .ids = ids, .cu_seqlens = cu};
+    vkb_output output = {vector, WIDE};
+    return vkb_program_run(program, &batch, &output, error);
+}
+
+static float alone[MOST][MOST][WIDE]; /* [first][count − 1] */
+
+static void *run_many(void *user) {
+    runner *r = user;
+    float vector[WIDE];
+    vkb_error error = {0};
+    for (uint32_t i = 0; i < RUNS && !r->failure[0]; i++) {
+        uint32_t first = (i * 7 + r->number) % MOST, count = 1 + (i * 5 + r->number * 3) % MOST;
+        if (run_one(r->program, first, count, vector, &error))
+            snprintf(r->failure, sizeof r->failure, "%s", error.message);
+        else if (memcmp(vector, alone[first][count - 1], sizeof vector) != 0)
+            snprintf(r->failure, sizeof r->failure, "run %u: another vector than alone", i);
+    }
+    return NULL;
+}
+
+/* Every thread's results are those of its own batches. `spin`: as on a GPU, where the results themselves are watched. */
+static void frames(const char *selector, double spin) {
+    static const uint32_t lengths[] = {MOST};
+    fixture f;
+    fixture_begin(&f, lengths, 1, 3);
+    fixture_small(&f, WIDE);
+    vkb_device *device = open_device(selector);
+    ((vkb_vk_device *)device)->spin_limit = spin;
+    vkb_weights *weights = NULL;
+    vkb_program *program = NULL;
+    vkb_error error = {0};
+    REQUIRE(!fixture_weights(&f, device, &weights, &error) && !fixture_program(&f, weights, &program, &error), "%s", error.message);
+    const vkb_vk_program *p = (const vkb_vk_program *)program;
+    for (uint32_t first = 0; first < MOST; first++)
+        for (uint32_t count = 1; count <= MOST; count++)
+            CHECK(!run_one(program, first, count, alone[first][count - 1], &error), "%s", error.message);
+    CHECK(p->direct[0] && p->frame_count == 1, "%u frames for one thread", p->frame_count);
+    pthread_t ids[THREADS];
+    runner runners[THREADS];
+    for (uint32_t i = 0; i < THREADS; i++) {
+        runners[i] = (runner){.program = program, .number = i};
+        int failed = pthread_create(&ids[i], NULL, run_many, &runners[i]);
+        REQUIRE(!failed, "no thread");
+    }
+    for (uint32_t i = 0; i < THREADS; i++) {
+        pthread_join(ids[i], NULL);
+        CHECK(!runners[i].failure[0], "thread %u, spinning for %g s: %s", i, spin, runners[i].failure);
+    }
+    CHECK(p->frame_count <= VKB_VK_MAX_FRAMES, "%u frames", p->frame_count);
+    for (uint32_t i = 0; i < p->frame_count; i++) CHECK(p->frames[i]->users == 0, "frame %u has %u users", i, p->frames[i]->users);
+    vkb_program_destroy(program);
+    vkb_weights_destroy(weights);
+    vkb_device_close(device);
+    fixture_end(&f);
 }
 
 static void report(const char *selector) {
@@ -156,5 +237,7 @@ int main(int argc, char **argv) {
     const char *selector = argc > 1 ? argv[1] : "vulkan:0";
     report(selector);
     cache(selector);
+    frames(selector, 0);
+    frames(selector, 1e-3);
     return test_end();
 }

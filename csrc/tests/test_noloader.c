@@ -18,7 +18,7 @@ int main(void) {
     vkb_device_info infos[8];
     uint32_t count = 0;
     vkb_error error = {0};
-    CHECK(vkb_devices(infos, 8, &count, &error) == VKB_OK && count == 3, "%u rows: %s", count, error.message);
+    CHECK(vkb_devices(NULL, infos, 8, &count, &error) == VKB_OK && count == 3, "%u rows: %s", count, error.message);
     CHECK(infos[0].kind == VKB_DEVICE_NONE && !infos[0].usable && strstr(infos[0].reason, "libvulkan"), "kind %u: %s", infos[0].kind,
           infos[0].reason);
     CHECK(infos[1].kind == VKB_DEVICE_CPU && infos[1].usable && infos[2].kind == VKB_DEVICE_REFERENCE && infos[2].usable, "kinds %u, %u",

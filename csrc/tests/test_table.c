@@ -6,36 +6,41 @@
 
 static const uint32_t kinds[] = {VKB_OP_EMBED, VKB_OP_LINEAR,    VKB_OP_ATTENTION,   VKB_OP_NORM,
                                  VKB_OP_POOL,  VKB_OP_NORMALIZE, VKB_KERNEL_COPY_OUT};
-static const uint32_t all_operations = 0xff;
 
-static const vkb_device_info least = {.kind = VKB_DEVICE_INTEGRATED, .workgroup_invocations = 128, .shared_bytes = 16384};
-static const vkb_device_info large = {.kind = VKB_DEVICE_DISCRETE, .workgroup_invocations = 1024, .shared_bytes = 49152};
-static const vkb_device_info software = {.kind = VKB_DEVICE_SOFTWARE, .workgroup_invocations = 1024, .shared_bytes = 32768};
+static const vkb_abilities least = {.workgroup_invocations = 128, .shared_bytes = 16384, .subgroup_size = 64};
+static const vkb_abilities large = {.workgroup_invocations = 1024, .shared_bytes = 49152, .subgroup_size = 32, .subgroup_operations = 0xff};
+static const vkb_abilities software = {
+    .software = true, .workgroup_invocations = 1024, .shared_bytes = 32768, .subgroup_size = 8, .subgroup_operations = 0xff};
+
+static const vkb_kernel *choose(const vkb_abilities *device, uint32_t kind, uint32_t head, uint32_t rows) {
+    return vkb_kernel_choose(device, &(vkb_task){.kind = kind, .head_size = head}, rows);
+}
 
 static void rows(void) {
     for (uint32_t i = 0; i < vkb_kernel_count; i++) {
         const vkb_kernel *k = &vkb_kernels[i];
         CHECK(k->name && k->name[0] && k->code && k->code[0] == 0x07230203 && k->code_bytes % 4 == 0, "row %u", i);
-        CHECK(k->local_size && k->tile_rows && k->own_count <= COUNT(k->own), "%s: %u invocations, %u rows, %u constants", k->name,
-              k->local_size, k->tile_rows, k->own_count);
-        CHECK(VKB_ROW_TILE % k->tile_rows == 0 && VKB_OUTPUT_ALIGN % (k->tile_columns ? k->tile_columns : 1) == 0,
+        CHECK((k->local_size || k->subgroups) && k->tile_rows && k->own_count <= COUNT(k->own), "%s: %u invocations, %u rows, %u constants",
+              k->name, k->local_size, k->tile_rows, k->own_count);
+        uint32_t outputs = k->outputs_multiple ? k->outputs_multiple : VKB_OUTPUT_ALIGN;
+        CHECK(VKB_ROW_TILE % k->tile_rows == 0 && outputs % (k->tile_columns ? k->tile_columns : 1) == 0,
               "%s: tiles of %u × %u leave the padding", k->name, k->tile_rows, k->tile_columns);
-        CHECK(k->software || !k->subgroup, "%s: a row for GPUs needs subgroup operations", k->name);
+        CHECK(k->software || k->needs || k->folds || !k->subgroup, "%s: a row for GPUs needs subgroup operations", k->name);
         for (uint32_t j = 0; j < i; j++) CHECK(strcmp(k->name, vkb_kernels[j].name), "two rows are named %s", k->name);
     }
 }
 
 static void every_device_does_everything(void) {
-    static const vkb_device_info *const devices[] = {&least, &large, &software};
+    static const vkb_abilities *const devices[] = {&least, &large, &software};
     for (uint32_t d = 0; d < COUNT(devices); d++) {
         for (uint32_t k = 0; k < COUNT(kinds); k++) {
             uint32_t heads = kinds[k] == VKB_OP_ATTENTION ? VKB_MAX_HEAD : 0;
             for (uint32_t head = heads ? 1 : 0; head <= heads; head++) {
                 for (uint32_t n = 1; n <= 1 << 20; n *= 2) {
-                    const vkb_kernel *kernel = vkb_kernel_choose(devices[d], 0, kinds[k], head, n);
+                    const vkb_kernel *kernel = choose(devices[d], kinds[k], head, n);
                     CHECK(kernel && kernel->kind == kinds[k] && kernel->min_rows <= n &&
                               kernel->local_size <= devices[d]->workgroup_invocations && kernel->shared_bytes <= devices[d]->shared_bytes &&
-                              !kernel->subgroup && (!head || kernel->max_head >= head),
+                              !(kernel->subgroup & ~devices[d]->subgroup_operations) && (!head || kernel->max_head >= head),
                           "device %u, kind %u, head size %u, %u rows: %s", d, kinds[k], head, n, kernel ? kernel->name : "none");
                 }
             }
@@ -45,7 +50,7 @@ static void every_device_does_everything(void) {
 
 static void choices(void) {
     static const struct {
-        const vkb_device_info *device;
+        const vkb_abilities *device;
         uint32_t kind, head, rows;
         const char *want;
     } table[] = {{&large, VKB_OP_LINEAR, 0, 32768, "linear 128x128"},
@@ -61,11 +66,11 @@ static void choices(void) {
                  {&least, VKB_OP_ATTENTION, 64, 32768, "attention 16x32 head 64"},
                  {&software, VKB_OP_ATTENTION, 32, 32768, "attention 64x64 head 32"}};
     for (uint32_t i = 0; i < COUNT(table); i++) {
-        const vkb_kernel *k = vkb_kernel_choose(table[i].device, all_operations, table[i].kind, table[i].head, table[i].rows);
+        const vkb_kernel *k = choose(table[i].device, table[i].kind, table[i].head, table[i].rows);
         CHECK(k && !strcmp(k->name, table[i].want), "row %u: %s, want %s", i, k ? k->name : "none", table[i].want);
     }
-    CHECK(!vkb_kernel_choose(&large, all_operations, VKB_OP_ATTENTION, VKB_MAX_HEAD + 1, 1), "a head of %u", VKB_MAX_HEAD + 1);
-    CHECK(!vkb_kernel_choose(&large, all_operations, 50, 0, 1), "kind 50");
+    CHECK(!choose(&large, VKB_OP_ATTENTION, VKB_MAX_HEAD + 1, 1), "a head of %u", VKB_MAX_HEAD + 1);
+    CHECK(!choose(&large, 50, 0, 1), "kind 50");
 }
 
 static void forcing(void) {
@@ -74,29 +79,36 @@ static void forcing(void) {
         if (!strcmp(vkb_kernels[i].name, "linear 128x128")) wide = &vkb_kernels[i];
     REQUIRE(wide, "there is no linear 128x128");
     vkb_kernel_force(wide);
-    CHECK(vkb_kernel_choose(&large, 0, VKB_OP_LINEAR, 0, 1) == wide, "not the forced one");
-    CHECK(!vkb_kernel_choose(&least, 0, VKB_OP_LINEAR, 0, 1), "another one, where the forced one does not fit");
-    const vkb_kernel *other = vkb_kernel_choose(&large, 0, VKB_OP_NORM, 0, 1);
+    CHECK(choose(&large, VKB_OP_LINEAR, 0, 1) == wide, "not the forced one");
+    CHECK(!choose(&least, VKB_OP_LINEAR, 0, 1), "another one, where the forced one does not fit");
+    const vkb_kernel *other = choose(&large, VKB_OP_NORM, 0, 1);
     CHECK(other && other->kind == VKB_OP_NORM, "another kind");
     vkb_kernel_force(NULL);
-    CHECK(vkb_kernel_choose(&large, 0, VKB_OP_LINEAR, 0, 1) != wide, "still forced");
+    CHECK(choose(&large, VKB_OP_LINEAR, 0, 1) != wide, "still forced");
+}
+
+static bool add_threshold(uint32_t *thresholds, uint32_t *count, uint32_t rows) {
+    for (uint32_t i = 0; i < *count; i++)
+        if (thresholds[i] == rows) return true;
+    if (*count < VKB_VK_MAX_CLASSES) thresholds[*count] = rows;
+    return ++*count <= VKB_VK_MAX_CLASSES;
 }
 
 /* The host side has room for so many size classes and lists of attention tiles. */
 static void limits(void) {
-    uint32_t classes = 1, lists = 0;
-    for (uint32_t i = 0; i < vkb_kernel_count; i++) {
+    uint32_t thresholds[VKB_VK_MAX_CLASSES] = {1}, classes = 1, lists = 0;
+    bool room = true;
+    for (uint32_t i = 0; i < vkb_kernel_count && room; i++) {
         const vkb_kernel *k = &vkb_kernels[i];
-        bool new_class = k->min_rows > 1, new_list = k->kind == VKB_OP_ATTENTION;
-        for (uint32_t j = 0; j < i; j++) {
-            if (vkb_kernels[j].min_rows == k->min_rows) new_class = false;
-            if (vkb_kernels[j].kind == VKB_OP_ATTENTION && vkb_kernels[j].tile_rows == k->tile_rows) new_list = false;
-        }
-        classes += new_class;
+        bool new_list = k->kind == VKB_OP_ATTENTION && !k->by_rows;
+        for (uint32_t j = 0; j < i; j++)
+            if (vkb_kernels[j].kind == VKB_OP_ATTENTION && !vkb_kernels[j].by_rows && vkb_kernels[j].tile_rows == k->tile_rows)
+                new_list = false;
+        if (k->min_rows > 1) room = add_threshold(thresholds, &classes, k->min_rows);
+        if (room && k->max_rows) room = add_threshold(thresholds, &classes, k->max_rows + 1);
         lists += new_list;
     }
-    CHECK(classes <= VKB_VK_MAX_CLASSES && lists <= VKB_VK_MAX_LISTS, "%u classes of %d, %u lists of %d", classes, VKB_VK_MAX_CLASSES,
-          lists, VKB_VK_MAX_LISTS);
+    CHECK(room && lists <= VKB_VK_MAX_LISTS, "%u classes of %d, %u lists of %d", classes, VKB_VK_MAX_CLASSES, lists, VKB_VK_MAX_LISTS);
 }
 
 int main(void) {

@@ -138,7 +138,7 @@ func Device(t testing.TB, selector string) string {
 	if selector != software {
 		return selector
 	}
-	devices, err := cgo.Devices()
+	devices, err := cgo.Devices("")
 	require.NoError(t, err)
 	for _, d := range devices {
 		if d.Usable && d.Kind == cgo.Software {

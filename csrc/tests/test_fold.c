@@ -1,0 +1,150 @@
+/*
+ * Small batches, for which steps do by the way what others would have done (vk_fold.c): a layer of an encoder and every mode of POOL
+ * against the reference, in f32 and in f16, with the kernels that the device would take and with each that folds.
+ */
+#include <math.h>
+
+#include "../vk_force.h"
+#include "../vk_internal.h"
+#include "fixture.h"
+
+enum { HIDDEN = 128, HEADS = 4, INNER = 320, LAYERS = 2, VOCABULARY = 97 };
+
+static vkb_device *device, *reference;
+
+static void add_norm(fixture *f, vkb_op *op, uint32_t norm, uint32_t width) {
+    op->norm = norm;
+    op->norm_eps = 1e-6f;
+    op->norm_weight = fixture_vector(f, width, 0.5f);
+    for (uint32_t i = 0; i < width; i++) f->data[op->norm_weight][i] += 1;
+    op->norm_bias = fixture_vector(f, width, 0.3f);
+}
+
+static uint32_t linear(fixture *f, uint32_t input, uint32_t width, uint32_t activation, uint32_t residual, uint32_t norm) {
+    vkb_op op = empty_op;
+    op.kind = VKB_OP_LINEAR;
+    op.input = input;
+    op.residual = residual;
+    op.activation = activation;
+    op.weight = fixture_tensor(f, width, f->values[input].width, VKB_LAYOUT_LINEAR, 3 / sqrtf((float)f->values[input].width));
+    op.bias = fixture_vector(f, width, 0.3f);
+    if (norm != VKB_NORM_NONE) add_norm(f, &op, norm, width);
+    op.output = fixture_value(f, VKB_PER_TOKEN, width);
+    f->ops[f->op_count++] = op;
+    return op.output;
+}
+
+static uint32_t layer(fixture *f, uint32_t x, uint32_t norm) {
+    vkb_op op = empty_op;
+    op.kind = VKB_OP_ATTENTION;
+    op.input = linear(f, x, 3 * HIDDEN, VKB_ACT_NONE, VKB_NONE, VKB_NORM_NONE);
+    op.heads = HEADS;
+    op.scale = 1 / sqrtf((float)HIDDEN / HEADS);
+    op.output = fixture_value(f, VKB_PER_TOKEN, HIDDEN);
+    f->ops[f->op_count++] = op;
+    uint32_t middle = linear(f, op.output, HIDDEN, VKB_ACT_NONE, x, norm);
+    uint32_t inner = linear(f, middle, INNER, VKB_ACT_GELU, VKB_NONE, VKB_NORM_NONE);
+    return linear(f, inner, HIDDEN, VKB_ACT_NONE, middle, norm);
+}
+
+static void pooled(fixture *f, uint32_t x, uint32_t mode) {
+    vkb_op op = empty_op;
+    op.kind = VKB_OP_POOL;
+    op.input = x;
+    op.pool = mode;
+    op.output = fixture_value(f, VKB_PER_SEQUENCE, f->values[x].width);
+    f->ops[f->op_count++] = op;
+    vkb_op normalize = empty_op;
+    normalize.kind = VKB_OP_NORMALIZE;
+    normalize.input = op.output;
+    fixture_op(f, normalize, VKB_PER_SEQUENCE, f->values[x].width);
+}
+
+static void encoder(fixture *f, const uint32_t *lengths, uint32_t sequences, uint32_t dtype, uint32_t norm, uint32_t mode) {
+    fixture_begin(f, lengths, sequences, 5);
+    f->dtype = f->activations = dtype;
+    for (uint32_t i = 0; i < f->tokens; i++) f->ids[i] = (int32_t)((i * 2654435761u >> 7) % VOCABULARY);
+    vkb_op op = empty_op;
+    op.kind = VKB_OP_EMBED;
+    op.scale = 1;
+    op.weight = fixture_tensor(f, VOCABULARY, HIDDEN, VKB_LAYOUT_TABLE, 1);
+    add_norm(f, &op, norm, HIDDEN);
+    op.output = fixture_value(f, VKB_PER_TOKEN, HIDDEN);
+    f->ops[f->op_count++] = op;
+    uint32_t x = op.output;
+    for (uint32_t i = 0; i < LAYERS; i++) x = layer(f, x, norm);
+    pooled(f, x, mode);
+}
+
+/* The elements of unit vectors of so many columns are about 0.1. */
+static void compare(const fixture *f, float bound, const char *about) {
+    results got, want;
+    if (!fixture_run(f, reference, &want, "reference")) return;
+    if (fixture_run(f, device, &got, about)) {
+        check_near(got.data[0], want.data[0], NULL, bound, f->sequences, f->values[f->outputs[0]].width, about);
+        results_free(&got);
+    }
+    results_free(&want);
+}
+
+static const struct {
+    uint32_t count, lengths[6];
+} batches[] = {{1, {16}},        {1, {1}},  {3, {5, 3, 8}},       {2, {4, 7}}, {1, {17}},
+               {3, {30, 1, 33}}, {1, {65}}, {4, {60, 2, 17, 49}}, {1, {128}},  {2, {128, 9}}};
+
+static void encoders(uint32_t dtype, const char *about) {
+    bool software = device->info.kind == VKB_DEVICE_SOFTWARE;
+    for (uint32_t i = 0; i < COUNT(batches); i += software ? 3 : 1) {
+        fixture f;
+        char text[160];
+        snprintf(text, sizeof text, "%s, %s, batch %u", about, dtype == VKB_F16 ? "f16" : "f32", i);
+        encoder(&f, batches[i].lengths, batches[i].count, dtype, i % 3 == 2 ? VKB_NORM_RMS : VKB_NORM_LAYER, i % (VKB_POOL_LAST + 1));
+        compare(&f, dtype == VKB_F16 ? 2e-3f : 2e-6f, text);
+        fixture_end(&f);
+    }
+}
+
+/* POOL of what a LINEAR has normalised; the first rows of a sequence may be left out, all of them too. */
+static void pools(uint32_t dtype, const char *about) {
+    static const uint32_t lengths[] = {1, 9, 40, 2}, starts[] = {0, 2, 39, 2}, widths[] = {16, 80, 256};
+    for (uint32_t mode = 0; mode <= VKB_POOL_LAST; mode++) {
+        fixture f;
+        char text[160];
+        snprintf(text, sizeof text, "%s, %s, pool %u", about, dtype == VKB_F16 ? "f16" : "f32", mode);
+        fixture_begin(&f, lengths, COUNT(lengths), mode);
+        f.dtype = f.activations = dtype;
+        f.pool_start = malloc(sizeof starts);
+        REQUIRE(f.pool_start, "out of memory");
+        memcpy(f.pool_start, starts, sizeof starts);
+        uint32_t x = fixture_input(&f, 64, 1);
+        pooled(&f, linear(&f, x, widths[mode % COUNT(widths)], VKB_ACT_NONE, VKB_NONE, mode % 2 ? VKB_NORM_LAYER : VKB_NORM_NONE), mode);
+        compare(&f, dtype == VKB_F16 ? 2e-3f : 2e-6f, text);
+        fixture_end(&f);
+    }
+}
+
+int main(int argc, char **argv) {
+    device = open_device(argc > 1 ? argv[1] : "vulkan:0");
+    reference = open_device("reference");
+    const vkb_abilities *abilities = &((const vkb_vk_device *)device)->abilities;
+    uint32_t folding = 0;
+    for (uint32_t dtype = VKB_F32; dtype <= VKB_F16; dtype++) {
+        encoders(dtype, "usual");
+        for (uint32_t i = 0; i < vkb_kernel_count; i++) {
+            const vkb_kernel *k = &vkb_kernels[i];
+            vkb_task task = {.kind = k->kind,
+                             .weights = dtype == VKB_F32 ? VKB_WEIGHTS_F32 : VKB_WEIGHTS_F16_TILES,
+                             .values = dtype == VKB_F16 ? VKB_VALUES_F16 : 0};
+            if (!k->folds || !vkb_kernel_fits(k, abilities, &task)) continue;
+            vkb_kernel_force(k);
+            pools(dtype, k->name);
+            encoders(dtype, k->name);
+            vkb_kernel_force(NULL);
+            folding++;
+        }
+    }
+    CHECK(folding >= 2, "%u kernels fold", folding);
+    vkb_device_close(reference);
+    vkb_device_close(device);
+    return test_end();
+}

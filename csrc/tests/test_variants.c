@@ -1,0 +1,254 @@
+/*
+ * Which kernels may run: a driver that computes something else is caught; one that kills the process kills one only; the cache remembers
+ * both; VKBERT_VARIANTS is obeyed. What a process finds out it keeps, so each case is a process of its own: this program with its name.
+ */
+#include <dirent.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../vk_internal.h"
+#include "fixture.h"
+#include "intercept.h"
+
+static const char *program, *selector, *icd;
+static char folder[] = "/tmp/vkbert-test-XXXXXX";
+
+/* ---- in the parent ---- */
+
+/* Runs the case, with a cache or without, and returns its exit status, or minus the signal that ended it. */
+static int child(const char *name, const char *cache, const char *variants, const char *drivers) {
+    pid_t pid = fork();
+    REQUIRE(pid >= 0, "fork");
+    if (!pid) {
+        if (variants) setenv("VKBERT_VARIANTS", variants, 1);
+        if (drivers) {
+            setenv("VK_DRIVER_FILES", drivers, 1);
+            setenv("VK_ICD_FILENAMES", drivers, 1);
+        }
+        execl(program, program, selector, icd, name, cache ? cache : "", (char *)NULL);
+        _exit(127);
+    }
+    int status = 0;
+    REQUIRE(waitpid(pid, &status, 0) == pid, "waitpid");
+    return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static void empty_folder(void) {
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        char path[400];
+        snprintf(path, sizeof path, "%s/%.255s", folder, entry->d_name);
+        if (entry->d_name[0] != '.') unlink(path);
+    }
+    if (dir) closedir(dir);
+}
+
+static void expect(const char *name, const char *cache, const char *variants, int want) {
+    int got = child(name, cache, variants, NULL);
+    CHECK(got == want, "case %s ended with %d, want %d", name, got, want);
+}
+
+static void parent(void) {
+    REQUIRE(mkdtemp(folder), "%s", folder);
+    expect("report", NULL, NULL, 0);
+    expect("variants", NULL, "-linear*,+linear split", 0);
+    expect("lie", folder, NULL, 0);
+    expect("lie remembered", folder, NULL, 0);
+    empty_folder();
+    expect("kill by kernel", folder, NULL, -SIGABRT);
+    expect("killed by kernel", folder, NULL, 0);
+    expect("killed by kernel", folder, NULL, 0);
+    empty_folder();
+    expect("kill by open", folder, NULL, -SIGABRT);
+    expect("killed by open", folder, NULL, 0);
+    empty_folder();
+    expect("kill by look", folder, NULL, -SIGABRT);
+    expect("killed by look", folder, NULL, 0);
+    empty_folder();
+    expect("whole", folder, NULL, 0);
+    expect("kill by look", folder, NULL, -SIGABRT); /* it was all right before: nothing is marked any more */
+    expect("whole", folder, NULL, 0);
+    empty_folder();
+    int got = child("whole", folder, NULL, icd);
+    CHECK(got == -SIGABRT, "with a driver that aborts: %d", got);
+    got = child("no driver", folder, NULL, icd);
+    CHECK(got == 0, "after a driver that aborts: %d", got);
+    expect("whole", folder, NULL, 0); /* other drivers are another matter */
+    empty_folder();
+    CHECK(!rmdir(folder), "%s is not empty", folder);
+}
+
+/* ---- in a child ---- */
+
+static const char *cache;
+static char logged[1 << 16]; /* line after line */
+
+static void log_line(void *user, vkb_log_level level, const char *message) {
+    (void)user;
+    (void)level;
+    size_t at = strlen(logged);
+    snprintf(logged + at, sizeof logged - at, "%s\n", message);
+}
+
+/* Whether the log says this of the kernel. */
+static bool says(const char *kernel, const char *what) {
+    char text[200];
+    snprintf(text, sizeof text, "\"%s\" %s", kernel, what);
+    return strstr(logged, text);
+}
+
+static vkb_device *open_cached(vkb_error *error) {
+    vkb_device_options options = {.struct_size = sizeof options, .selector = selector, .cache_dir = cache, .log = log_line};
+    vkb_device *device = NULL;
+    vkb_device_open(&options, &device, error);
+    return device;
+}
+
+/* The kernel that is taken first for a LINEAR of few rows. */
+static const vkb_kernel *usual_linear(const vkb_device *device) {
+    const vkb_vk_device *d = (const vkb_vk_device *)device;
+    return vkb_kernel_choose(&d->abilities, &(vkb_task){.kind = VKB_OP_LINEAR, .inputs = 64, .outputs = 64}, 1);
+}
+
+/* A LINEAR gives the reference's results on the device. */
+static void check_linear(vkb_device *device) {
+    static const uint32_t lengths[] = {3, 6};
+    fixture f;
+    fixture_begin(&f, lengths, 2, 1);
+    vkb_op op = empty_op;
+    op.kind = VKB_OP_LINEAR;
+    op.input = fixture_input(&f, 40, 1);
+    op.weight = fixture_tensor(&f, 24, 40, VKB_LAYOUT_LINEAR, 0.3f);
+    fixture_op(&f, op, VKB_PER_TOKEN, 24);
+    vkb_device *reference = open_device("reference");
+    results want, got;
+    if (fixture_run(&f, reference, &want, "reference") && fixture_run(&f, device, &got, "linear")) {
+        check_near(got.data[0], want.data[0], NULL, 1e-5f, 9, 24, "linear");
+        results_free(&got);
+    }
+    results_free(&want);
+    vkb_device_close(reference);
+    fixture_end(&f);
+}
+
+static void report(vkb_device *device) {
+    uint32_t runs = 0, count = 0;
+    vkb_error error = {0};
+    static vkb_variant rows[256];
+    REQUIRE(vkb_device_variants(device, rows, COUNT(rows), &count, &error) == VKB_OK, "%s", error.message);
+    CHECK(count == vkb_kernel_count, "%u variants of %u", count, vkb_kernel_count);
+    for (uint32_t i = 0; i < count; i++) {
+        bool off = rows[i].state == VKB_VARIANT_OFF || rows[i].state == VKB_VARIANT_UNFIT;
+        CHECK(rows[i].state != VKB_VARIANT_OFF, "%s is off: %s", rows[i].name, rows[i].reason);
+        CHECK(off == (rows[i].reason[0] != 0), "%s: state %u, reason \"%s\"", rows[i].name, rows[i].state, rows[i].reason);
+        runs += rows[i].state == VKB_VARIANT_RUNS;
+    }
+    CHECK(runs > 10, "%u variants run", runs);
+    vkb_device *cpu = open_device("cpu");
+    CHECK(vkb_device_variants(cpu, rows, COUNT(rows), &count, &error) == VKB_OK && !count, "%u variants of the CPU", count);
+    vkb_device_close(cpu);
+}
+
+static void obeys(vkb_device *device) {
+    check_linear(device);
+    CHECK(says("linear split", "tested"), "%s", logged);
+    CHECK(!strstr(logged, "linear lanes"), "%s", logged);
+}
+
+static void denials(void) {
+    const vkb_device_info turing = {.vendor_id = 0x10de, .device_id = 0x1e04}, ampere = {.vendor_id = 0x10de, .device_id = 0x2204},
+                          arc = {.vendor_id = 0x8086, .device_id = 0x56a0};
+    const vkb_kernel attention = {.kind = VKB_OP_ATTENTION, .needs = VKB_NEED_MATRIX}, linear = {.kind = VKB_OP_LINEAR, .needs = VKB_NEED_FRAGMENTS},
+                     plain = {.kind = VKB_OP_LINEAR, .needs = VKB_NEED_F16};
+    CHECK(vkb_vk_denied(&turing, &attention), "attention on Turing");
+    CHECK(!vkb_vk_denied(&turing, &linear) && !vkb_vk_denied(&ampere, &attention) && !vkb_vk_denied(&turing, NULL), "what is right");
+    CHECK(vkb_vk_denied(&arc, &linear) && !vkb_vk_denied(&arc, &plain), "matrices on Arc");
+}
+
+static void lie(bool remembered) {
+    vkb_error error = {0};
+    vkb_device *device = open_device(selector);
+    const vkb_kernel *usual = usual_linear(device);
+    vkb_device_close(device);
+    if (!remembered) intercept_lie(usual->code);
+    device = open_cached(&error);
+    REQUIRE(device, "%s", error.message);
+    check_linear(device);
+    CHECK(says(usual->name, "is off: wrong results"), "%s", logged);
+    CHECK(says(usual->name, "tested") == !remembered, "%s", logged);
+    vkb_device_close(device);
+}
+
+static void kernel_kills(bool killed) {
+    vkb_error error = {0};
+    vkb_device *device = open_device(selector);
+    const vkb_kernel *usual = usual_linear(device);
+    vkb_device_close(device);
+    intercept_crash(usual->code, NULL);
+    device = open_cached(&error);
+    REQUIRE(device, "%s", error.message);
+    check_linear(device); /* dies here, unless the kernel is off */
+    CHECK(killed, "it lived");
+    CHECK(says(usual->name, "is off: a process died"), "%s", logged);
+    vkb_device_close(device);
+}
+
+/* The device can't be opened, the report says why, and "auto" has the CPU. */
+static void is_refused(const char *why) {
+    vkb_error error = {0};
+    vkb_device_info infos[8];
+    uint32_t count = 0;
+    vkb_device *device = open_cached(&error);
+    CHECK(!device && error.status == VKB_ERROR_NO_DEVICE && strstr(error.message, why), "status %d: %s", error.status, error.message);
+    CHECK(!vkb_devices(cache, infos, 8, &count, &error) && !infos[0].usable && strstr(infos[0].reason, why), "%s", infos[0].reason);
+    selector = "auto";
+    device = open_cached(&error);
+    CHECK(device && device->info.kind == VKB_DEVICE_CPU, "auto: %s", error.message);
+    vkb_device_close(device);
+}
+
+static void run_case(const char *name) {
+    vkb_error error = {0};
+    intercept_install();
+    if (!strcmp(name, "lie")) {
+        lie(false);
+    } else if (!strcmp(name, "lie remembered")) {
+        lie(true);
+    } else if (!strcmp(name, "kill by kernel")) {
+        kernel_kills(false);
+    } else if (!strcmp(name, "killed by kernel")) {
+        kernel_kills(true);
+    } else if (!strcmp(name, "kill by open")) {
+        intercept_crash(NULL, "vkCreateDevice");
+        open_cached(&error);
+    } else if (!strcmp(name, "kill by look")) {
+        intercept_crash(NULL, "vkGetPhysicalDeviceFeatures2");
+        open_cached(&error);
+    } else if (!strncmp(name, "killed by ", 10)) {
+        is_refused("a process died");
+    } else if (!strcmp(name, "no driver")) {
+        is_refused("a process died when it asked the Vulkan drivers");
+    } else {
+        vkb_device *device = open_cached(&error);
+        REQUIRE(device, "%s: %s", name, error.message);
+        if (!strcmp(name, "report")) report(device);
+        if (!strcmp(name, "variants")) obeys(device);
+        check_linear(device);
+        vkb_device_close(device);
+    }
+}
+
+int main(int argc, char **argv) {
+    program = argv[0];
+    selector = argc > 1 ? argv[1] : "vulkan:0";
+    icd = argc > 2 ? argv[2] : "";
+    if (argc > 4) {
+        cache = argv[4][0] ? argv[4] : NULL;
+        run_case(argv[3]);
+        return test_failures != 0;
+    }
+    denials();
+    parent();
+    return test_end();
+}

@@ -1,0 +1,158 @@
+/*
+ * Steps that other steps do by the way, for small batches, where what counts is how many dispatches follow one another. A norm in place is
+ * left out where the kernels of all steps that read its value normalise what they read themselves; POOL, where NORMALIZE is all that reads
+ * it and pools itself; ATTENTION likewise, before a LINEAR. Which kernels can is in the table of kernels (folds), so this is decided for
+ * each pair of size classes. The program, and what it computes, stays the same.
+ */
+#include <stdlib.h>
+
+#include "vk_internal.h"
+
+static uint32_t producer(const vkb_vk_program *p, uint32_t reader, uint32_t value) {
+    uint32_t last = VKB_NONE;
+    for (uint32_t i = 0; i < reader && value != VKB_NONE; i++)
+        if (p->steps[i].output == value) last = i;
+    return last;
+}
+
+static bool is_output(const vkb_vk_program *p, uint32_t value) {
+    for (uint32_t i = 0; i < p->base.output_count; i++)
+        if (p->base.outputs[i] == value) return true;
+    return false;
+}
+
+/* The norm in place that ends the making of this value. Kernels that fold it work on sixteen columns at a time. */
+static uint32_t find_norm(const vkb_vk_program *p, uint32_t reader, uint32_t value) {
+    uint32_t i = producer(p, reader, value);
+    if (i == VKB_NONE || is_output(p, value) || p->base.values[value].width % 16) return VKB_NONE;
+    const vkb_vk_step *s = &p->steps[i];
+    return s->task.kind == VKB_OP_NORM && s->input == value && s->residual == VKB_NONE ? i : VKB_NONE;
+}
+
+static bool overlap(const vkb_slot *a, const vkb_slot *b) { return a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes; }
+
+static bool is_direct(const vkb_vk_program *p, uint32_t value) {
+    for (uint32_t i = 0; i < p->base.output_count; i++)
+        if (p->direct[i] && p->base.outputs[i] == value) return true;
+    return false;
+}
+
+/* The step of this kind that makes the reader's input, if nothing else reads that and no other step writes to it. What it reads itself has
+   to be there still when the reader writes. */
+static uint32_t find_only(const vkb_vk_program *p, uint32_t reader, uint32_t kind) {
+    const vkb_vk_step *s = &p->steps[reader];
+    uint32_t made_by = producer(p, reader, s->input);
+    if (made_by == VKB_NONE || p->steps[made_by].task.kind != kind || is_output(p, s->input) || s->residual == s->input) return VKB_NONE;
+    for (uint32_t i = 0; i < p->step_count; i++) {
+        bool reads = p->steps[i].input == s->input || p->steps[i].residual == s->input;
+        if ((i != reader && reads) || (i != made_by && p->steps[i].output == s->input)) return VKB_NONE;
+    }
+    const vkb_slot *slots = p->base.slots;
+    bool kept = is_direct(p, s->output) || !overlap(&slots[p->steps[made_by].input], &slots[s->output]);
+    return kept ? made_by : VKB_NONE;
+}
+
+static uint32_t find_pool(const vkb_vk_program *p, uint32_t reader) {
+    return p->steps[reader].task.kind == VKB_OP_NORMALIZE ? find_only(p, reader, VKB_OP_POOL) : VKB_NONE;
+}
+
+/* As the kernels do it: without options, in heads of 16 to 64. */
+static uint32_t find_attention(const vkb_vk_program *p, uint32_t reader) {
+    uint32_t i = p->steps[reader].task.kind == VKB_OP_LINEAR ? find_only(p, reader, VKB_OP_ATTENTION) : VKB_NONE;
+    if (i == VKB_NONE) return VKB_NONE;
+    const vkb_vk_step *s = &p->steps[i];
+    return !s->task.mode && s->task.head_size % 16 == 0 && s->task.head_size <= 64 ? i : VKB_NONE;
+}
+
+vkb_status vkb_vk_folds_init(vkb_vk_program *p, vkb_error *error) {
+    p->folds = calloc(p->step_count, sizeof *p->folds);
+    if (!p->folds) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_create: out of memory");
+    for (uint32_t i = 0; i < p->step_count; i++) {
+        vkb_vk_step *s = &p->steps[i];
+        vkb_vk_folds *fold = &p->folds[i];
+        fold->norm_input = find_norm(p, i, s->input);
+        fold->norm_residual = find_norm(p, i, s->residual);
+        fold->pool = find_pool(p, i);
+        fold->attention = find_attention(p, i);
+        if (fold->attention != VKB_NONE) s->ranges[VKB_BIND_POSITION] = p->steps[fold->attention].ranges[VKB_BIND_INPUT];
+        if (fold->pool != VKB_NONE) s->ranges[VKB_BIND_RESIDUAL] = p->steps[fold->pool].ranges[VKB_BIND_INPUT];
+    }
+    return VKB_OK;
+}
+
+/* What the kernel of this step, or the one that it is folded into, can fold. */
+static uint32_t abilities_of(const vkb_vk_program *p, uint32_t step, uint32_t tokens, uint32_t sequences, const bool *folded) {
+    if (folded[step])
+        for (uint32_t i = step + 1; i < p->step_count; i++)
+            if (p->folds[i].pool == step) return vkb_vk_kernel_for(p, i, tokens, sequences)->folds & VKB_FOLD_NORM_INPUT;
+    return vkb_vk_kernel_for(p, step, tokens, sequences)->folds;
+}
+
+/* There is one set of a norm's constants: a step folds the norm of its input or that of its residual. */
+static bool all_fold(const vkb_vk_program *p, uint32_t norm, uint32_t tokens, uint32_t sequences, const bool *folded) {
+    uint32_t value = p->steps[norm].output, readers = 0;
+    for (uint32_t i = norm + 1; i < p->step_count; i++) {
+        const vkb_vk_step *s = &p->steps[i];
+        if (s->input != value && s->residual != value) continue;
+        const vkb_vk_folds *f = &p->folds[i];
+        uint32_t need = f->norm_residual == VKB_NONE ? VKB_FOLD_NORM_INPUT : VKB_FOLD_NORM_RESIDUAL;
+        if (f->norm_input != VKB_NONE && f->norm_residual != VKB_NONE) return false;
+        if (!(abilities_of(p, i, tokens, sequences, folded) & need)) return false;
+        readers++;
+    }
+    return readers > 0;
+}
+
+void vkb_vk_folds_find(const vkb_vk_program *p, uint32_t tokens, uint32_t sequences, bool *folded) {
+    for (uint32_t i = 0; i < p->step_count; i++) folded[i] = false;
+    for (uint32_t i = 0; i < p->step_count; i++)
+        if (p->folds[i].pool != VKB_NONE) folded[p->folds[i].pool] = vkb_vk_kernel_for(p, i, tokens, sequences)->folds & VKB_FOLD_POOL;
+    for (uint32_t i = 0; i < p->step_count; i++) {
+        const vkb_vk_step *s = &p->steps[i];
+        bool in_place = s->task.kind == VKB_OP_NORM && s->input == s->output && s->residual == VKB_NONE;
+        if (in_place && !is_output(p, s->output) && p->base.values[s->output].width % 16 == 0)
+            folded[i] = all_fold(p, i, tokens, sequences, folded);
+    }
+}
+
+static void take_norm(const vkb_vk_program *p, const bool *folded, uint32_t norm, uint32_t mode, vkb_vk_step *s) {
+    if (norm == VKB_NONE || !folded[norm]) return;
+    const vkb_push *from = &p->steps[norm].push;
+    s->task.mode |= mode;
+    s->push.norm = from->norm;
+    s->push.norm_eps = from->norm_eps;
+    s->push.norm_weight_at = from->norm_weight_at;
+    s->push.norm_bias_at = from->norm_bias_at;
+}
+
+/* What they read is bound from vkb_vk_folds_init on. */
+static void take_attention(const vkb_vk_program *p, const vkb_vk_step *attention, vkb_vk_step *s) {
+    const vkb_push *from = &attention->push;
+    s->input = attention->input;
+    s->task.mode |= VKB_FOLD_ATTENTION | from->head_size / 16 << 16;
+    s->push.cu_at = p->places.cu_at;
+    s->push.heads = from->heads;
+    s->push.head_size = from->head_size;
+    s->push.scale = from->scale;
+    s->push.row_count = from->input_stride;
+}
+
+static void take_pool(const vkb_vk_program *p, const bool *folded, uint32_t number, vkb_vk_step *s) {
+    const vkb_vk_step *pool = &p->steps[number];
+    s->input = pool->input;
+    s->task.mode |= 1 + pool->task.mode;
+    s->task.values |= pool->task.values & VKB_INPUT_F16;
+    s->push.input_width = pool->push.input_width;
+    s->push.residual_stride = pool->push.input_stride;
+    take_norm(p, folded, p->folds[number].norm_input, VKB_FOLD_NORM_INPUT, s);
+}
+
+vkb_vk_step vkb_vk_folds_apply(const vkb_vk_program *p, const bool *folded, uint32_t step) {
+    vkb_vk_step s = p->steps[step];
+    const vkb_vk_folds *f = &p->folds[step];
+    take_norm(p, folded, f->norm_input, VKB_FOLD_NORM_INPUT, &s);
+    take_norm(p, folded, f->norm_residual, VKB_FOLD_NORM_RESIDUAL, &s);
+    if (f->attention != VKB_NONE && folded[f->attention]) take_attention(p, &p->steps[f->attention], &s);
+    if (f->pool != VKB_NONE && folded[f->pool]) take_pool(p, folded, f->pool, &s);
+    return s;
+}

@@ -1,0 +1,113 @@
+/* The report of all kernels: which of them run on a device, tested with an op as most models have it, and why the others do not. */
+#include <stdio.h>
+#include <string.h>
+
+#include "vk_force.h"
+#include "vk_internal.h"
+
+enum { TABLE, LINEAR, VECTOR, ROTATION, TENSORS };
+
+static const vkb_tensor tensors[TENSORS] = {
+    [TABLE] = {8, 8, VKB_LAYOUT_TABLE, VKB_F32},
+    [LINEAR] = {8, 8, VKB_LAYOUT_LINEAR, VKB_F32},
+    [VECTOR] = {1, 8, VKB_LAYOUT_VECTOR, VKB_F32},
+    [ROTATION] = {8, 16, VKB_LAYOUT_TABLE, VKB_F32},
+};
+
+static const vkb_tensor half_tensors[TENSORS] = {
+    [TABLE] = {8, 8, VKB_LAYOUT_TABLE, VKB_F16},
+    [LINEAR] = {8, 8, VKB_LAYOUT_LINEAR, VKB_F16},
+    [VECTOR] = {1, 8, VKB_LAYOUT_VECTOR, VKB_F32},
+    [ROTATION] = {8, 16, VKB_LAYOUT_TABLE, VKB_F32},
+};
+
+/* NULL: a kind that has no op. */
+static const vkb_op *typical(uint32_t kind) {
+#define NO_TENSORS \
+    .residual = VKB_NONE, .weight = VKB_NONE, .bias = VKB_NONE, .position_table = VKB_NONE, .type_table = VKB_NONE, \
+    .norm_weight = VKB_NONE, .norm_bias = VKB_NONE
+#define NORMED .norm = VKB_NORM_LAYER, .norm_weight = VECTOR, .norm_bias = VECTOR, .norm_eps = 1e-5f
+    static const vkb_op ops[] = {
+        {.kind = VKB_OP_EMBED, .residual = VKB_NONE, .weight = TABLE, .bias = VKB_NONE, .position_table = TABLE, .type_table = TABLE,
+         NORMED, .scale = 1},
+        {.kind = VKB_OP_LINEAR, .residual = 0, .weight = LINEAR, .bias = VECTOR, .position_table = VKB_NONE, .type_table = VKB_NONE,
+         .norm_weight = VKB_NONE, .norm_bias = VKB_NONE, .activation = VKB_ACT_GELU},
+        {.kind = VKB_OP_LINEAR_MAX, .residual = VKB_NONE, .weight = LINEAR, .bias = VECTOR, .position_table = VKB_NONE,
+         .type_table = VKB_NONE, .norm_weight = VKB_NONE, .norm_bias = VKB_NONE},
+        {.kind = VKB_OP_ATTENTION, NO_TENSORS, .heads = 2, .scale = 0.125f},
+        {.kind = VKB_OP_NORM, .residual = VKB_NONE, .weight = VKB_NONE, .bias = VKB_NONE, .position_table = VKB_NONE,
+         .type_table = VKB_NONE, NORMED},
+        {.kind = VKB_OP_ROTATE, .residual = VKB_NONE, .weight = VKB_NONE, .bias = VKB_NONE, .position_table = ROTATION,
+         .type_table = VKB_NONE, .norm_weight = VKB_NONE, .norm_bias = VKB_NONE, .heads = 2},
+        {.kind = VKB_OP_POOL, NO_TENSORS, .pool = VKB_POOL_MEAN},
+        {.kind = VKB_OP_NORMALIZE, NO_TENSORS},
+        {.kind = VKB_OP_GATE, NO_TENSORS, .activation = VKB_ACT_GELU},
+    };
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
+        if (ops[i].kind == kind) return &ops[i];
+    return NULL;
+}
+
+/* With values and weights in f32, where the kernel works on them, else in f16. */
+static vkb_vk_usage usage_of(const vkb_kernel *k) {
+    bool f16_values = k->values && !(k->values & 1), f16_weights = k->weights && !(k->weights & 1 << VKB_WEIGHTS_F32);
+    vkb_vk_usage u = {.task = {.kind = k->kind, .inputs = 256, .outputs = 256},
+                      .op = typical(k->kind),
+                      .tensors = f16_weights ? half_tensors : tensors,
+                      .activations = f16_values ? VKB_F16 : VKB_F32,
+                      .width = 200};
+    u.task.values = f16_values ? VKB_VALUES_F16 : 0;
+    u.task.weights = !f16_weights ? VKB_WEIGHTS_F32 : k->weights & 1 << VKB_WEIGHTS_F16 ? VKB_WEIGHTS_F16 : VKB_WEIGHTS_F16_TILES;
+    if (k->kind == VKB_OP_LINEAR || k->kind == VKB_OP_GATE) u.task.mode = u.op->activation;
+    if (k->kind == VKB_OP_POOL) u.task.mode = u.op->pool;
+    if (k->kind == VKB_OP_ATTENTION || k->kind == VKB_OP_ROTATE) u.head_size = k->max_head ? k->max_head : 64;
+    if (k->kind == VKB_OP_ATTENTION) u.task.head_size = u.head_size;
+    return u;
+}
+
+/* What the device lacks for the kernel. */
+static void say_unfit(const vkb_abilities *a, const vkb_kernel *k, vkb_variant *variant) {
+    static const struct {
+        uint32_t need;
+        const char *name;
+    } needs[] = {{VKB_NEED_F16, "f16 storage and arithmetic"},
+                 {VKB_NEED_ADDRESSES, "buffer addresses"},
+                 {VKB_NEED_MATRIX, "matrix hardware"},
+                 {VKB_NEED_FRAGMENTS, "matrices of 16x16x16 that lie over subgroups of 32 as NVIDIA's do"}};
+    const size_t size = sizeof variant->reason;
+    uint32_t invocations = vkb_kernel_invocations(k, a);
+    if (invocations > a->workgroup_invocations)
+        snprintf(variant->reason, size, "it needs workgroups of %u, of at most %u", invocations, a->workgroup_invocations);
+    else if (k->shared_bytes > a->shared_bytes)
+        snprintf(variant->reason, size, "it needs %u bytes of shared memory, of at most %u", k->shared_bytes, a->shared_bytes);
+    else
+        snprintf(variant->reason, size, "it needs subgroup operations that the device lacks");
+    for (size_t i = 0; i < sizeof needs / sizeof *needs; i++) {
+        if (!(k->needs & ~a->needs & needs[i].need)) continue;
+        snprintf(variant->reason, size, "it needs %s", needs[i].name);
+        return;
+    }
+}
+
+static vkb_status describe(vkb_vk_device *device, const vkb_kernel *kernel, vkb_variant *variant, vkb_error *error) {
+    vkb_vk_usage usage = usage_of(kernel);
+    snprintf(variant->op, sizeof variant->op, "%s", usage.op ? vkb_op_name(kernel->kind) : "");
+    snprintf(variant->name, sizeof variant->name, "%s", kernel->name);
+    if (!vkb_kernel_fits(kernel, &device->abilities, &usage.task)) {
+        variant->state = VKB_VARIANT_UNFIT;
+        say_unfit(&device->abilities, kernel, variant);
+        return VKB_OK;
+    }
+    if (usage.op) return vkb_vk_variant_check(device, kernel, &usage, variant, error);
+    variant->state = VKB_VARIANT_UNTESTED;
+    return VKB_OK;
+}
+
+vkb_status vkb_vk_report(vkb_device *base, vkb_variant *variants, uint32_t capacity, uint32_t *count, vkb_error *error) {
+    vkb_vk_device *device = (vkb_vk_device *)base;
+    vkb_status status = VKB_OK;
+    for (uint32_t i = 0; i < vkb_kernel_count && i < capacity && !status; i++) status = describe(device, &vkb_kernels[i], &variants[i], error);
+    vkb_vk_variants_save(device);
+    *count = vkb_kernel_count;
+    return status;
+}

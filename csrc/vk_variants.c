@@ -1,0 +1,319 @@
+/*
+ * Which kernels may run on a device. A row of the table is off where this list, VKBERT_VARIANTS or its self-test says so; the first use of
+ * a kernel with some constants tests it. What was found is kept for the process, by device and driver, and in the cache's folder.
+ *
+ * VKBERT_VARIANTS, for tests: patterns of names, separated by commas, later ones first. "-linear matrix*" forbids; "+linear split" takes
+ * what it names before all others wherever it can run, however many rows there are.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vk_force.h"
+#include "vk_internal.h"
+
+enum { REASON = 160 };
+
+typedef struct finding { /* about a row of the table */
+    bool failed;         /* its self-test: to be remembered */
+    char reason[REASON]; /* where it is off */
+} finding;
+
+typedef struct test { /* a self-test that was passed */
+    uint64_t key;     /* the row and all that decides its code */
+    uint32_t row;
+} test;
+
+struct vkb_vk_variants {
+    vkb_vk_variants *next; /* of the process's list; kept to its end */
+    uint8_t uuid[16];
+    uint32_t driver_version;
+    vkb_mutex *mutex;
+    bool loaded, changed; /* from, since the cache's file */
+    uint8_t *rows;         /* [vkb_kernel_count]: vkb_row */
+    finding *findings;     /* [vkb_kernel_count] */
+    test *passed;          /* what was tested and is right */
+    uint32_t passed_count, passed_capacity;
+};
+
+/* ---- Drivers that are known to be wrong ---- */
+
+enum { ANY_OP = UINT32_MAX, PROPERTIES = UINT32_MAX - 1 };
+
+typedef struct denial {
+    uint32_t vendor, first, last; /* PCI ids of the devices; last = 0: all of the vendor's */
+    bool integrated, windows;     /* only these */
+    uint32_t op;                  /* whose kernels by matrix hardware are off. PROPERTIES: the driver is not asked for its matrix shapes */
+    const char *reason;
+} denial;
+
+static const denial denials[] = {
+    {0x1002, 0, 0, true, true, PROPERTIES, "AMD's Windows driver crashes when asked for an integrated GPU's matrix shapes"},
+    {0x10de, 0x1e00, 0x1fff, false, false, VKB_OP_ATTENTION, "NVIDIA's compiler gets attention by matrices wrong on Turing"},
+    {0x10de, 0x2180, 0x21ff, false, false, VKB_OP_ATTENTION, "NVIDIA's compiler gets attention by matrices wrong on Turing"},
+    {0x8086, 0x5690, 0x56bf, false, false, ANY_OP, "Intel's driver emulates matrix instructions on Arc A: slower than without"},
+};
+
+#if defined(_WIN32)
+static const bool on_windows = true;
+#else
+static const bool on_windows = false;
+#endif
+
+/* `*` stands for any text. */
+static bool matches(const char *pattern, size_t length, const char *name) {
+    if (!length) return !*name;
+    if (*pattern == '*') return matches(pattern + 1, length - 1, name) || (*name && matches(pattern, length, name + 1));
+    return *pattern == *name && matches(pattern + 1, length - 1, name + 1);
+}
+
+const char *vkb_vk_denied(const vkb_device_info *device, const vkb_kernel *kernel) {
+    if (kernel && !(kernel->needs & (VKB_NEED_MATRIX | VKB_NEED_FRAGMENTS))) return NULL;
+    for (size_t i = 0; i < sizeof denials / sizeof *denials; i++) {
+        const denial *d = &denials[i];
+        if (device->vendor_id != d->vendor || (d->last && (device->device_id < d->first || device->device_id > d->last))) continue;
+        if ((d->integrated && device->kind != VKB_DEVICE_INTEGRATED) || (d->windows && !on_windows)) continue;
+        if (kernel ? d->op == ANY_OP || d->op == kernel->kind : d->op == PROPERTIES) return d->reason;
+    }
+    return NULL;
+}
+
+/* ---- States ---- */
+
+static void turn_off(vkb_vk_variants *v, uint32_t row, const char *reason) {
+    if (v->rows[row] == VKB_ROW_OFF) return;
+    v->rows[row] = VKB_ROW_OFF;
+    snprintf(v->findings[row].reason, REASON, "%s", reason);
+}
+
+static void apply_rules(vkb_vk_variants *v, const vkb_device_info *info) {
+    for (uint32_t i = 0; i < vkb_kernel_count; i++) {
+        const char *reason = vkb_vk_denied(info, &vkb_kernels[i]);
+        if (reason) turn_off(v, i, reason);
+    }
+    const char *rule = getenv("VKBERT_VARIANTS");
+    for (size_t length; rule && *rule; rule += length + (rule[length] == ',')) {
+        length = strcspn(rule, ",");
+        if (length < 2 || (*rule != '-' && *rule != '+')) continue;
+        for (uint32_t i = 0; i < vkb_kernel_count; i++) {
+            if (!matches(rule + 1, length - 1, vkb_kernels[i].name)) continue;
+            v->rows[i] = VKB_ROW_USUAL;
+            if (*rule == '+')
+                v->rows[i] = VKB_ROW_FIRST;
+            else
+                turn_off(v, i, "forbidden by VKBERT_VARIANTS");
+        }
+    }
+}
+
+static void free_variants(vkb_vk_variants *v) {
+    vkb_mutex_destroy(v->mutex);
+    free(v->rows);
+    free(v->findings);
+    free(v->passed);
+    free(v);
+}
+
+static vkb_vk_variants *create_variants(const vkb_vk_device *device) {
+    vkb_vk_variants *v = calloc(1, sizeof *v);
+    if (!v) return NULL;
+    memcpy(v->uuid, device->base.info.uuid, sizeof v->uuid);
+    v->driver_version = device->physical.driver_version;
+    v->mutex = vkb_mutex_create();
+    v->rows = calloc(vkb_kernel_count, sizeof *v->rows);
+    v->findings = calloc(vkb_kernel_count, sizeof *v->findings);
+    if (!v->mutex || !v->rows || !v->findings) {
+        free_variants(v);
+        return NULL;
+    }
+    apply_rules(v, &device->base.info);
+    return v;
+}
+
+static int row_named(const char *name) {
+    for (uint32_t i = 0; i < vkb_kernel_count; i++)
+        if (strcmp(vkb_kernels[i].name, name) == 0) return (int)i;
+    return -1;
+}
+
+static bool has_passed(const vkb_vk_variants *v, uint64_t key) {
+    for (uint32_t i = 0; i < v->passed_count; i++)
+        if (v->passed[i].key == key) return true;
+    return false;
+}
+
+static void note_passed(vkb_vk_variants *v, uint64_t key, uint32_t row) {
+    if (v->passed_count == v->passed_capacity) {
+        uint32_t capacity = 2 * v->passed_capacity + 32;
+        test *grown = realloc(v->passed, capacity * sizeof *grown);
+        if (!grown) return; /* it will be tested again */
+        v->passed = grown;
+        v->passed_capacity = capacity;
+    }
+    v->passed[v->passed_count++] = (test){key, row};
+}
+
+static void note_failed(vkb_vk_variants *v, vkb_vk_device *device, uint32_t row, const char *reason) {
+    turn_off(v, row, reason);
+    v->findings[row].failed = true;
+    vkb_log(&device->base, VKB_LOG_WARNING, "%s: kernel \"%s\" is off: %s", device->base.info.name, vkb_kernels[row].name, reason);
+}
+
+/* ---- The file: a line for each fact ---- */
+
+static void load(vkb_vk_variants *v, vkb_vk_device *device) {
+    size_t bytes;
+    char *text = vkb_vk_cache_read(device, "variants", &bytes);
+    char *end = text ? text + bytes : NULL, *stop;
+    for (char *line = text; line < end && (stop = memchr(line, '\n', (size_t)(end - line))); line = stop + 1) {
+        unsigned long long key;
+        char name[64], reason[REASON];
+        *stop = '\0';
+        if (sscanf(line, "passed %llx %63[^\n]", &key, name) == 2) {
+            int row = row_named(name);
+            if (row >= 0 && !has_passed(v, key)) note_passed(v, key, (uint32_t)row);
+        } else if (sscanf(line, "failed %63[^\t]\t%159[^\n]", name, reason) == 2) {
+            int row = row_named(name);
+            if (row >= 0) note_failed(v, device, (uint32_t)row, reason);
+        }
+    }
+    free(text);
+    v->loaded = true;
+}
+
+static void save(vkb_vk_variants *v, vkb_vk_device *device) {
+    size_t room = ((size_t)v->passed_count + vkb_kernel_count) * (REASON + 96), at = 0;
+    char *text = malloc(room);
+    if (!text) return;
+    for (uint32_t i = 0; i < v->passed_count; i++)
+        at += (size_t)snprintf(text + at, room - at, "passed %016llx %.63s\n", (unsigned long long)v->passed[i].key,
+                               vkb_kernels[v->passed[i].row].name);
+    for (uint32_t i = 0; i < vkb_kernel_count; i++)
+        if (v->findings[i].failed)
+            at += (size_t)snprintf(text + at, room - at, "failed %.63s\t%s\n", vkb_kernels[i].name, v->findings[i].reason);
+    vkb_vk_cache_write(device, "variants", text, at);
+    free(text);
+}
+
+static char *marker_path(const vkb_vk_device *device) {
+    return vkb_vk_cache_path(device->cache_folder, "testing", vkb_vk_cache_key(&device->physical), "");
+}
+
+/* A kernel whose test killed a process is off. */
+static void note_killer(vkb_vk_variants *v, vkb_vk_device *device) {
+    char name[VKB_MARKER_TEXT];
+    char *path = marker_path(device);
+    if (path && vkb_marker_died(path, name)) {
+        int row = row_named(name);
+        if (row >= 0) note_failed(v, device, (uint32_t)row, "a process died when it was tested");
+        v->changed = true;
+        remove(path);
+    }
+    free(path);
+}
+
+/* ---- The process's list ---- */
+
+static _Atomic(vkb_vk_variants *) list;
+
+static vkb_vk_variants *find(const vkb_vk_device *device) {
+    for (vkb_vk_variants *v = atomic_load(&list); v; v = v->next)
+        if (v->driver_version == device->physical.driver_version && !memcmp(v->uuid, device->base.info.uuid, sizeof v->uuid)) return v;
+    return NULL;
+}
+
+vkb_status vkb_vk_variants_open(vkb_vk_device *device, vkb_error *error) {
+    vkb_vk_variants *v = find(device);
+    if (!v) {
+        v = create_variants(device);
+        if (!v) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "%s: out of memory", device->base.info.name);
+        v->next = atomic_load(&list);
+        while (!atomic_compare_exchange_weak(&list, &v->next, v)) continue; /* two of one device do no harm: the later one is found */
+    }
+    device->variants = v;
+    device->abilities.rows = v->rows;
+    vkb_mutex_lock(v->mutex);
+    if (device->cache_folder && !v->loaded) load(v, device);
+    note_killer(v, device);
+    vkb_mutex_unlock(v->mutex);
+    return VKB_OK;
+}
+
+/* ---- Tests at first use ---- */
+
+vkb_vk_usage vkb_vk_usage_of(const vkb_vk_program *p, const vkb_vk_step *s) {
+    vkb_vk_usage u = {
+        .task = s->task, .tensors = p->base.weights->tensors, .activations = p->base.activations, .head_size = s->push.head_size};
+    if (s->op >= p->base.op_count) return u; /* an output's copy */
+    u.op = &p->base.ops[s->op];
+    u.width = p->base.values[u.op->kind == VKB_OP_POOL ? u.op->input : u.op->output].width;
+    return u;
+}
+
+static uint64_t key_of(const vkb_kernel *kernel, const vkb_vk_usage *u) {
+    const uint32_t words[] = {u->task.mode, u->task.weights, u->task.values, u->head_size};
+    uint64_t key = vkb_vk_hash(VKB_VK_HASH_START, kernel->name, strlen(kernel->name));
+    return vkb_vk_hash(key, words, sizeof words);
+}
+
+/* The caller holds the mutex. Afterwards the row is off, or this use of it has passed. */
+static vkb_status run_test(vkb_vk_variants *v, vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *u, vkb_error *error) {
+    uint32_t row = (uint32_t)(kernel - vkb_kernels);
+    char reason[REASON];
+    char *path = marker_path(device);
+    vkb_marker *marker = vkb_marker_begin(path, kernel->name);
+    free(path);
+    double start = vkb_seconds();
+    vkb_status status = vkb_vk_selftest(device, kernel, u, reason, sizeof reason, error);
+    vkb_marker_end(marker);
+    vkb_log(&device->base, VKB_LOG_DEBUG, "%s: kernel \"%s\" tested in %.1f ms", device->base.info.name, kernel->name,
+            1e3 * (vkb_seconds() - start));
+    if (status == VKB_ERROR_DEVICE_LOST) snprintf(reason, sizeof reason, "the device was lost when it was tested");
+    if (status && status != VKB_ERROR_DEVICE_LOST) return status;
+    if (reason[0])
+        note_failed(v, device, row, reason);
+    else
+        note_passed(v, key_of(kernel, u), row);
+    v->changed = true;
+    return status;
+}
+
+vkb_status vkb_vk_variant_choose(vkb_vk_device *device, const vkb_vk_usage *u, uint32_t rows, const vkb_kernel **kernel, vkb_error *error) {
+    const vkb_kernel *under_test = vkb_vk_selftest_kernel();
+    vkb_vk_variants *v = device->variants;
+    vkb_status status = VKB_OK;
+    if (vkb_vk_selftest_takes(&device->abilities, &u->task)) {
+        *kernel = under_test;
+        return VKB_OK;
+    }
+    if (!under_test) vkb_mutex_lock(v->mutex); /* else this thread holds it */
+    do {
+        *kernel = vkb_kernel_choose(&device->abilities, &u->task, rows);
+        if (!*kernel || under_test || !u->op || vkb_kernel_forced() == *kernel || has_passed(v, key_of(*kernel, u))) break;
+        status = run_test(v, device, *kernel, u, error);
+    } while (!status && v->rows[*kernel - vkb_kernels] == VKB_ROW_OFF);
+    if (!under_test) vkb_mutex_unlock(v->mutex);
+    return status;
+}
+
+vkb_status vkb_vk_variant_check(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *u, vkb_variant *variant,
+                                vkb_error *error) {
+    vkb_vk_variants *v = device->variants;
+    uint32_t row = (uint32_t)(kernel - vkb_kernels);
+    vkb_status status = VKB_OK;
+    vkb_mutex_lock(v->mutex);
+    if (v->rows[row] != VKB_ROW_OFF && !has_passed(v, key_of(kernel, u))) status = run_test(v, device, kernel, u, error);
+    variant->state = v->rows[row] == VKB_ROW_OFF ? VKB_VARIANT_OFF : VKB_VARIANT_RUNS;
+    if (variant->state == VKB_VARIANT_OFF) snprintf(variant->reason, sizeof variant->reason, "%s", v->findings[row].reason);
+    vkb_mutex_unlock(v->mutex);
+    return status;
+}
+
+void vkb_vk_variants_save(vkb_vk_device *device) {
+    vkb_vk_variants *v = device->variants;
+    if (vkb_vk_selftest_kernel()) return;
+    vkb_mutex_lock(v->mutex);
+    if (v->changed) save(v, device);
+    v->changed = false;
+    vkb_mutex_unlock(v->mutex);
+}
