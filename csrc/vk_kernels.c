@@ -105,8 +105,7 @@
     OWN(bm, bn, bk), .shared_bytes = 4 * ((bk) * ((bm) + (bn)) + (bm) / 4 * (bn))
 /* Invocations that share a row; fours of a row that each keeps in registers. */
 #define ROWS_KEPT(op, shader, local, lanes, kept) \
-    .kind = op, CODE(shader), .local_size = local, .tile_rows = (local) / (lanes), OWN(lanes, kept), .shared_bytes = 8 * (local), \
-    .skips = true
+    .kind = op, CODE(shader), .local_size = local, .tile_rows = (local) / (lanes), OWN(lanes, kept), .shared_bytes = 8 * (local)
 #define ROWS_SUBGROUP(op, shader, kept) \
     ROWS_KEPT(op, shader, 128, 32, kept), .subgroups = 4, .needs = VKB_NEED_SUBGROUP_32, .subgroup = SUBGROUP_CLUSTERED
 /* Invocations that share a row. */
