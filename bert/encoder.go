@@ -442,7 +442,7 @@ func (e *Encoder) EmbedAttended(ctx context.Context, seqs []Sequence, attended [
 // embed runs sequences, the first of which is number first of the caller's, through a program.
 func (e *Encoder) embed(ctx context.Context, name string, seqs []Sequence, first int) ([][]float32, error) {
 	if e.arch.encoder.blank > 0 || e.arch.cutOff >= 0 {
-		seqs = slices.Clone(seqs) // they are the caller's
+		seqs = slices.Clone(seqs)
 	}
 	for i := range seqs {
 		if err := e.prepare(&seqs[i]); err != nil {
@@ -459,12 +459,26 @@ func (e *Encoder) embed(ctx context.Context, name string, seqs []Sequence, first
 	return r.queue.run(ctx, seqs)
 }
 
-// prepare checks a sequence. An empty one becomes the model's blank, if it has that; the token that is cut off comes off the end, as often as it stands there, but one
-// token stays.
+// prepare checks a sequence and makes it what the program takes: an empty one becomes the model's blank, if it has that, and a token that the model cuts off
+// goes from the end, as often as it stands there, but for one token.
 func (e *Encoder) prepare(s *Sequence) error {
 	if blank := e.arch.encoder.blank; blank > 0 && len(s.IDs) == 0 {
 		*s = Sequence{IDs: []int32{blank}}
 	}
+	if err := e.check(*s); err != nil || e.arch.cutOff < 0 {
+		return err
+	}
+	n := len(s.IDs)
+	for n > 1 && s.IDs[n-1] == e.arch.cutOff {
+		n--
+	}
+	if s.IDs = s.IDs[:n]; s.TypeIDs != nil {
+		s.TypeIDs = s.TypeIDs[:n]
+	}
+	return nil
+}
+
+func (e *Encoder) check(s Sequence) error {
 	switch {
 	case len(s.IDs) == 0:
 		return fmt.Errorf("%w: no tokens", ErrInput)
@@ -481,13 +495,6 @@ func (e *Encoder) prepare(s *Sequence) error {
 		if (id < 0 || int(id) >= e.info.Vocabulary) && (id != e.arch.encoder.blank || len(s.IDs) > 1) {
 			return fmt.Errorf("%w: token %d is id %d, want 0 to %d", ErrInput, i, id, e.info.Vocabulary-1)
 		}
-	}
-	n := len(s.IDs)
-	for cut := e.arch.cutOff; cut >= 0 && n > 1 && s.IDs[n-1] == cut; {
-		n--
-	}
-	if s.IDs = s.IDs[:n]; s.TypeIDs != nil {
-		s.TypeIDs = s.TypeIDs[:n]
 	}
 	return nil
 }

@@ -270,14 +270,16 @@ func TestQueueHandsOut(t *testing.T) {
 	q := openQueue(t, &fakeDevice{}, twoValues, 64, 1<<20, 1)
 	var callers sync.WaitGroup
 	for range 4 {
-		callers.Go(func() {
+		callers.Add(1)
+		go func() {
+			defer callers.Done()
 			for i := range 500 {
 				vectors, err := q.run(context.Background(), numbered(i, 3, 5))
 				if assert.NoError(t, err) {
 					assert.Equal(t, [][]float32{{float32(i), 3}, {float32(i + 1), 5}}, vectors)
 				}
 			}
-		})
+		}()
 	}
 	callers.Wait()
 }
