@@ -407,7 +407,8 @@ func (m *Model) probe(ctx context.Context) ([]float32, error) {
 	return first(m.encoder.Embed(ctx, []bert.Sequence{{IDs: ids}}))
 }
 
-// HealthCheck makes one embedding on the device and compares it with the one made when the model was opened.
+// HealthCheck makes one embedding on the device and compares it with the one made when the model was opened. Where the device was lost, it says so until the
+// model is on it again; a device that was lost twice is not tried again.
 func (m *Model) HealthCheck(ctx context.Context) error {
 	if err := m.calls.enter(); err != nil {
 		return err
@@ -420,6 +421,9 @@ func (m *Model) HealthCheck(ctx context.Context) error {
 	}
 	if m.encoder == nil {
 		return nil // nothing runs on a device
+	}
+	if err := m.encoder.Health(); err != nil {
+		return err
 	}
 	v, err := m.probe(ctx)
 	if err != nil {

@@ -42,9 +42,9 @@ const (
 )
 
 // budgetKey names all that the speed of a program's batches depends on.
-func (e *Encoder) budgetKey(program string) string {
+func (e *Encoder) budgetKey(d cgo.DeviceInfo, program string) string {
 	core, _ := cgo.Version()
-	d, p := e.device.Info(), e.arch
+	p := e.arch
 	return fmt.Sprintf("%s, %s %x %s, %d threads, %s %q: %d layers, %d hidden, %d heads, %d values, %s", core, d.Name, d.UUID, d.Driver, d.Threads,
 		p.arch.name, program, p.encoder.layers, p.width(p.encoder.output), p.encoder.heads, p.width(p.output), p.stored.name)
 }
@@ -85,12 +85,13 @@ func (b *budget) target(queued int) int {
 	return b.sizes[len(b.sizes)-1].tokens
 }
 
-// estimate is how long a batch will take; 0 before there was one.
+// estimate is how long a batch will take; 0 before there was one of about its size. What a few tokens take says nothing of many.
 func (b *budget) estimate(tokens int) time.Duration {
 	size := bits.Len(uint(tokens))
+	least := min(size, bits.Len(firstTrial))
 	for d := range len(b.seconds) { // the nearest size that is known, the larger first
 		for _, i := range [...]int{size + d, size - d} {
-			if i >= 0 && i < len(b.seconds) && b.seconds[i] > 0 {
+			if i >= least && i < len(b.seconds) && b.seconds[i] > 0 {
 				return time.Duration(b.seconds[i] * float64(tokens) * float64(time.Second))
 			}
 		}

@@ -2,6 +2,7 @@ package bert
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -38,18 +39,18 @@ type Info struct {
 	Unused         []string // tensors of the files that the program does not read
 	Tasks          []string // that there are adapters for
 	Device         cgo.DeviceInfo
-	WeightBytes    uint64 // on the device
-	NonFinite      uint64 // weights that are NaN or infinite
+	Replicas       []cgo.DeviceInfo // all devices that the model is on, Device first
+	WeightBytes    uint64           // on each device
+	NonFinite      uint64           // weights that are NaN or infinite
 	Program        cgo.ProgramInfo
 }
 
 // Encoder is a model on a device. Safe for any number of goroutines.
 type Encoder struct {
-	info    Info
-	arch    *planned
-	device  *cgo.Device
-	weights *cgo.Weights
-	close   func()
+	info  Info
+	arch  *planned
+	sites []*site // a device each
+	close func()
 
 	options                 Options
 	maxTokens, maxSequences int
@@ -61,10 +62,9 @@ type Encoder struct {
 
 // running is a program on the device, with its queue. Those of tasks are made when they are first asked for.
 type running struct {
-	once    sync.Once
-	err     error
-	program *cgo.Program
-	queue   *queue
+	once  sync.Once
+	err   error
+	queue *queue
 }
 
 // Open builds the program of a model directory, or of one route of it, loads its weights onto the device and compiles the kernels. The model's files may be closed
@@ -248,28 +248,28 @@ func (p *planned) open(ctx context.Context, o Options) (_ *Encoder, err error) {
 			e.close()
 		}
 	}()
-	if e.device, err = cgo.OpenDevice(cgo.Options{Selector: o.Device, Threads: o.Threads, CacheDir: o.CacheDir, Log: o.Log}); err != nil {
-		return nil, err
-	}
-	p.choose(e.device.Info())
-	weights, weightsInfo, err := upload(ctx, e.device, p.tensors)
+	sites, boards, err := p.openSites(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	e.weights = weights
-	output := p.values[p.output]
-	e.maxTokens = batchTokens(o.MaxBatchTokens, e.device.Info(), p.values, p.encoder.limit)
+	e.sites = sites
+	device, output := boards[0].device.Info(), p.values[p.output]
+	e.maxTokens = batchTokens(o.MaxBatchTokens, device, p.values, p.encoder.limit)
 	e.maxSequences = max(1, min(e.maxTokens, maxBatchSequences, maxBatchFloats/int(output.Width)))
 	p.variants[base] = p.program()
-	first, err := e.program(base)
-	if err != nil {
-		return nil, err
-	}
 	e.info = Info{
 		Architecture: p.arch.name, Dimensions: int(output.Width), Hidden: int(p.width(p.encoder.output)), Layers: p.encoder.layers, Heads: p.encoder.heads,
-		Vocabulary: p.encoder.vocab, MaxTokens: p.encoder.limit, MaxBatchTokens: e.maxTokens, DType: p.stored.name, Unused: p.unused, Tasks: p.tasks,
-		Device: e.device.Info(), WeightBytes: weightsInfo.Bytes, NonFinite: weightsInfo.NonFinite, Program: first.program.Info(),
+		Vocabulary: p.encoder.vocab, MaxTokens: p.encoder.limit, DType: p.stored.name, Unused: p.unused, Tasks: p.tasks,
+		Device: device, WeightBytes: boards[0].info.Bytes, NonFinite: boards[0].info.NonFinite,
 	}
+	for _, b := range boards {
+		e.info.Replicas = append(e.info.Replicas, b.device.Info())
+	}
+	if _, err = e.program(base); err != nil {
+		return nil, err
+	}
+	e.info.MaxBatchTokens = e.maxTokens
+	e.info.Program = e.sites[0].programs[0].current.(*cgo.Program).Info()
 	return e, nil
 }
 
@@ -292,19 +292,53 @@ func (e *Encoder) program(name string) (*running, error) {
 			r.err = fmt.Errorf("%w: no task %q; the model has %s", ErrInput, name, taskNames(e.arch.tasks))
 			return
 		}
-		made, err := cgo.NewProgram(e.weights, p.desc(e.arch.stored.activations(), e.maxTokens, e.maxSequences))
+		queue, err := e.start(name, p)
 		e.mutex.Lock() // Stats reads the queues
 		defer e.mutex.Unlock()
-		if r.program, r.err = made, err; err != nil {
-			return
-		}
-		q := newQueue(p.values[p.output], e.arch.encoder.positions, e.maxTokens, e.maxSequences, e.options.MaxQueuedTokens)
-		q.check = e.prepare
-		if r.err = q.addLane(made, batchesAtOnce(e.device.Info().Kind), newBudget(e.maxTokens, e.options.MaxBatchTokens > 0, e.options.CacheDir, e.budgetKey(name))); r.err == nil {
-			r.queue = q
-		}
+		r.queue, r.err = queue, err
 	})
 	return r, r.err
+}
+
+// start makes the program on every device, and a queue with a lane for each.
+func (e *Encoder) start(name string, p program) (*queue, error) {
+	made := make([]*siteProgram, len(e.sites))
+	for i, s := range e.sites {
+		for {
+			var err error
+			made[i], err = s.program(p.desc(e.arch.stored.activations(), e.maxTokens, e.maxSequences))
+			if name != base || !errors.Is(err, cgo.Unsupported) || e.maxTokens/2 < min(e.arch.encoder.limit, longestDefault) {
+				if err != nil {
+					return nil, err
+				}
+				break
+			}
+			// A dispatch would be larger than the device takes: batches are smaller then.
+			e.maxTokens /= 2
+			e.maxSequences = min(e.maxSequences, e.maxTokens)
+		}
+	}
+	q := newQueue(p.values[p.output], e.arch.encoder.positions, e.maxTokens, e.maxSequences, e.options.MaxQueuedTokens)
+	q.check = e.prepare
+	for i := range made {
+		d := e.info.Replicas[i]
+		if err := q.addLane(&replica{made, i}, batchesAtOnce(d.Kind), newBudget(e.maxTokens, e.options.MaxBatchTokens > 0, e.options.CacheDir, e.budgetKey(d, name))); err != nil {
+			q.close()
+			return nil, err
+		}
+	}
+	return q, nil
+}
+
+// Health says why the model is down, or nil: a device was lost, and the model is not (yet) on it again. With several devices, one that is up is enough to embed,
+// but not to be well.
+func (e *Encoder) Health() error {
+	for _, s := range e.sites {
+		if err := s.health(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func taskNames(tasks []string) string {
@@ -477,10 +511,10 @@ func (e *Encoder) release() {
 		if r.queue != nil {
 			r.queue.close()
 		}
-		r.program.Close()
 	}
-	e.weights.Close()
-	e.device.Close()
+	for _, s := range e.sites {
+		s.close()
+	}
 }
 
 func finite(row []float32) bool {

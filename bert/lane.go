@@ -143,6 +143,7 @@ func (l *lane) once() {
 	q.stats.Computing += end.Sub(ready)
 	if l.running--; l.running == 0 {
 		q.stats.Busy += end.Sub(l.began)
+		l.due = end // whatever was expected
 	}
 	from := ready
 	if from.Before(l.ended) {

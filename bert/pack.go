@@ -43,6 +43,9 @@ func (q *queue) pack(b *batch, target int) {
 	}
 	now := time.Now()
 	q.packShort(b, share, now)
+	if len(b.owners) > 0 {
+		target = share // a short call beside long ones need not wait for a full batch
+	}
 	q.packLong(b, target, now)
 	q.packShort(b, target, now)
 	b.seal(q.output, q.positions != nil)

@@ -228,7 +228,7 @@ func (q *queue) leave(w *waiter) {
 // signal wakes a lane that may take what waits.
 func (q *queue) signal() {
 	for _, l := range q.lanes {
-		if len(l.free) > 0 && !l.held {
+		if len(l.free) > 0 && (!l.held || l.running == 0) { // the timer is for the end of what runs
 			q.wake.Broadcast()
 			return
 		}
@@ -335,7 +335,7 @@ func (q *queue) idle(tokens int) *lane {
 		return nil
 	}
 	for _, l := range q.lanes {
-		if l.running == 0 && tokens <= l.budget.tokens() {
+		if l.running == 0 && len(l.free) > 0 && tokens <= l.budget.tokens() { // a batch that is done is free once its vectors are handed out
 			return l
 		}
 	}

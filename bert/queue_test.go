@@ -241,6 +241,49 @@ func TestQueueOverlaps(t *testing.T) {
 	assert.EqualValues(t, 2, d.together.Load())
 }
 
+// TestQueueWrongEstimate: a lane that expected a batch to take an hour goes on when it has ended, also if nothing waited at that moment.
+func TestQueueWrongEstimate(t *testing.T) {
+	d := &fakeDevice{gate: make(chan struct{})}
+	q := newQueue(twoValues, nil, 100, 16, 0)
+	b := newBudget(100, true, "", "")
+	b.observe(100, time.Hour)
+	require.NoError(t, q.addLane(d, 2, b))
+	t.Cleanup(q.close)
+	for range 3 {
+		first := start(q, context.Background(), numbered(0, 100))
+		until(t, "it runs", func() bool { return d.running.Load() == 1 })
+		second := start(q, context.Background(), numbered(0, 100))
+		until(t, "the other is held back", func() bool {
+			q.mutex.Lock()
+			defer q.mutex.Unlock()
+			return q.lanes[0].held
+		})
+		d.gate <- struct{}{}
+		require.NoError(t, <-first)
+		d.gate <- struct{}{}
+		require.NoError(t, <-second)
+	}
+}
+
+// TestQueueHandsOut has calls come while the only batch is done but its vectors are still being handed out.
+func TestQueueHandsOut(t *testing.T) {
+	q := openQueue(t, &fakeDevice{}, twoValues, 64, 1<<20, 1)
+	var callers sync.WaitGroup
+	for range 4 {
+		callers.Add(1)
+		go func() {
+			defer callers.Done()
+			for i := range 500 {
+				vectors, err := q.run(context.Background(), numbered(i, 3, 5))
+				if assert.NoError(t, err) {
+					assert.Equal(t, [][]float32{{float32(i), 3}, {float32(i + 1), 5}}, vectors)
+				}
+			}
+		}()
+	}
+	callers.Wait()
+}
+
 func TestQueueErrors(t *testing.T) {
 	ctx := context.Background()
 	lost := errors.New("lost")

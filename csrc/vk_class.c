@@ -99,6 +99,7 @@ vkb_status vkb_vk_classes_init(vkb_vk_program *p, vkb_error *error) {
     uint32_t count = vkb_vk_number_count(p);
     p->kernels = calloc((size_t)p->class_count * count, sizeof *p->kernels);
     if (!p->kernels) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_create: out of memory for %u ops", p->base.op_count);
+    status = vkb_vk_variants_prepare(p, error);
     for (uint32_t c = 0; c < p->class_count; c++) {
         for (uint32_t i = 0; i < count && !status; i++) status = choose(p, i, c, error);
         if (!status) p->alike[c] = find_alike(p, c);

@@ -227,6 +227,8 @@ void vkb_vk_pipelines_destroy(vkb_vk_device *device);
 /* Whether the elements of a cooperative matrix lie as vkb_weight_form's tiles have them: one small dispatch. */
 vkb_status vkb_vk_fragments_probe(vkb_vk_device *device, bool *tiled, vkb_error *error);
 
+typedef struct vkb_vk_program vkb_vk_program;
+
 /* ---- vk_cache.c: the files of a device ---- */
 
 #define VKB_VK_HASH_START UINT64_C(14695981039346656037)
@@ -264,7 +266,7 @@ typedef struct vkb_vk_usage {  /* how a program uses a kernel */
     const vkb_tensor *tensors; /* what op's tensors are */
     uint32_t activations;      /* vkb_dtype */
     uint32_t head_size;        /* ATTENTION, ROTATE */
-    uint32_t width;            /* of the step's output */
+    uint32_t inputs, width;    /* of op's input (0: none), of the step's output */
 } vkb_vk_usage;
 
 /* Does such an op, small, with this kernel and on the reference. `reason` stays empty where they agree. An error is one that says nothing
@@ -273,6 +275,8 @@ vkb_status vkb_vk_selftest(vkb_vk_device *device, const vkb_kernel *kernel, cons
                            vkb_error *error);
 /* The kernel that this thread is testing, or NULL. */
 const vkb_kernel *vkb_vk_selftest_kernel(void);
+/* Makes programs that this thread creates take this kernel untested, as those of a test do; NULL ends it. Returns what was before. */
+const vkb_kernel *vkb_vk_selftest_take(const vkb_kernel *kernel);
 /* Whether this thread is testing a kernel that can do the task: then that one is taken. */
 bool vkb_vk_selftest_takes(const vkb_abilities *abilities, const vkb_task *task);
 
@@ -285,10 +289,21 @@ vkb_status vkb_vk_variants_open(vkb_vk_device *device, vkb_error *error);
 /* vkb_kernel_choose among the kernels that may run: one that was not used so before is tested first. *kernel: NULL if there is none. */
 vkb_status vkb_vk_variant_choose(vkb_vk_device *device, const vkb_vk_usage *usage, uint32_t rows, const vkb_kernel **kernel,
                                  vkb_error *error);
+/* Tests what a program will choose for its classes side by side, on devices that compile slowly and run fast. */
+vkb_status vkb_vk_variants_prepare(vkb_vk_program *program, vkb_error *error);
 void vkb_vk_variants_save(vkb_vk_device *device); /* if tests were made since. Any thread */
 /* Tests this use of the kernel, if it fits and was not tested, and says how things stand. */
 vkb_status vkb_vk_variant_check(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *usage, vkb_variant *variant,
                                 vkb_error *error);
+
+/* ---- vk_tune.c ---- */
+
+enum { VKB_VK_CANDIDATES = 8 };
+/* The kernels that are worth timing for the task with so many rows, in the table's order; fewer than two: it is not tuned. */
+uint32_t vkb_vk_tune_candidates(const vkb_vk_device *device, const vkb_task *task, uint32_t rows, const vkb_kernel *candidates[]);
+/* Times them; the fastest, or an earlier one that is about as fast. */
+vkb_status vkb_vk_tune(vkb_vk_device *device, const vkb_vk_usage *usage, uint32_t rows, const vkb_kernel *const *candidates, uint32_t count,
+                       const vkb_kernel **best, vkb_error *error);
 
 /* ---- vk_report.c ---- */
 

@@ -68,13 +68,16 @@ static vkb_status create_pipeline(vkb_vk_device *device, const vkb_vk_pipeline *
 }
 
 /* The caller holds the mutex. */
-static vkb_status find_or_create(vkb_vk_device *device, vkb_vk_pipeline key, VkPipeline *pipeline, vkb_error *error) {
+static VkPipeline find(const vkb_vk_device *device, const vkb_vk_pipeline *key) {
     for (uint32_t i = 0; i < device->pipeline_count; i++) {
         const vkb_vk_pipeline *p = &device->pipelines[i];
-        if (p->kernel != key.kernel || p->mode != key.mode || p->weights != key.weights || p->values != key.values) continue;
-        *pipeline = p->handle;
-        return VKB_OK;
+        if (p->kernel == key->kernel && p->mode == key->mode && p->weights == key->weights && p->values == key->values) return p->handle;
     }
+    return VK_NULL_HANDLE;
+}
+
+/* The caller holds the mutex. */
+static vkb_status keep(vkb_vk_device *device, const vkb_vk_pipeline *made, vkb_error *error) {
     if (device->pipeline_count == device->pipeline_capacity) {
         uint32_t capacity = 2 * device->pipeline_capacity + 16;
         vkb_vk_pipeline *grown = realloc(device->pipelines, capacity * sizeof *grown);
@@ -82,22 +85,31 @@ static vkb_status find_or_create(vkb_vk_device *device, vkb_vk_pipeline key, VkP
         device->pipelines = grown;
         device->pipeline_capacity = capacity;
     }
-    vkb_status status = create_pipeline(device, &key, &key.handle, error);
-    if (status) return status;
-    device->pipelines[device->pipeline_count++] = key;
+    device->pipelines[device->pipeline_count++] = *made;
     device->cache_changed = true;
-    *pipeline = key.handle;
     return VKB_OK;
 }
 
+/* Compiled without the mutex: several threads may, and of two that make the same one the second is thrown away. */
 vkb_status vkb_vk_pipeline_get(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_task *task, VkPipeline *pipeline,
                                vkb_error *error) {
     vkb_status status = vkb_vk_alive(device, error);
     if (status) return status;
-    vkb_mutex_lock(device->pipeline_mutex);
     vkb_vk_pipeline key = {.kernel = kernel, .mode = task->mode, .weights = task->weights, .values = task->values};
-    status = find_or_create(device, key, pipeline, error);
+    vkb_mutex_lock(device->pipeline_mutex);
+    *pipeline = find(device, &key);
     vkb_mutex_unlock(device->pipeline_mutex);
+    if (*pipeline) return VKB_OK;
+    status = create_pipeline(device, &key, &key.handle, error);
+    if (status) return status;
+    vkb_mutex_lock(device->pipeline_mutex);
+    *pipeline = find(device, &key);
+    if (!*pipeline) {
+        status = keep(device, &key, error);
+        if (!status) *pipeline = key.handle;
+    }
+    vkb_mutex_unlock(device->pipeline_mutex);
+    if (*pipeline != key.handle) device->vk.DestroyPipeline(device->handle, key.handle, NULL);
     return status;
 }
 

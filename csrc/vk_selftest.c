@@ -310,6 +310,12 @@ static _Thread_local bool taken;
 
 const vkb_kernel *vkb_vk_selftest_kernel(void) { return under_test; }
 
+const vkb_kernel *vkb_vk_selftest_take(const vkb_kernel *kernel) {
+    const vkb_kernel *before = under_test;
+    under_test = kernel;
+    return before;
+}
+
 bool vkb_vk_selftest_takes(const vkb_abilities *abilities, const vkb_task *task) {
     bool takes = under_test && vkb_kernel_fits(under_test, abilities, task);
     taken = taken || takes;

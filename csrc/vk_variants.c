@@ -9,18 +9,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cpu.h"
 #include "vk_force.h"
 #include "vk_internal.h"
 
-enum { REASON = 160 };
+enum { REASON = 160, MAX_TUNED = 128 };
 
 typedef struct finding { /* about a row of the table */
     bool failed;         /* its self-test: to be remembered */
     char reason[REASON]; /* where it is off */
 } finding;
 
-typedef struct test { /* a self-test that was passed */
-    uint64_t key;     /* the row and all that decides its code */
+typedef struct test { /* a self-test that was passed, or a tuning */
+    uint64_t key;     /* the row and all that decides its code; the task and its size class */
     uint32_t row;
 } test;
 
@@ -29,11 +30,14 @@ struct vkb_vk_variants {
     uint8_t uuid[16];
     uint32_t driver_version;
     vkb_mutex *mutex;
+    bool alone;            /* tests run one after another */
     bool loaded, changed; /* from, since the cache's file */
     uint8_t *rows;         /* [vkb_kernel_count]: vkb_row */
     finding *findings;     /* [vkb_kernel_count] */
     test *passed;          /* what was tested and is right */
     uint32_t passed_count, passed_capacity;
+    test tuned[MAX_TUNED]; /* the fastest kernel, by tune_key */
+    uint32_t tuned_count;
 };
 
 /* ---- Drivers that are known to be wrong ---- */
@@ -172,6 +176,9 @@ static void load(vkb_vk_variants *v, vkb_vk_device *device) {
         if (sscanf(line, "passed %llx %63[^\n]", &key, name) == 2) {
             int row = row_named(name);
             if (row >= 0 && !has_passed(v, key)) note_passed(v, key, (uint32_t)row);
+        } else if (sscanf(line, "fastest %llx %63[^\n]", &key, name) == 2) {
+            int row = row_named(name);
+            if (row >= 0 && v->tuned_count < MAX_TUNED) v->tuned[v->tuned_count++] = (test){key, (uint32_t)row};
         } else if (sscanf(line, "failed %63[^\t]\t%159[^\n]", name, reason) == 2) {
             int row = row_named(name);
             if (row >= 0) note_failed(v, device, (uint32_t)row, reason);
@@ -182,12 +189,15 @@ static void load(vkb_vk_variants *v, vkb_vk_device *device) {
 }
 
 static void save(vkb_vk_variants *v, vkb_vk_device *device) {
-    size_t room = ((size_t)v->passed_count + vkb_kernel_count) * (REASON + 96), at = 0;
+    size_t room = ((size_t)v->passed_count + v->tuned_count + vkb_kernel_count) * (REASON + 96), at = 0;
     char *text = malloc(room);
     if (!text) return;
     for (uint32_t i = 0; i < v->passed_count; i++)
         at += (size_t)snprintf(text + at, room - at, "passed %016llx %.63s\n", (unsigned long long)v->passed[i].key,
                                vkb_kernels[v->passed[i].row].name);
+    for (uint32_t i = 0; i < v->tuned_count; i++)
+        at += (size_t)snprintf(text + at, room - at, "fastest %016llx %.63s\n", (unsigned long long)v->tuned[i].key,
+                               vkb_kernels[v->tuned[i].row].name);
     for (uint32_t i = 0; i < vkb_kernel_count; i++)
         if (v->findings[i].failed)
             at += (size_t)snprintf(text + at, room - at, "failed %.63s\t%s\n", vkb_kernels[i].name, v->findings[i].reason);
@@ -195,15 +205,19 @@ static void save(vkb_vk_variants *v, vkb_vk_device *device) {
     free(text);
 }
 
+static const char several[] = "several kernels";
+
 static char *marker_path(const vkb_vk_device *device) {
     return vkb_vk_cache_path(device->cache_folder, "testing", vkb_vk_cache_key(&device->physical), "");
 }
 
-/* A kernel whose test killed a process is off. */
+/* A kernel whose test killed a process is off. Of several that were tested side by side, the one that did it is found by testing one after
+   another from now on. */
 static void note_killer(vkb_vk_variants *v, vkb_vk_device *device) {
     char name[VKB_MARKER_TEXT];
     char *path = marker_path(device);
     if (path && vkb_marker_died(path, name)) {
+        v->alone = v->alone || !strcmp(name, several);
         int row = row_named(name);
         if (row >= 0) note_failed(v, device, (uint32_t)row, "a process died when it was tested");
         v->changed = true;
@@ -246,6 +260,7 @@ vkb_vk_usage vkb_vk_usage_of(const vkb_vk_program *p, const vkb_vk_step *s) {
         .task = s->task, .tensors = p->base.weights->tensors, .activations = p->base.activations, .head_size = s->push.head_size};
     if (s->op >= p->base.op_count) return u; /* an output's copy */
     u.op = &p->base.ops[s->op];
+    u.inputs = u.op->input == VKB_NONE ? 0 : p->base.values[u.op->input].width;
     u.width = p->base.values[u.op->kind == VKB_OP_POOL ? u.op->input : u.op->output].width;
     return u;
 }
@@ -254,6 +269,23 @@ static uint64_t key_of(const vkb_kernel *kernel, const vkb_vk_usage *u) {
     const uint32_t words[] = {u->task.mode, u->task.weights, u->task.values, u->head_size};
     uint64_t key = vkb_vk_hash(VKB_VK_HASH_START, kernel->name, strlen(kernel->name));
     return vkb_vk_hash(key, words, sizeof words);
+}
+
+static uint64_t tune_key(const vkb_task *task, uint32_t rows) {
+    uint64_t key = vkb_vk_hash(VKB_VK_HASH_START, task, sizeof *task);
+    return vkb_vk_hash(key, &rows, sizeof rows);
+}
+
+/* NULL: not tuned, or off by now. */
+static const vkb_kernel *fastest(const vkb_vk_variants *v, uint64_t key) {
+    for (uint32_t i = 0; i < v->tuned_count; i++)
+        if (v->tuned[i].key == key && v->rows[v->tuned[i].row] == VKB_ROW_USUAL) return &vkb_kernels[v->tuned[i].row];
+    return NULL;
+}
+
+static void log_test(const vkb_vk_device *device, const vkb_kernel *kernel, double start) {
+    vkb_log(&device->base, VKB_LOG_DEBUG, "%s: kernel \"%s\" tested in %.1f ms", device->base.info.name, kernel->name,
+            1e3 * (vkb_seconds() - start));
 }
 
 /* The caller holds the mutex. Afterwards the row is off, or this use of it has passed. */
@@ -266,8 +298,7 @@ static vkb_status run_test(vkb_vk_variants *v, vkb_vk_device *device, const vkb_
     double start = vkb_seconds();
     vkb_status status = vkb_vk_selftest(device, kernel, u, reason, sizeof reason, error);
     vkb_marker_end(marker);
-    vkb_log(&device->base, VKB_LOG_DEBUG, "%s: kernel \"%s\" tested in %.1f ms", device->base.info.name, kernel->name,
-            1e3 * (vkb_seconds() - start));
+    log_test(device, kernel, start);
     if (status == VKB_ERROR_DEVICE_LOST) snprintf(reason, sizeof reason, "the device was lost when it was tested");
     if (status && status != VKB_ERROR_DEVICE_LOST) return status;
     if (reason[0])
@@ -275,6 +306,125 @@ static vkb_status run_test(vkb_vk_variants *v, vkb_vk_device *device, const vkb_
     else
         note_passed(v, key_of(kernel, u), row);
     v->changed = true;
+    return status;
+}
+
+/* ---- Many tests at once: most of their time goes to the compiler ---- */
+
+enum { MAX_PENDING = 64, MAX_THREADS = 8 };
+
+typedef struct pending {
+    const vkb_kernel *kernel;
+    vkb_vk_usage usage;
+    vkb_status status;
+    vkb_error error;
+    char reason[REASON];
+} pending;
+
+typedef struct pending_list {
+    vkb_vk_device *device;
+    pending tests[MAX_PENDING];
+    uint32_t count;
+} pending_list;
+
+static void test_one(void *context, uint32_t number, uint32_t worker) {
+    pending_list *l = context;
+    pending *t = &l->tests[number];
+    double start = vkb_seconds();
+    (void)worker;
+    t->status = vkb_vk_selftest(l->device, t->kernel, &t->usage, t->reason, sizeof t->reason, &t->error);
+    log_test(l->device, t->kernel, start);
+}
+
+static void add_pending(pending_list *l, const vkb_kernel *kernel, const vkb_vk_usage *u) {
+    if (!kernel || l->count == MAX_PENDING) return;
+    uint64_t key = key_of(kernel, u);
+    bool known = has_passed(l->device->variants, key);
+    for (uint32_t j = 0; j < l->count && !known; j++) known = key_of(l->tests[j].kernel, &l->tests[j].usage) == key;
+    if (!known) l->tests[l->count++] = (pending){.kernel = kernel, .usage = *u};
+}
+
+/* What the program's steps would take, as far as it is not tested: each use once. EMBED is a part of every test and not among them. */
+static void find_pending(pending_list *l, const vkb_vk_program *p) {
+    for (uint32_t class = 0; class < p->class_count; class++) {
+        for (uint32_t i = 0; i < p->step_count && l->count < MAX_PENDING; i++) {
+            vkb_vk_usage u = vkb_vk_usage_of(p, &p->steps[i]);
+            if (u.task.kind == VKB_OP_EMBED) continue;
+            const vkb_kernel *kernels[VKB_VK_CANDIDATES];
+            uint32_t count = vkb_vk_tune_candidates(l->device, &u.task, p->thresholds[class], kernels);
+            if (fastest(l->device->variants, tune_key(&u.task, p->thresholds[class]))) count = 0;
+            for (uint32_t k = 0; k < count; k++) add_pending(l, kernels[k], &u);
+            add_pending(l, vkb_kernel_choose(&l->device->abilities, &u.task, p->thresholds[class]), &u);
+        }
+    }
+}
+
+/* The caller holds the mutex. Candidates that did not pass their test are off, or left for later. */
+static vkb_status tune_all(vkb_vk_variants *v, vkb_vk_device *device, const vkb_vk_program *p, vkb_error *error) {
+    vkb_status status = VKB_OK;
+    for (uint32_t class = 0; class < p->class_count && !status; class++) {
+        for (uint32_t i = 0; i < p->step_count && !status; i++) {
+            vkb_vk_usage u = vkb_vk_usage_of(p, &p->steps[i]);
+            uint32_t rows = p->thresholds[class], passed = 0;
+            const vkb_kernel *kernels[VKB_VK_CANDIDATES], *best = NULL;
+            uint32_t count = vkb_vk_tune_candidates(device, &u.task, rows, kernels);
+            uint64_t key = tune_key(&u.task, rows);
+            if (count < 2 || fastest(v, key) || v->tuned_count == MAX_TUNED) continue;
+            for (uint32_t k = 0; k < count; k++)
+                if (has_passed(v, key_of(kernels[k], &u))) kernels[passed++] = kernels[k];
+            if (passed < 2) continue;
+            status = vkb_vk_tune(device, &u, rows, kernels, passed, &best, error);
+            if (best) v->tuned[v->tuned_count++] = (test){key, (uint32_t)(best - vkb_kernels)};
+            v->changed = true;
+        }
+    }
+    return status;
+}
+
+/* The caller holds the mutex. */
+static vkb_status test_all(vkb_vk_variants *v, pending_list *l, vkb_error *error) {
+    uint32_t threads = vkb_cpu_count() < MAX_THREADS ? vkb_cpu_count() : MAX_THREADS;
+    vkb_cpu_pool *pool = NULL;
+    vkb_status status = vkb_cpu_pool_create(threads, &pool, error);
+    if (status) return status;
+    char *path = marker_path(l->device);
+    vkb_marker *marker = vkb_marker_begin(path, several);
+    vkb_cpu_pool_run(pool, l->count, test_one, l);
+    vkb_marker_end(marker);
+    free(path);
+    vkb_cpu_pool_destroy(pool);
+    for (uint32_t i = 0; i < l->count; i++) {
+        const pending *t = &l->tests[i];
+        if (t->status && !status) {
+            status = t->status;
+            if (error) *error = t->error;
+        }
+        if (t->status) continue;
+        if (t->reason[0])
+            note_failed(v, l->device, (uint32_t)(t->kernel - vkb_kernels), t->reason);
+        else
+            note_passed(v, key_of(t->kernel, &t->usage), (uint32_t)(t->kernel - vkb_kernels));
+        v->changed = true;
+    }
+    return status;
+}
+
+vkb_status vkb_vk_variants_prepare(vkb_vk_program *p, vkb_error *error) {
+    vkb_vk_device *device = vkb_vk_device_of(&p->base);
+    vkb_vk_variants *v = device->variants;
+    if (vkb_vk_selftest_kernel() || vkb_kernel_forced() || device->abilities.software) return VKB_OK;
+    vkb_vk_usage embed = vkb_vk_usage_of(p, &p->steps[0]);
+    const vkb_kernel *kernel;
+    vkb_status status = vkb_vk_variant_choose(device, &embed, 1, &kernel, error);
+    pending_list *l = status ? NULL : calloc(1, sizeof *l);
+    if (!l) return status ? status : vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "%s: out of memory", device->base.info.name);
+    l->device = device;
+    vkb_mutex_lock(v->mutex);
+    find_pending(l, p);
+    if (l->count > 1 && !v->alone) status = test_all(v, l, error);
+    if (!status) status = tune_all(v, device, p, error);
+    vkb_mutex_unlock(v->mutex);
+    free(l);
     return status;
 }
 
@@ -289,6 +439,8 @@ vkb_status vkb_vk_variant_choose(vkb_vk_device *device, const vkb_vk_usage *u, u
     if (!under_test) vkb_mutex_lock(v->mutex); /* else this thread holds it */
     do {
         *kernel = vkb_kernel_choose(&device->abilities, &u->task, rows);
+        const vkb_kernel *tuned = under_test ? NULL : fastest(v, tune_key(&u->task, rows));
+        if (tuned && !vkb_kernel_forced() && vkb_kernel_fits(tuned, &device->abilities, &u->task)) *kernel = tuned;
         if (!*kernel || under_test || !u->op || vkb_kernel_forced() == *kernel || has_passed(v, key_of(*kernel, u))) break;
         status = run_test(v, device, *kernel, u, error);
     } while (!status && v->rows[*kernel - vkb_kernels] == VKB_ROW_OFF);

@@ -52,7 +52,11 @@ func (f Fingerprint) Verify() error {
 		return fmt.Errorf("%w: %w", ErrChanged, err)
 	}
 	defer file.close()
-	switch got := file.print; {
+	return f.compare(file.print)
+}
+
+func (f Fingerprint) compare(got Fingerprint) error {
+	switch {
 	case got.Size != f.Size:
 		return fmt.Errorf("%w: %s: want %d bytes, got %d", ErrChanged, f.Path, f.Size, got.Size)
 	case !got.ModTime.Equal(f.ModTime):

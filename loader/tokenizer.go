@@ -21,8 +21,9 @@ type Encoding struct {
 // library is the part of the tokenizer library that is used. Its calls may run
 // at the same time, close excepted.
 type library interface {
-	// encode returns nothing at all on a failure. text holds no U+0000.
-	encode(text string) (ids, typeIDs []uint32)
+	// encode returns nothing at all on a failure, and type ids if they are asked for.
+	// text holds no U+0000.
+	encode(text string, types bool) (ids, typeIDs []uint32)
 	close() error
 }
 
@@ -127,7 +128,7 @@ func rehearse(spec *tokenizerSpec) error {
 		return err
 	}
 	for _, content := range spec.normalized {
-		if ids, _ := lib.encode(content); len(ids) == 0 {
+		if ids, _ := lib.encode(content, false); len(ids) == 0 {
 			err := fmt.Errorf("%w: normalizing the added token %.60q fails", ErrBadTokenizer, content)
 			return errors.Join(err, lib.close())
 		}
@@ -138,7 +139,7 @@ func rehearse(spec *tokenizerSpec) error {
 // probe checks that the library puts the special tokens around a text that the
 // file says.
 func (t *Tokenizer) probe() error {
-	ids, _ := t.lib.encode("")
+	ids, _ := t.lib.encode("", false)
 	want := slices.Concat(t.spec.prefix, t.spec.suffix)
 	same := func(a uint32, b int32) bool { return int64(a) == int64(b) }
 	if !slices.EqualFunc(ids, want, same) {
@@ -233,22 +234,25 @@ func (t *Tokenizer) encodeByLibrary(text string) (Encoding, error) {
 	if strings.IndexByte(text, 0) >= 0 {
 		text = strings.ReplaceAll(text, "\x00", t.spec.nul)
 	}
-	ids, types := t.lib.encode(text)
+	ids, types := t.lib.encode(text, !t.untyped)
 	e := Encoding{IDs: make([]int32, len(ids)), TypeIDs: make([]int32, len(ids)), Prefix: len(t.spec.prefix), Suffix: len(t.spec.suffix)}
 	if len(ids) < e.Prefix+e.Suffix || len(ids) == 0 && !blank(text) {
 		return Encoding{}, fmt.Errorf("%w: want at least %d tokens for a text of %d bytes, got %d", ErrEncode, max(1, e.Prefix+e.Suffix), len(text), len(ids))
 	}
-	if len(types) != len(ids) {
+	if !t.untyped && len(types) != len(ids) {
 		return Encoding{}, fmt.Errorf("%w: %d tokens with %d type ids", ErrEncode, len(ids), len(types))
 	}
 	for i, id := range ids {
-		if id > math.MaxInt32 || types[i] > math.MaxInt32 {
-			return Encoding{}, fmt.Errorf("%w: token id %d of type %d", ErrEncode, id, types[i])
+		if id > math.MaxInt32 {
+			return Encoding{}, fmt.Errorf("%w: token id %d", ErrEncode, id)
 		}
-		e.IDs[i], e.TypeIDs[i] = int32(id), int32(types[i])
+		e.IDs[i] = int32(id)
 	}
-	if t.untyped {
-		clear(e.TypeIDs)
+	for i, id := range types {
+		if id > math.MaxInt32 {
+			return Encoding{}, fmt.Errorf("%w: type id %d", ErrEncode, id)
+		}
+		e.TypeIDs[i] = int32(id)
 	}
 	return e, nil
 }

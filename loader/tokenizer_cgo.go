@@ -22,9 +22,15 @@ func openLibrary(doc []byte) (library, error) {
 	return &rustLibrary{t}, nil
 }
 
-// encode asks for no token texts: the library panics on one that holds a NUL.
-func (l *rustLibrary) encode(text string) (ids, typeIDs []uint32) {
-	e := l.t.EncodeWithOptions(text, true, tokenizers.WithReturnTypeIDs())
+// encode asks for no more than is used, and for no token texts: the library
+// panics on one that holds a NUL.
+func (l *rustLibrary) encode(text string, types bool) (ids, typeIDs []uint32) {
+	var e tokenizers.Encoding
+	if types {
+		e = l.t.EncodeWithOptions(text, true, tokenizers.WithReturnTypeIDs())
+	} else {
+		e = l.t.EncodeWithOptions(text, true)
+	}
 	return e.IDs, e.TypeIDs
 }
 

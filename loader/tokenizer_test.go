@@ -166,8 +166,8 @@ func TestTokenizerKinds(t *testing.T) {
 // brokenLibrary answers with what it is given.
 type brokenLibrary struct{ ids, types []uint32 }
 
-func (l brokenLibrary) encode(string) ([]uint32, []uint32) { return l.ids, l.types }
-func (l brokenLibrary) close() error                       { return nil }
+func (l brokenLibrary) encode(string, bool) ([]uint32, []uint32) { return l.ids, l.types }
+func (l brokenLibrary) close() error                             { return nil }
 
 func TestSilentFailureIsAnError(t *testing.T) {
 	special := &tokenizerSpec{prefix: []int32{2}, suffix: []int32{3}}

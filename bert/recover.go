@@ -1,0 +1,352 @@
+package bert
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/vkbert/vkbert/cgo"
+	"github.com/vkbert/vkbert/loader"
+)
+
+// A machine is what a model is on one device: the open device, the weights there, programs.
+type machine interface {
+	program(cgo.ProgramDesc) (executor, error)
+	abandon() // the device was lost: nobody is to begin anything on it
+	Close()
+}
+
+// A site keeps a model running on one device. When the device is lost, the batches that were on it fail; the device is then opened again, the weights are loaded
+// again from the same files, and the programs go on, once. A second loss is for good: something is wrong that another try will not mend.
+type site struct {
+	make func() (machine, error) // opens the device and loads the weights
+	warn func(message string)
+
+	mutex    sync.Mutex
+	back     *sync.Cond // the rebuild has ended
+	machine  machine
+	programs []*siteProgram
+	losses   int
+	err      error // why it is down; nil while it is up
+	busy     bool  // it is being rebuilt
+	closed   bool
+}
+
+// siteProgram is a program at a site, an executor. It outlives the device.
+type siteProgram struct {
+	site    *site
+	desc    cgo.ProgramDesc
+	current executor // below the site's mutex
+	users   int      // goroutines in current
+}
+
+func newSite(m machine, again func() (machine, error), warn func(string)) *site {
+	s := &site{make: again, warn: warn, machine: m}
+	s.back = sync.NewCond(&s.mutex)
+	return s
+}
+
+// program makes a program. What it runs in is made anew when the device was lost.
+func (s *site) program(desc cgo.ProgramDesc) (*siteProgram, error) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if err := s.wait(); err != nil {
+		return nil, err
+	}
+	made, err := s.machine.program(desc)
+	if err != nil {
+		return nil, err
+	}
+	p := &siteProgram{site: s, desc: desc, current: made}
+	s.programs = append(s.programs, p)
+	return p, nil
+}
+
+// wait waits for a rebuild and says whether the site is up. The mutex is held.
+func (s *site) wait() error {
+	for s.busy {
+		s.back.Wait()
+	}
+	if s.closed {
+		return loader.ErrClosed
+	}
+	return s.err
+}
+
+// health is nil while the site is up.
+func (s *site) health() error {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return s.err
+}
+
+// Do runs a batch. One that the device has no memory for is run in halves.
+func (p *siteProgram) Do(w *cgo.Work) error { return inHalves(w, p.desc, p.once) }
+
+// downError is of a batch that did not come to its device.
+type downError struct{ error }
+
+func (e *downError) Unwrap() error { return e.error }
+
+// replica is a program on several devices. Batches go to one of them, and to another where that one is down or lost.
+type replica struct {
+	programs []*siteProgram
+	own      int
+}
+
+func (r *replica) Do(w *cgo.Work) error {
+	var first error
+	for i := range r.programs {
+		err := r.programs[(r.own+i)%len(r.programs)].Do(w)
+		var down *downError
+		if !errors.As(err, &down) && !errors.Is(err, cgo.DeviceLost) {
+			return err
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+func (p *siteProgram) once(w *cgo.Work) error {
+	s := p.site
+	s.mutex.Lock()
+	if err := s.wait(); err != nil {
+		s.mutex.Unlock()
+		return &downError{err}
+	}
+	current := p.current
+	p.users++
+	s.mutex.Unlock()
+	err := current.Do(w)
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	p.users--
+	if errors.Is(err, cgo.DeviceLost) && current == p.current {
+		s.lost(err)
+	}
+	s.back.Broadcast()
+	return err
+}
+
+// lost takes the site down, and the first time has it rebuilt. The mutex is held.
+func (s *site) lost(err error) {
+	if s.err != nil {
+		return
+	}
+	s.losses++
+	s.err = err
+	s.machine.abandon()
+	if s.losses > 1 {
+		s.err = fmt.Errorf("the device was lost for the second time: %w", err)
+		s.warn(s.err.Error() + "; it stays off")
+		return
+	}
+	s.busy = true
+	s.warn(err.Error() + "; the model is loaded again")
+	go s.rebuild()
+}
+
+// rebuild opens the device and loads the weights anew, when nobody is in a program any more.
+func (s *site) rebuild() {
+	s.mutex.Lock()
+	for s.users() > 0 {
+		s.back.Wait()
+	}
+	old := s.machine
+	s.machine = nil
+	s.mutex.Unlock()
+	for _, p := range s.programs { // not added to while the site is busy
+		closeExecutor(p.current)
+	}
+	old.Close()
+	fresh, made, err := s.again()
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	for i, p := range s.programs {
+		p.current = made[i]
+	}
+	s.machine = fresh
+	s.busy = false
+	if s.err = nil; err != nil {
+		s.err = fmt.Errorf("the device was lost, and the model could not be loaded again: %w", err)
+		s.warn(s.err.Error())
+	}
+	s.back.Broadcast()
+}
+
+// again is another machine with the programs; on failure there is none.
+func (s *site) again() (machine, []executor, error) {
+	made := make([]executor, len(s.programs))
+	fresh, err := s.make()
+	if err != nil {
+		return nil, made, err
+	}
+	for i, p := range s.programs {
+		if made[i], err = fresh.program(p.desc); err != nil {
+			for _, e := range made[:i] {
+				closeExecutor(e)
+			}
+			fresh.Close()
+			return nil, make([]executor, len(s.programs)), err
+		}
+	}
+	return fresh, made, nil
+}
+
+func (s *site) users() int {
+	n := 0
+	for _, p := range s.programs {
+		n += p.users
+	}
+	return n
+}
+
+// close releases the device. No program is in use any more.
+func (s *site) close() {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	for s.busy {
+		s.back.Wait()
+	}
+	if s.closed {
+		return
+	}
+	s.closed = true
+	for _, p := range s.programs {
+		closeExecutor(p.current)
+	}
+	if s.machine != nil {
+		s.machine.Close()
+	}
+}
+
+func closeExecutor(e executor) {
+	if c, ok := e.(interface{ Close() }); ok && e != nil {
+		c.Close()
+	}
+}
+
+// inHalves runs a batch, and where there is no memory for it the halves of its sequences, and so on. w is as it was afterwards.
+func inHalves(w *cgo.Work, desc cgo.ProgramDesc, run func(*cgo.Work) error) error {
+	err := run(w)
+	sequences := len(w.CuSeqlens) - 1
+	if !errors.Is(err, cgo.OutOfDeviceMemory) || sequences < 2 {
+		return err
+	}
+	whole := *w
+	defer func() { *w = whole }()
+	out := desc.Values[desc.Outputs[0]]
+	var notFinite error // says nothing about the other half
+	for _, half := range [2][2]int{{0, sequences / 2}, {sequences / 2, sequences}} {
+		first, end := half[0], half[1]
+		base, last := whole.CuSeqlens[first], whole.CuSeqlens[end]
+		*w = whole
+		w.IDs = whole.IDs[base:last]
+		w.TypeIDs = cut(whole.TypeIDs, int(base), int(last))
+		w.Positions = cut(whole.Positions, int(base), int(last))
+		w.PoolStarts = cut(whole.PoolStarts, first, end)
+		w.CuSeqlens = whole.CuSeqlens[first : end+1]
+		rows := [2]int{first, end}
+		if out.Scope == cgo.PerToken {
+			rows = [2]int{int(base), int(last)}
+		}
+		w.Output = whole.Output[rows[0]*int(out.Width) : rows[1]*int(out.Width)]
+		for i := range w.CuSeqlens { // they count from the half's first token while it runs
+			w.CuSeqlens[i] -= base
+		}
+		err := inHalves(w, desc, run)
+		for i := range w.CuSeqlens {
+			w.CuSeqlens[i] += base
+		}
+		if errors.Is(err, cgo.NotFinite) {
+			notFinite = err
+		} else if err != nil {
+			return err
+		}
+	}
+	return notFinite
+}
+
+func cut[T any](s []T, first, end int) []T {
+	if s == nil {
+		return nil
+	}
+	return s[first:end]
+}
+
+// board is the machine that there is: a device with the model's weights.
+type board struct {
+	device  *deviceUser
+	weights *cgo.Weights
+	info    cgo.WeightsInfo
+}
+
+func (b *board) program(desc cgo.ProgramDesc) (executor, error) {
+	return cgo.NewProgram(b.weights, desc)
+}
+
+// abandon says that the device was lost.
+func (b *board) abandon() { b.device.abandon() }
+
+func (b *board) Close() {
+	b.weights.Close()
+	b.device.Close()
+}
+
+// openBoard opens a device, chooses how the weights are stored there, and loads them.
+func (p *planned) openBoard(ctx context.Context, selector string, o Options) (*board, error) {
+	device, err := acquire(cgo.Options{Selector: selector, Threads: o.Threads, CacheDir: o.CacheDir, Log: o.Log})
+	if err != nil {
+		return nil, err
+	}
+	p.choose(device.Info())
+	weights, info, err := upload(ctx, device.Device, p.tensors)
+	if err != nil {
+		device.Close()
+		return nil, err
+	}
+	return &board{device, weights, info}, nil
+}
+
+// reopenBoard is openBoard for a device that was lost: the files are opened again, and must be the same.
+func (p *planned) reopenBoard(selector string, o Options) (_ machine, err error) {
+	for _, w := range p.stores() {
+		if err := w.Reopen(); err != nil {
+			return nil, err
+		}
+		defer w.Close() //nolint:errcheck // the weights are on the device by then
+	}
+	return p.openBoard(context.Background(), selector, o)
+}
+
+// stores are the files that tensors come from.
+func (p *planned) stores() []*loader.Weights {
+	var stores []*loader.Weights
+	for _, spec := range p.tensors {
+		for _, src := range spec.sources {
+			if w := storeOf(src.from); w != nil && !slices.Contains(stores, w) {
+				stores = append(stores, w)
+			}
+		}
+	}
+	return stores
+}
+
+// storeOf is the file behind a source; nil: it needs none. Random numbers begin anew.
+func storeOf(t tensors) *loader.Weights {
+	switch t := t.(type) {
+	case *files:
+		return t.weights
+	case *staticTable:
+		return t.module.Weights
+	case *computed:
+		return storeOf(t.from)
+	case *randomTensors:
+		t.state = 0
+	}
+	return nil
+}

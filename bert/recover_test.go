@@ -1,0 +1,258 @@
+package bert
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/vkbert/vkbert/cgo"
+	"github.com/vkbert/vkbert/loader"
+)
+
+var (
+	errLost   = &cgo.Error{Status: cgo.DeviceLost, Message: "the device is gone"}
+	errMemory = &cgo.Error{Status: cgo.OutOfDeviceMemory, Message: "no memory"}
+)
+
+// fakeMachine runs programs whose output is a number for each sequence: the sum of its ids.
+type fakeMachine struct {
+	mutex  sync.Mutex
+	fails  []error       // of the runs that come, in order
+	most   int           // sequences that there is memory for; 0: any
+	gate   chan struct{} // every run waits for it, if there is one
+	runs   int
+	open   int // programs
+	closed bool
+	lost   bool
+}
+
+type fakeProgram struct{ m *fakeMachine }
+
+func (m *fakeMachine) program(cgo.ProgramDesc) (executor, error) {
+	m.open++
+	return &fakeProgram{m}, nil
+}
+
+func (m *fakeMachine) Close() { m.closed = true }
+
+func (m *fakeMachine) abandon() { m.lost = true }
+
+func (p *fakeProgram) Close() { p.m.open-- }
+
+func (p *fakeProgram) Do(w *cgo.Work) error {
+	if p.m.gate != nil {
+		<-p.m.gate
+	}
+	p.m.mutex.Lock()
+	defer p.m.mutex.Unlock()
+	p.m.runs++
+	if len(p.m.fails) > 0 {
+		err := p.m.fails[0]
+		p.m.fails = p.m.fails[1:]
+		return err
+	}
+	if p.m.most > 0 && len(w.CuSeqlens)-1 > p.m.most {
+		return errMemory
+	}
+	for i := range w.Output {
+		w.Output[i] = 0
+		for _, id := range w.IDs[w.CuSeqlens[i]:w.CuSeqlens[i+1]] {
+			w.Output[i] += float32(id)
+		}
+	}
+	return nil
+}
+
+var fakeDesc = cgo.ProgramDesc{Values: []cgo.Value{{Scope: cgo.PerSequence, Width: 1}}, Outputs: []uint32{0}}
+
+// fakeWork is sequences of 1, 2, 3, … tokens, all of them 1, whose sums are 1, 2, 3, ….
+func fakeWork(t *testing.T, sequences int) *cgo.Work {
+	w, err := cgo.NewWork(sequences*(sequences+1)/2, sequences, sequences)
+	require.NoError(t, err)
+	t.Cleanup(w.Close)
+	w.TypeIDs, w.Positions = nil, nil
+	w.CuSeqlens[0] = 0
+	for i := range sequences {
+		w.CuSeqlens[i+1] = w.CuSeqlens[i] + uint32(i+1)
+		w.PoolStarts[i] = 0
+	}
+	for i := range w.IDs {
+		w.IDs[i] = 1
+	}
+	return w
+}
+
+func sums(n int) []float32 {
+	var s []float32
+	for i := range n {
+		s = append(s, float32(i+1))
+	}
+	return s
+}
+
+// fakeSite is a site whose second machine is `second`, or an error.
+func fakeSite(t *testing.T, first, second *fakeMachine, err error) (*site, *siteProgram, func() []string) {
+	var mutex sync.Mutex
+	var warned []string
+	s := newSite(first, func() (machine, error) { return second, err }, func(m string) {
+		mutex.Lock()
+		defer mutex.Unlock()
+		warned = append(warned, m)
+	})
+	p, failed := s.program(fakeDesc)
+	require.NoError(t, failed)
+	return s, p, func() []string {
+		mutex.Lock()
+		defer mutex.Unlock()
+		return slices.Clone(warned)
+	}
+}
+
+func TestLostOnce(t *testing.T) {
+	first, second := &fakeMachine{fails: []error{errLost}}, &fakeMachine{}
+	s, p, warned := fakeSite(t, first, second, nil)
+	w := fakeWork(t, 5)
+	require.ErrorIs(t, p.Do(w), cgo.DeviceLost, "the batch fails")
+	require.NoError(t, p.Do(w), "the next waits for the rebuild")
+	assert.Equal(t, sums(5), w.Output)
+	assert.NoError(t, s.health())
+	assert.True(t, first.lost && first.closed && first.open == 0 && second.open == 1)
+	assert.Len(t, warned(), 1)
+
+	second.fails = []error{errLost}
+	require.ErrorIs(t, p.Do(w), cgo.DeviceLost)
+	for range 3 {
+		require.ErrorIs(t, p.Do(w), cgo.DeviceLost, "a second loss stays")
+	}
+	require.ErrorContains(t, s.health(), "second time")
+	assert.Equal(t, 2, second.runs, "nothing runs on it any more")
+	s.close()
+	assert.True(t, second.closed && second.open == 0)
+	assert.ErrorIs(t, p.Do(w), loader.ErrClosed)
+}
+
+// Several batches are on the device when it is lost: all fail, one rebuild begins, and only when the last has returned.
+func TestLostTogether(t *testing.T) {
+	first, second := &fakeMachine{fails: []error{errLost, errLost, errLost}, gate: make(chan struct{})}, &fakeMachine{}
+	s, p, warned := fakeSite(t, first, second, nil)
+	var group sync.WaitGroup
+	for range 3 {
+		w := fakeWork(t, 2)
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			assert.ErrorIs(t, p.Do(w), cgo.DeviceLost)
+		}()
+	}
+	require.Eventually(t, func() bool { s.mutex.Lock(); defer s.mutex.Unlock(); return p.users == 3 }, 5*time.Second, time.Millisecond)
+	first.gate <- struct{}{}
+	require.Eventually(t, func() bool { return s.health() != nil }, 5*time.Second, time.Millisecond, "health says so")
+	assert.False(t, first.closed, "two are in it still")
+	close(first.gate)
+	group.Wait()
+	w := fakeWork(t, 3)
+	require.NoError(t, p.Do(w))
+	assert.Equal(t, sums(3), w.Output)
+	assert.Len(t, warned(), 1)
+	s.close()
+}
+
+func TestRebuildFails(t *testing.T) {
+	changed := errors.Join(loader.ErrChanged, errors.New("other weights"))
+	s, p, warned := fakeSite(t, &fakeMachine{fails: []error{errLost}}, nil, changed)
+	w := fakeWork(t, 2)
+	require.ErrorIs(t, p.Do(w), cgo.DeviceLost)
+	require.ErrorIs(t, p.Do(w), loader.ErrChanged)
+	require.ErrorIs(t, s.health(), loader.ErrChanged)
+	assert.Len(t, warned(), 2)
+	_, err := s.program(fakeDesc)
+	assert.ErrorIs(t, err, loader.ErrChanged)
+	s.close()
+}
+
+func TestHalves(t *testing.T) {
+	m := &fakeMachine{most: 3}
+	s, p, _ := fakeSite(t, m, nil, nil)
+	w := fakeWork(t, 13)
+	whole, cu := *w, slices.Clone(w.CuSeqlens)
+	require.NoError(t, p.Do(w))
+	assert.Equal(t, sums(13), w.Output)
+	assert.Equal(t, cu, w.CuSeqlens)
+	assert.Equal(t, len(whole.IDs), len(w.IDs))
+	assert.Greater(t, m.runs, 5)
+	m.fails = []error{errMemory, errMemory, errMemory, errMemory, errMemory}
+	require.ErrorIs(t, p.Do(w), cgo.OutOfDeviceMemory, "not for one sequence either")
+	require.NoError(t, p.Do(w), "the next good one")
+	assert.Equal(t, sums(13), w.Output)
+
+	m.fails = []error{errMemory, &cgo.Error{Status: cgo.NotFinite}}
+	clear(w.Output)
+	require.ErrorIs(t, p.Do(w), cgo.NotFinite)
+	assert.Equal(t, sums(13)[6:], w.Output[6:], "the half that is good")
+	s.close()
+}
+
+// Of two devices one is lost: its batches go to the other.
+func TestReplicas(t *testing.T) {
+	a, pa, _ := fakeSite(t, &fakeMachine{fails: []error{errLost}}, nil, errors.New("gone for good"))
+	good := &fakeMachine{}
+	b, pb, _ := fakeSite(t, good, nil, nil)
+	w := fakeWork(t, 4)
+	r := &replica{programs: []*siteProgram{pa, pb}}
+	for range 3 {
+		require.NoError(t, r.Do(w))
+		assert.Equal(t, sums(4), w.Output)
+	}
+	assert.Equal(t, 3, good.runs)
+	assert.Error(t, a.health())
+	a.close()
+	b.close()
+}
+
+func TestSelectors(t *testing.T) {
+	devices := func() ([]cgo.DeviceInfo, error) {
+		return []cgo.DeviceInfo{{Selector: "vulkan:0", Usable: true, Kind: cgo.Discrete}, {Selector: "vulkan:1", Kind: cgo.Discrete},
+			{Selector: "vulkan:2", Usable: true, Kind: cgo.Software}, {Selector: "vulkan:3", Usable: true, Kind: cgo.Discrete}, {Selector: "cpu", Usable: true, Kind: cgo.CPU}}, nil
+	}
+	for option, want := range map[string][]string{
+		"": {""}, "auto": {"auto"}, "vulkan:0, vulkan:3": {"vulkan:0", "vulkan:3"}, "vulkan:all": {"vulkan:0", "vulkan:3"}, "vulkan:all,cpu": {"vulkan:0", "vulkan:3", "cpu"},
+	} {
+		got, err := selectors(option, devices)
+		require.NoError(t, err)
+		assert.Equal(t, want, got, option)
+	}
+	_, err := selectors("vulkan:3,vulkan:all", devices)
+	assert.ErrorContains(t, err, "twice")
+	_, err = selectors("vulkan:all", func() ([]cgo.DeviceInfo, error) { return nil, nil })
+	assert.ErrorIs(t, err, cgo.NoDevice)
+}
+
+func TestSharedDevice(t *testing.T) {
+	var lines [2]int
+	open := func(i int) *deviceUser {
+		d, err := acquire(cgo.Options{Selector: "cpu", Threads: 1, Log: func(cgo.LogLevel, string) { lines[i]++ }})
+		require.NoError(t, err)
+		return d
+	}
+	a, b := open(0), open(1)
+	assert.Same(t, a.sharedDevice, b.sharedDevice)
+	a.log(cgo.Info, "a line")
+	a.Close()
+	a.Close() // once
+	b.log(cgo.Info, "another")
+	assert.Equal(t, [2]int{1, 2}, lines)
+	b.abandon()
+	c := open(0)
+	assert.NotSame(t, b.sharedDevice, c.sharedDevice, "what was lost is not shared")
+	b.Close()
+	d := open(0)
+	assert.Same(t, c.sharedDevice, d.sharedDevice)
+	c.Close()
+	d.Close()
+	assert.NotContains(t, shared.devices, d.key)
+}
