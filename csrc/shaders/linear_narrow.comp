@@ -108,19 +108,19 @@ uvec4 attended_word(uint d) {
 }
 
 // Chunk number CHUNK of what is multiplied, as number D of those under way; one past the end is the last one, and not used.
-#define LOAD_CHUNK(D, CHUNK)                                                                                    \
-    {                                                                                                           \
-        const uint k_ = min(CHUNK, chunks - 1u) * STEPS, n_ = 16u * k_ + 8u * segment();                                        \
-        [[unroll]] for (uint s = 0; s < STEPS; s++)                                                             \
-            [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++)                                                  \
-                w[D][s][c] = weight4[((((tile0 + c) >> 2) * steps + k_ + s) * 4u + ((tile0 + c) & 3u)) * 32u + lane]; \
+#define LOAD_CHUNK(D, CHUNK)                                                                                           \
+    {                                                                                                                  \
+        const uint k_ = min(CHUNK, chunks - 1u) * STEPS, n_ = 16u * k_ + 8u * segment();                               \
+        [[unroll]] for (uint s = 0; s < STEPS; s++)                                                                    \
+            [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++)                                                         \
+                w[D][s][c] = weight4[((((tile0 + c) >> 2) * steps + k_ + s) * 4u + ((tile0 + c) & 3u)) * 32u + lane];  \
         [[unroll]] for (uint i = 0; i < STEPS; i++) a[D][i] = input_words[((row0 + chunk_row(i)) * stride + n_) >> 3]; \
-        if (NORM_INPUT) {                                                                                       \
-            weights[D][0] = four_or(push.norm_weight_at, n_, 1.0);                                            \
-            weights[D][1] = four_or(push.norm_weight_at, n_ + 4u, 1.0);                                       \
-            biases[D][0] = four_or(push.norm_bias_at, n_, 0.0);                                               \
-            biases[D][1] = four_or(push.norm_bias_at, n_ + 4u, 0.0);                                          \
-        }                                                                                                       \
+        if (NORM_INPUT) {                                                                                              \
+            weights[D][0] = four_or(push.norm_weight_at, n_, 1.0);                                                     \
+            weights[D][1] = four_or(push.norm_weight_at, n_ + 4u, 1.0);                                                \
+            biases[D][0] = four_or(push.norm_bias_at, n_, 0.0);                                                        \
+            biases[D][1] = four_or(push.norm_bias_at, n_ + 4u, 0.0);                                                   \
+        }                                                                                                              \
     }
 
 void main() {
