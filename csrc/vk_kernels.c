@@ -123,7 +123,7 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "embed lanes", ROWS_KEPT(VKB_OP_EMBED, embed_rows_shared, 8, 1, 1), .software = true},
 
     {.name = "linear narrow 16x32", LINEAR_NARROW(2, 8, 2, 2, 0), .min_rows = 17, .max_rows = 128},
-    {.name = "linear narrow 16x32 wide", LINEAR_NARROW(2, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16, .min_outputs = 2048},
+    {.name = "linear narrow 16x32 wide", LINEAR_NARROW(2, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16, .min_outputs = 640},
     {.name = "linear narrow 16x16", LINEAR_NARROW(1, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16},
     {.name = "linear fragments 64x256", LINEAR_FRAGMENTS(64, 256, 256), .min_rows = 4096},
     {.name = "linear fragments 128x128", LINEAR_FRAGMENTS(128, 128, 0), .min_rows = 1 << 20},

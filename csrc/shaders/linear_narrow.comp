@@ -71,15 +71,15 @@ vec2 row_norm(uint row, uint width) {
     return vec2(scale, -mean * scale);
 }
 
-// Elements of a VECTOR from n on; `other` if there is none. The read is always done: in a branch of its own it would be waited for before the next.
+// Elements of a VECTOR from n on; `other` if there is none.
 vec2 pair_or(uint at, uint n, float other) {
-    const vec2 v = vectors2[(at == NONE ? 0u : at + n) >> 1];
-    return at == NONE ? vec2(other) : v;
+    if (at == NONE) return vec2(other);
+    return vectors2[(at + n) >> 1];
 }
 
 vec4 four_or(uint at, uint n, float other) {
-    const vec4 v = vectors4[(at == NONE ? 0u : at + n) >> 2];
-    return at == NONE ? vec4(other) : v;
+    if (at == NONE) return vec4(other);
+    return vectors4[(at + n) >> 2];
 }
 
 // Columns n … n + 7 of a row.
@@ -107,10 +107,10 @@ uvec4 attended_word(uint d) {
     return (t & 1u) == 0u ? uvec4(low0.x, low8.x, high0.x, high8.x) : uvec4(low0.y, low8.y, high0.y, high8.y);
 }
 
-// Chunk number CHUNK of what is multiplied, as number D of those under way; one past the end is the last one, and not used.
+// Chunk number CHUNK of what is multiplied, as number D of those under way.
 #define LOAD_CHUNK(D, CHUNK)                                                                                           \
     {                                                                                                                  \
-        const uint k_ = min(CHUNK, chunks - 1u) * STEPS, n_ = 16u * k_ + 8u * segment();                               \
+        const uint k_ = (CHUNK) * STEPS, n_ = 16u * k_ + 8u * segment();                                               \
         [[unroll]] for (uint s = 0; s < STEPS; s++)                                                                    \
             [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++)                                                         \
                 w[D][s][c] = weight4[((((tile0 + c) >> 2) * steps + k_ + s) * 4u + ((tile0 + c) & 3u)) * 32u + lane];  \
@@ -129,20 +129,29 @@ void main() {
     const uint stride = push.input_stride, steps = stride >> 4, chunks = steps / STEPS; // strides are multiples of 64
 
     // All that is read is asked for before anything is waited for. The first PARTS subgroups will write 16 × 8 outputs each.
-    const uint row = row0 + lane_row(), n = 16u * tile0 + 8u * min(subgroup, PARTS - 1u) + lane_column();
-    const bool adds = push.residual_stride != 0u;
-    const uint residual_at = adds ? (row * push.residual_stride + n) >> 1 : 0u;
-    const uvec2 residual = uvec2(residual1[residual_at], residual1[residual_at + 4u * push.residual_stride]);
-    const vec2 bias = pair_or(push.bias_at, n, 0.0);
-    const vec2 end_weight = NORM_RESIDUAL ? pair_or(push.norm_weight_at, n, 1.0) : vec2(1.0);
-    const vec2 end_bias = NORM_RESIDUAL ? pair_or(push.norm_bias_at, n, 0.0) : vec2(0.0);
+    const bool writes = subgroup < PARTS;
+    const uint row = row0 + lane_row(), n = 16u * tile0 + 8u * subgroup + lane_column();
+    vec2 bias = vec2(0.0), end_weight = vec2(1.0), end_bias = vec2(0.0);
+    uvec2 residual = uvec2(0u);
+    if (writes) {
+        bias = pair_or(push.bias_at, n, 0.0);
+        if (push.residual_stride != 0u) {
+            const uint at = (row * push.residual_stride + n) >> 1;
+            residual = uvec2(residual1[at], residual1[at + 4u * push.residual_stride]);
+        }
+        if (NORM_RESIDUAL) {
+            end_weight = pair_or(push.norm_weight_at, n, 1.0);
+            end_bias = pair_or(push.norm_bias_at, n, 0.0);
+        }
+    }
     const uint other_chunks = push.residual_stride / (16u * STEPS);
     uvec4 others[DEPTH][STEPS];
     if (NORM_RESIDUAL)
         [[unroll]] for (uint d = 0; d < DEPTH; d++)
-            [[unroll]] for (uint i = 0; i < STEPS; i++)
-                others[d][i] = residual_words[(row0 + chunk_row(i)) * (push.residual_stride >> 3) +
-                                              min(subgroup + d * SUBGROUPS, other_chunks - 1u) * SEGMENTS + segment()];
+            if (subgroup + d * SUBGROUPS < other_chunks)
+                [[unroll]] for (uint i = 0; i < STEPS; i++)
+                    others[d][i] =
+                        residual_words[(row0 + chunk_row(i)) * (push.residual_stride >> 3) + (subgroup + d * SUBGROUPS) * SEGMENTS + segment()];
 
     MATRIX_SUM(16, 16) sums[COLUMN_TILES];
     [[unroll]] for (uint i = 0; i < COLUMN_TILES; i++) sums[i] = MATRIX_SUM(16, 16)(0.0);
@@ -168,7 +177,7 @@ void main() {
         vec4 weights[DEPTH][2], biases[DEPTH][2]; // of the norm, for a lane's columns
         vec2 norms[STEPS];
         [[unroll]] for (uint d = 0; d < DEPTH; d++)
-            LOAD_CHUNK(d, subgroup + d * SUBGROUPS)
+            if (subgroup + d * SUBGROUPS < chunks) LOAD_CHUNK(d, subgroup + d * SUBGROUPS)
         if (NORM_INPUT) {
             vec2 totals[STEPS];
             [[unroll]] for (uint i = 0; i < STEPS; i++) {
@@ -202,7 +211,7 @@ void main() {
                 subgroupBarrier(); // what comes next goes to the same place
             }
             [[unroll]] for (uint d = 0; d < DEPTH; d++)
-                LOAD_CHUNK(d, chunk0 + (DEPTH + d) * SUBGROUPS)
+                if (chunk0 + (DEPTH + d) * SUBGROUPS < chunks) LOAD_CHUNK(d, chunk0 + (DEPTH + d) * SUBGROUPS)
         }
     }
 
@@ -223,11 +232,11 @@ void main() {
         parts[at + 32u] = vec4(sums[i][2], sums[i][3], sums[i][6], sums[i][7]);
     }
     barrier();
-    if (subgroup >= PARTS) return;
+    if (!writes) return;
 
     vec4 sum = bias.xyxy;
     [[unroll]] for (uint i = 0; i < SUBGROUPS; i++) sum += parts[(i * PARTS + subgroup) * 32u + lane];
-    vec2 first = adds ? unpackHalf2x16(residual.x) : vec2(0.0), second = adds ? unpackHalf2x16(residual.y) : vec2(0.0);
+    vec2 first = unpackHalf2x16(residual.x), second = unpackHalf2x16(residual.y);
     if (NORM_RESIDUAL) {
         const vec2 low = row_norm(lane_row(), push.output_width), high = row_norm(lane_row() + 8u, push.output_width);
         first = (first * low.x + low.y) * end_weight + end_bias;
