@@ -185,7 +185,7 @@ typedef struct vkb_kernel {
     uint32_t values;                            /* bits 1 << vkb_value_form: those it works on; 0 = any */
     uint32_t inputs_multiple, outputs_multiple; /* LINEAR: of which K and N are multiples; 0 = any */
     uint32_t head_multiple;                     /* ATTENTION: of which the head size is a multiple; 0 = any */
-    uint32_t max_outputs;                       /* NORMALIZE: greatest stride; 0 = any */
+    uint32_t min_outputs, max_outputs;          /* LINEAR, EMBED, NORM, NORMALIZE: least and greatest stride; 0 = any */
     uint32_t folds;                             /* bits of vkb_fold */
     bool by_rows;                               /* ATTENTION: a tile is tile_rows rows of the batch, of whatever sequences */
 } vkb_kernel;
