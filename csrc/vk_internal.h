@@ -260,7 +260,7 @@ uint64_t vkb_vk_drivers_key(void);
 
 /* ---- vk_selftest.c ---- */
 
-typedef struct vkb_vk_usage {  /* how a program uses a kernel */
+typedef struct vkb_vk_usage { /* how a program uses a kernel */
     vkb_task task;
     const vkb_op *op;          /* whose step it is; NULL: not to be tested */
     const vkb_tensor *tensors; /* what op's tensors are */

@@ -17,7 +17,8 @@ uint32_t vkb_vk_tune_candidates(const vkb_vk_device *device, const vkb_task *tas
     for (uint32_t i = 0; i < vkb_kernel_count && count < MAX_CANDIDATES; i++) {
         const vkb_kernel *k = &vkb_kernels[i];
         if (device->abilities.rows[i] == VKB_ROW_FIRST) return 0; /* asked for by VKBERT_VARIANTS */
-        if (k->software || k->max_rows || device->abilities.rows[i] == VKB_ROW_OFF || !vkb_kernel_fits(k, &device->abilities, task)) continue;
+        if (k->software || k->max_rows || device->abilities.rows[i] == VKB_ROW_OFF || !vkb_kernel_fits(k, &device->abilities, task))
+            continue;
         candidates[count++] = k;
     }
     return count;
@@ -36,8 +37,16 @@ static vkb_status create(vkb_vk_device *device, const vkb_vk_usage *u, uint32_t 
                              {1, u->width, VKB_LAYOUT_VECTOR, VKB_F32},
                              {TABLE_ROWS, u->width, VKB_LAYOUT_TABLE, VKB_F32}};
     vkb_value values[3] = {{VKB_PER_TOKEN, u->inputs}, {VKB_PER_TOKEN, u->width}, {VKB_PER_TOKEN, u->width}};
-    vkb_op plain = {.kind = VKB_OP_EMBED, .input = VKB_NONE, .residual = VKB_NONE, .weight = 0, .bias = VKB_NONE,
-                    .position_table = VKB_NONE, .type_table = VKB_NONE, .norm_weight = VKB_NONE, .norm_bias = VKB_NONE, .scale = 1};
+    vkb_op plain = {.kind = VKB_OP_EMBED,
+                    .input = VKB_NONE,
+                    .residual = VKB_NONE,
+                    .weight = 0,
+                    .bias = VKB_NONE,
+                    .position_table = VKB_NONE,
+                    .type_table = VKB_NONE,
+                    .norm_weight = VKB_NONE,
+                    .norm_bias = VKB_NONE,
+                    .scale = 1};
     vkb_op ops[3] = {plain, plain, plain};
     ops[1].weight = 3;
     ops[1].output = 1;
@@ -51,8 +60,16 @@ static vkb_status create(vkb_vk_device *device, const vkb_vk_usage *u, uint32_t 
     ops[2].residual_at = like->residual_at;
     ops[2].activation = like->activation;
     uint32_t output = 2;
-    vkb_program_desc desc = {.struct_size = sizeof desc, .value_count = 3, .values = values, .ops = ops, .op_count = 3, .output_count = 1,
-                             .outputs = &output, .max_tokens = rows, .max_sequences = 1, .activations = u->activations};
+    vkb_program_desc desc = {.struct_size = sizeof desc,
+                             .value_count = 3,
+                             .values = values,
+                             .ops = ops,
+                             .op_count = 3,
+                             .output_count = 1,
+                             .outputs = &output,
+                             .max_tokens = rows,
+                             .max_sequences = 1,
+                             .activations = u->activations};
     vkb_status status = vkb_weights_create(&device->base, tensors, 4, &t->weights, error);
     if (!status) status = vkb_weights_seal(t->weights, NULL, error);
     return status ? status : vkb_program_create(t->weights, &desc, &t->program, error);
@@ -86,8 +103,9 @@ vkb_status vkb_vk_tune(vkb_vk_device *device, const vkb_vk_usage *u, uint32_t ro
     for (uint32_t round = 0; round < ROUNDS; round++)
         for (uint32_t i = 0; i < count && !status; i++) status = time_once(&trials[i], &batch, error);
     for (uint32_t i = 0; i < count; i++) {
-        if (!status) vkb_log(&device->base, VKB_LOG_DEBUG, "%s: \"%s\", %u x %u: %.1f us for %u rows", device->base.info.name,
-                             candidates[i]->name, u->inputs, u->width, 1e6 * trials[i].best, rows);
+        if (!status)
+            vkb_log(&device->base, VKB_LOG_DEBUG, "%s: \"%s\", %u x %u: %.1f us for %u rows", device->base.info.name, candidates[i]->name,
+                    u->inputs, u->width, 1e6 * trials[i].best, rows);
         if (trials[i].best < 0.97 * trials[most].best) most = i; /* the table's order decides what is about as fast */
         vkb_program_destroy(trials[i].program);
         vkb_weights_destroy(trials[i].weights);

@@ -30,11 +30,11 @@ struct vkb_vk_variants {
     uint8_t uuid[16];
     uint32_t driver_version;
     vkb_mutex *mutex;
-    bool alone;            /* tests run one after another */
+    bool alone;           /* tests run one after another */
     bool loaded, changed; /* from, since the cache's file */
-    uint8_t *rows;         /* [vkb_kernel_count]: vkb_row */
-    finding *findings;     /* [vkb_kernel_count] */
-    test *passed;          /* what was tested and is right */
+    uint8_t *rows;        /* [vkb_kernel_count]: vkb_row */
+    finding *findings;    /* [vkb_kernel_count] */
+    test *passed;         /* what was tested and is right */
     uint32_t passed_count, passed_capacity;
     test tuned[MAX_TUNED]; /* the fastest kernel, by tune_key */
     uint32_t tuned_count;
@@ -346,7 +346,7 @@ static void add_pending(pending_list *l, const vkb_kernel *kernel, const vkb_vk_
 
 /* What the program's steps would take, as far as it is not tested: each use once. EMBED is a part of every test and not among them. */
 static void find_pending(pending_list *l, const vkb_vk_program *p) {
-    for (uint32_t class = 0; class < p->class_count; class++) {
+    for (uint32_t class = 0; class < p->class_count; class ++) {
         for (uint32_t i = 0; i < p->step_count && l->count < MAX_PENDING; i++) {
             vkb_vk_usage u = vkb_vk_usage_of(p, &p->steps[i]);
             if (u.task.kind == VKB_OP_EMBED) continue;
@@ -362,7 +362,7 @@ static void find_pending(pending_list *l, const vkb_vk_program *p) {
 /* The caller holds the mutex. Candidates that did not pass their test are off, or left for later. */
 static vkb_status tune_all(vkb_vk_variants *v, vkb_vk_device *device, const vkb_vk_program *p, vkb_error *error) {
     vkb_status status = VKB_OK;
-    for (uint32_t class = 0; class < p->class_count && !status; class++) {
+    for (uint32_t class = 0; class < p->class_count && !status; class ++) {
         for (uint32_t i = 0; i < p->step_count && !status; i++) {
             vkb_vk_usage u = vkb_vk_usage_of(p, &p->steps[i]);
             uint32_t rows = p->thresholds[class], passed = 0;
