@@ -1,7 +1,7 @@
 # Every target does its own set-up: on Debian and Ubuntu it installs missing packages when it may (root, or sudo without a
 # password), elsewhere it names them. What is built lies in build/out, what is downloaded in build/cache and the user's cache.
 .DEFAULT_GOAL := help
-.PHONY: help all build test test-matrix race asan fuzz shaders shaders-check bench bench-cpu bench-gpu lint fmt demo clean
+.PHONY: help all build test test-matrix race asan arm fuzz shaders shaders-check bench bench-cpu bench-gpu lint fmt demo clean
 
 FUZZTIME ?= 30s
 
@@ -24,6 +24,9 @@ race: build ## the Go tests under the race detector
 
 asan: build ## the C tests under the address and undefined-behaviour sanitizers
 	@build/ctest.sh asan
+
+arm: ## the C tests of the CPU backend for aarch64, cross-compiled, under QEMU
+	@build/ctest.sh arm
 
 fuzz: build ## each fuzz target for FUZZTIME (30s)
 	@build/fuzz.sh $(FUZZTIME)

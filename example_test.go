@@ -92,3 +92,81 @@ func ExampleDevices() {
 	}
 	// Output: CPU true
 }
+
+func ExampleReranker_Rerank() {
+	ctx := context.Background()
+	r, err := vkbert.OpenReranker(ctx, "testdata/arch/cross_bert", vkbert.WithDevice("cpu"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer r.Close()
+
+	documents := []string{"the cat sat", "a dog ran"}
+	ranked, err := r.Rerank(ctx, "where is the cat", documents)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, match := range ranked {
+		fmt.Println(len(documents[match.Index]) > 0, match.Score >= ranked[len(ranked)-1].Score)
+	}
+	// Output:
+	// true true
+	// true true
+}
+
+func ExampleSparseModel_EmbedSparseDocuments() {
+	ctx := context.Background()
+	m, err := vkbert.OpenSparse(ctx, "testdata/arch/splade_routed", vkbert.WithDevice("cpu"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer m.Close()
+
+	documents, err := m.EmbedSparseDocuments(ctx, []string{"the cat sat"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	queries, err := m.EmbedSparseQueries(ctx, []string{"cat"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(documents[0].Values) < m.Dimensions(), vkbert.SparseDot(queries[0], documents[0]) >= 0)
+	// Output: true true
+}
+
+func ExampleMultiVectorModel_EmbedMultiQueries() {
+	ctx := context.Background()
+	m, err := vkbert.OpenMultiVector(ctx, "testdata/arch/colbert", vkbert.WithDevice("cpu"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer m.Close()
+
+	documents, err := m.EmbedMultiDocuments(ctx, []string{"the cat sat", "a dog ran"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	queries, err := m.EmbedMultiQueries(ctx, []string{"where is the cat"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	score := vkbert.MaxSim(queries[0], documents[0])
+	fmt.Println(len(queries[0]), len(documents[0][0]), score <= float32(len(queries[0])))
+	// Output: 12 8 true
+}
+
+func ExampleModel_EmbedWith() {
+	ctx := context.Background()
+	m, err := vkbert.Open(ctx, "testdata/arch/jina_v3", vkbert.WithDevice("cpu"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer m.Close()
+
+	vectors, err := m.EmbedWith(ctx, []string{"one text", "another"}, vkbert.WithTask("text-matching"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(vectors), len(vectors[0]) == m.Dimensions())
+	// Output: 2 true
+}

@@ -30,7 +30,7 @@ func openParts(ctx context.Context, files *loader.Model, settings bert.Options) 
 		}
 		return nil, nil, tokenizerErr
 	case err != nil:
-		tokenizer.Close() //nolint:errcheck // the other error is the one to tell
+		tokenizer.Close()
 		return nil, nil, err
 	}
 	return tokenizer, encoder, nil

@@ -28,5 +28,6 @@ func (m *Model) tokens(text string, p prompt) (Tokens, error) {
 	if err != nil {
 		return Tokens{}, err
 	}
-	return Tokens{IDs: enc.IDs, Tokens: m.tokenizer.Tokens(enc.IDs)}, nil
+	ids := append([]int32{}, enc.IDs...) // no tokens are an empty list, not none
+	return Tokens{IDs: ids, Tokens: m.tokenizer.Tokens(ids)}, nil
 }

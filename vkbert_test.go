@@ -319,8 +319,8 @@ func TestCancel(t *testing.T) {
 	require.Eventually(t, func() bool { return m.Stats().Waiting == 0 }, 5*time.Second, time.Millisecond)
 
 	t.Run("tokenizing", func(t *testing.T) {
-		tiny := openTiny(t, "mean")
-		long := strings.Repeat("a", 1<<20)
+		tiny := openTiny(t, "mean", vkbert.WithTruncation(false)) // else the beginning of a text is enough
+		long := strings.Repeat("a ", 8<<20)
 		cancelled(t, 20*time.Millisecond, func(ctx context.Context) error { _, err := tiny.Embed(ctx, long); return err })
 		_, err := tiny.Embed(context.Background(), "a")
 		require.NoError(t, err)
@@ -350,18 +350,18 @@ func TestCloseDrains(t *testing.T) {
 }
 
 func TestCloseWhileTokenizing(t *testing.T) {
-	m := openTiny(t, "mean")
+	m := openTiny(t, "mean", vkbert.WithTruncation(false))
 	err := make(chan error, 1)
 	started := make(chan struct{})
 	go func() {
 		close(started)
-		_, e := m.Embed(context.Background(), strings.Repeat("a", 1<<20))
+		_, e := m.Embed(context.Background(), strings.Repeat("a ", 16<<20))
 		err <- e
 	}()
 	<-started
-	time.Sleep(20 * time.Millisecond)
+	time.Sleep(100 * time.Millisecond)
 	require.NoError(t, m.Close())
-	require.NoError(t, <-err)
+	require.ErrorIs(t, <-err, vkbert.ErrInput, "the text is too long, which is found out at its end")
 }
 
 func TestClosed(t *testing.T) {

@@ -205,7 +205,7 @@ func mutateKind(t *testing.T, name string, mutate func(p *planned), run func(e *
 	return difference / largest
 }
 
-func sequences(ids, types [][]int32) []Sequence {
+func seqsOf(ids, types [][]int32) []Sequence {
 	seqs := make([]Sequence, len(ids))
 	for i := range ids {
 		seqs[i].IDs = ids[i]
@@ -220,12 +220,12 @@ func sequences(ids, types [][]int32) []Sequence {
 func TestGoldenTestSeesMutationsOfOtherKinds(t *testing.T) {
 	ctx := context.Background()
 	logits := func(e *Encoder, g kindGolden) (want, got [][]float32) {
-		got, err := e.Embed(ctx, sequences(g.IDs, g.TypeIDs))
+		got, err := e.Embed(ctx, seqsOf(g.IDs, g.TypeIDs))
 		require.NoError(t, err)
 		return g.Logits, got
 	}
 	sparse := func(e *Encoder, g kindGolden) (want, got [][]float32) {
-		vectors, err := e.EmbedSparse(ctx, sequences(g.IDs, nil), 0)
+		vectors, err := e.EmbedSparse(ctx, seqsOf(g.IDs, nil), 0)
 		require.NoError(t, err)
 		for i := range vectors {
 			for _, pair := range []struct {
@@ -253,13 +253,13 @@ func TestGoldenTestSeesMutationsOfOtherKinds(t *testing.T) {
 			}
 			want = append(want, flat)
 		}
-		got, err := e.EmbedAttended(ctx, sequences(g.Query.IDs, nil), attended)
+		got, err := e.EmbedAttended(ctx, seqsOf(g.Query.IDs, nil), attended)
 		require.NoError(t, err)
 		return want, got
 	}
 	task := func(e *Encoder, g kindGolden) (want, got [][]float32) {
 		set := g.Tasks["text-matching"]
-		got, err := e.EmbedTask(ctx, "text-matching", sequences(set.IDs, nil))
+		got, err := e.EmbedTask(ctx, "text-matching", seqsOf(set.IDs, nil))
 		require.NoError(t, err)
 		return set.Vectors, got
 	}

@@ -335,7 +335,7 @@ func (q *queue) idle(tokens int) *lane {
 		return nil
 	}
 	for _, l := range q.lanes {
-		if l.running == 0 && tokens <= l.budget.tokens() {
+		if l.running == 0 && len(l.free) > 0 && tokens <= l.budget.tokens() { // a batch that is done is free once its vectors are handed out
 			return l
 		}
 	}

@@ -265,6 +265,25 @@ func TestQueueWrongEstimate(t *testing.T) {
 	}
 }
 
+// TestQueueHandsOut has calls come while the only batch is done but its vectors are still being handed out.
+func TestQueueHandsOut(t *testing.T) {
+	q := openQueue(t, &fakeDevice{}, twoValues, 64, 1<<20, 1)
+	var callers sync.WaitGroup
+	for range 4 {
+		callers.Add(1)
+		go func() {
+			defer callers.Done()
+			for i := range 500 {
+				vectors, err := q.run(context.Background(), numbered(i, 3, 5))
+				if assert.NoError(t, err) {
+					assert.Equal(t, [][]float32{{float32(i), 3}, {float32(i + 1), 5}}, vectors)
+				}
+			}
+		}()
+	}
+	callers.Wait()
+}
+
 func TestQueueErrors(t *testing.T) {
 	ctx := context.Background()
 	lost := errors.New("lost")

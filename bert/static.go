@@ -69,7 +69,7 @@ func (s *staticTable) stream(_ string, _ []int, buffer []byte, put func(int, cgo
 			factor = weights[token]
 		}
 		for i, x := range stored[at*dim : (at+1)*dim] {
-			row[i] = rounded(x*factor, table.DType)
+			row[i] = float32(x * factor)
 		}
 		if err := put(token*dim, cgo.F32, fromFloat32(row)); err != nil {
 			return err
@@ -110,34 +110,4 @@ var numbers = map[loader.DType]struct {
 	"F64": {8, func(b []byte) float64 { return math.Float64frombits(binary.LittleEndian.Uint64(b)) }},
 	"I64": {8, func(b []byte) float64 { return float64(int64(binary.LittleEndian.Uint64(b))) }},
 	"I32": {4, func(b []byte) float64 { return float64(int32(binary.LittleEndian.Uint32(b))) }},
-}
-
-// rounded is a product as the file's own dtype holds it.
-func rounded(x float64, dtype loader.DType) float32 {
-	switch dtype {
-	case loader.F16:
-		return float16(toFloat16(float32(x)))
-	case loader.BF16:
-		bits := math.Float32bits(float32(x))
-		return math.Float32frombits((bits + 0x7fff + bits>>16&1) &^ 0xffff)
-	}
-	return float32(x)
-}
-
-// toFloat16 rounds to the nearest IEEE 754 binary16, ties to even.
-func toFloat16(x float32) uint16 {
-	bits := math.Float32bits(x)
-	sign := uint16(bits >> 16 & 0x8000)
-	magnitude := float64(math.Float32frombits(bits &^ (1 << 31)))
-	switch {
-	case magnitude != magnitude:
-		return sign | 0x7e00
-	case magnitude >= 65520:
-		return sign | 0x7c00
-	case magnitude < 0x1p-14: // subnormal: a multiple of 2⁻²⁴
-		return sign | uint16(math.RoundToEven(magnitude*0x1p24))
-	}
-	fraction, exponent := math.Frexp(magnitude)                        // magnitude = fraction·2^exponent, 0.5 ≤ fraction < 1
-	scaled := uint32(math.RoundToEven(fraction * 2048))                // 1024 … 2048
-	return sign | uint16(uint32(exponent+14)<<10+(scaled-1024)&0xffff) // a carry raises the exponent
 }

@@ -1,9 +1,10 @@
 #!/bin/sh
-# usage: build/ctest.sh bench|build|test|asan
+# usage: build/ctest.sh bench|build|test|asan|arm
 #   bench   builds vkbert-bench into build/out
 #   build   builds the C tests
 #   test    builds and runs the C tests, under the Khronos validation layers
 #   asan    the same with the address and undefined-behaviour sanitizers instead of the layers
+#   arm     the tests of the CPU backend for aarch64, under QEMU
 . "$(dirname "$0")/common.sh"
 
 unset MAKEFLAGS MFLAGS MAKELEVEL # of the make that runs this script, which cmake's own would obey
@@ -79,5 +80,13 @@ asan)
 	export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1:"${UBSAN_OPTIONS:-}"
 	run_ctest $out/cmake-asan
 	;;
-*) fail 'want bench, build, test or asan' ;;
+arm)
+	build/setup.sh build arm # -O2: at -O3 this GCC (12.2) fails over a test
+	configure $out/cmake-arm -DCMAKE_BUILD_TYPE=RelWithDebInfo -DVKBERT_TESTS=ON -DVKBERT_BENCH=OFF -DVKBERT_TEST_DEVICES=cpu \
+		-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_C_COMPILER=aarch64-linux-gnu-gcc \
+		-DCMAKE_CROSSCOMPILING_EMULATOR='qemu-aarch64;-L;/usr/aarch64-linux-gnu'
+	cmake --build $out/cmake-arm --parallel "$jobs"
+	ctest --test-dir $out/cmake-arm --output-on-failure --no-tests=error -j "$jobs" -R '^(linear|int8|attention|rows|encoder)/cpu$'
+	;;
+*) fail 'want bench, build, test, asan or arm' ;;
 esac

@@ -1,5 +1,5 @@
 #!/bin/sh
-# usage: build/setup.sh GROUP…       (build, test, matrix, pip, lint)
+# usage: build/setup.sh GROUP…       (build, test, arm, matrix, pip, lint)
 # Looks for what the groups need. What is missing is installed on Debian and Ubuntu when that is allowed (root, or sudo without
 # a password), and named otherwise. Quick when nothing is missing.
 . "$(dirname "$0")/common.sh"
@@ -53,6 +53,10 @@ for group; do
 		need 'the Vulkan loader' libvulkan-dev vulkan_loader
 		need "Mesa's software Vulkan driver" mesa-vulkan-drivers lavapipe
 		need 'the Khronos validation layer' vulkan-validationlayers validation
+		;;
+	arm)
+		need "a C compiler for aarch64" 'gcc-aarch64-linux-gnu libc6-dev-arm64-cross' command -v aarch64-linux-gnu-gcc
+		need "QEMU's user mode" qemu-user command -v qemu-aarch64
 		;;
 	matrix)
 		need debootstrap debootstrap command -v debootstrap

@@ -143,7 +143,7 @@ func OpenDevice(o Options) (*Device, error) {
 	}
 	d := &Device{logID: registerLog(o.Log)}
 	var e C.vkb_error
-	if err := failure(C.open_device(selector, cacheDir, C.uint32_t(max(o.Threads, 0)), C.uintptr_t(d.logID), &d.c, &e), &e); err != nil {
+	if err := failure(C.open_device(selector, cacheDir, C.uint32_t(max(threads(o.Threads), 0)), C.uintptr_t(d.logID), &d.c, &e), &e); err != nil {
 		unregisterLog(d.logID)
 		return nil, err
 	}
@@ -331,4 +331,12 @@ func (p *Program) Close() {
 	p.cleanup.Stop()
 	C.vkb_program_destroy(p.c)
 	p.c = nil
+}
+
+// threads is what was asked for, or fewer than all processors where GOMAXPROCS says so; 0 leaves it to the core, which knows of affinity and cgroups.
+func threads(asked int) int {
+	if limit := runtime.GOMAXPROCS(0); asked == 0 && limit < runtime.NumCPU() {
+		return limit
+	}
+	return asked
 }

@@ -124,7 +124,7 @@ func (s *search) folder(dir string, depth int) error {
 // link looks at what a symbolic link leads to, no further.
 func (s *search) link(path string) error {
 	if info, err := os.Stat(path); err != nil || !info.IsDir() {
-		return nil //nolint:nilerr // a link to nowhere
+		return nil
 	}
 	l, err := s.list(path)
 	if err == nil && l.candidate() {
@@ -184,7 +184,7 @@ func (s *search) list(dir string) (*listing, error) {
 		if err != nil || len(entries) == 0 {
 			slices.Sort(l.folders)
 			slices.Sort(l.links)
-			return l, nil //nolint:nilerr // the end, or unreadable
+			return l, nil
 		}
 	}
 }

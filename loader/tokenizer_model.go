@@ -95,7 +95,7 @@ func guessModel(settings *jsonObject, large map[string]string) string {
 // checkVocab reads the vocabulary: an object of ids, or for Unigram a list of
 // [token, score], where the id is the place in the list.
 func (c *tokenizerChecker) checkVocab(text string, config *Config) error {
-	c.vocab = make(map[string]int32)
+	c.vocab = make(map[string]int32, min(strings.Count(text, ","), maxTokens)+1)
 	p := &jsonParser{data: text, depth: tokenizerDepth}
 	var err error
 	if c.model == "Unigram" {

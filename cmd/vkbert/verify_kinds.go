@@ -89,7 +89,7 @@ func (f *goldenFile) open(cmd *cobra.Command, model *modelFlags) (sets []goldenS
 		}
 	}
 	if err != nil {
-		m.Close() //nolint:errcheck // the other error is the one to tell
+		m.Close()
 		return nil, nil, fmt.Errorf("%s: %w", f.path, err)
 	}
 	slices.SortStableFunc(sets[min(1, len(sets)):], func(a, b goldenSet) int { return strings.Compare(a.name, b.name) })

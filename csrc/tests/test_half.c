@@ -86,7 +86,7 @@ static uint32_t linear_shape(const vkb_kernel *kernel, uint32_t rows, uint32_t i
     float slack[FIXTURE_MAX];
     begin(&f, &rows, 1, rows * 1000 + inputs);
     uint32_t x = fixture_input(&f, inputs, 1), n = 0;
-    for (uint32_t i = 0; i < COUNT(outputs); i++) {
+    for (uint32_t i = 0; i < COUNT(outputs); i += kernel && software() ? 4 : 1) {
         vkb_task task = linear_task(outputs[i], inputs, i % (VKB_ACT_SIGMOID + 1));
         if (kernel && !vkb_kernel_fits(kernel, &((const vkb_vk_device *)device)->abilities, &task)) continue;
         add_linear(&f, x, outputs[i], i + rows, slack);
@@ -141,7 +141,7 @@ static uint32_t mode_of(const shape *s, const option *o) {
 
 static uint32_t attention_shape(const vkb_kernel *kernel, const shape *s, const uint32_t *lengths, uint32_t sequences, uint32_t turn) {
     uint32_t kv = s->kv_heads ? s->kv_heads : s->heads, width = s->heads * s->size, n = 0;
-    uint32_t step = software() ? 4 : 1;
+    uint32_t step = software() ? (kernel ? 7 : 4) : 1;
     fixture f;
     float slack[FIXTURE_MAX];
     begin(&f, lengths, sequences, s->size);

@@ -71,10 +71,6 @@ VARIANTS = {
     "splade_roberta": _sparse("RobertaForMaskedLM, the sum of the tokens; byte-level BPE", "roberta", 101, lambda t: robertalike_config(t, "roberta", "RobertaForMaskedLM", **_SMALL), "RobertaForMaskedLM", "sum", "relu"),
     "splade_modernbert": _sparse("ModernBertForMaskedLM, log(1+log(1+relu)), the sum of the tokens; byte-level BPE", "modernbert", 102, lambda t: modernbert_config(t, architectures=["ModernBertForMaskedLM"]),
                                  "ModernBertForMaskedLM", "sum", "log1p_relu", pad_id=349, window=8),
-    "splade_electra": _sparse("ElectraForMaskedLM, a head of the embeddings' width; WordPiece", "wordpiece", 103, lambda t: bertlike_config(
-        t, "electra", "ElectraForMaskedLM", hidden_size=24, embedding_size=16, num_attention_heads=3, intermediate_size=37, layer_norm_eps=1e-12, max_position_embeddings=40, type_vocab_size=2, pad_token_id=0),
-        "ElectraForMaskedLM", "max", "log1p_relu", pad_id=0),
-    "splade_albert": _sparse("AlbertForMaskedLM; Unigram", "albert", 104, lambda t: bertlike_config(t, "albert", "AlbertForMaskedLM", **_ALBERT), "AlbertForMaskedLM", "max", "relu", pad_id=0),
     "splade_mpnet": _sparse("MPNetForMaskedLM; WordPiece", "mpnet", 105, lambda t: bertlike_config(
         t, "mpnet", "MPNetForMaskedLM", **_SMALL, layer_norm_eps=1e-5, max_position_embeddings=42, relative_attention_num_buckets=32, bos_token_id=0, eos_token_id=2, pad_token_id=1), "MPNetForMaskedLM", "max", "relu"),
     "colbert_modernbert": Directory("ColBERT on ModernBERT: RoPE, windows, no types; queries filled up to 12 tokens at least, no mask module; byte-level BPE", "modernbert", seed=111, pad_id=349, kind="multi",
@@ -94,7 +90,7 @@ VARIANTS = {
     "modernbert_every": Directory("ModernBERT with every second layer global, layer norms with biases, ReLU; byte-level BPE", "modernbert", seed=117, window=6, pad_id=349, limit_in="tokenizer",
                                   config=lambda t: modernbert_config(t, global_attn_every_n_layers=2, local_attention=6, norm_bias=True, hidden_activation="relu"), centre="final_norm.bias"),
     "gemma3_wide": Directory("Gemma 3, bidirectional, every layer local but the last, grouped heads; BPE", "gemma", seed=118, pad_id=0, window=6, limit_in="tokenizer", spelling="new", weights={"norm_offset": 1.0, "word_gain": 0.5},
-                             config=lambda t: {k: v for k, v in _gemma3(t, sliding_window=6, num_attention_heads=4, num_key_value_heads=2).items()}),
+                             config=lambda t: {k: v for k, v in _gemma3(t, sliding_window=6, num_attention_heads=6, num_key_value_heads=2).items()}),
     "bert_labse": Directory("LaBSE's keys of a pooler that no embedding uses; cls; WordPiece", "wordpiece", seed=119, pad_id=0, pooling="cls", config=lambda t: bertlike_config(
         t, "bert", "BertModel", **_SMALL, layer_norm_eps=1e-12, max_position_embeddings=40, type_vocab_size=2, pad_token_id=0, directionality="bidi", pooler_fc_size=24, pooler_num_attention_heads=3,
         pooler_num_fc_layers=3, pooler_size_per_head=8, pooler_type="first_token_transform"), mutations={"type row dropped": zero("token_type_embeddings"), "norm eps 1e-2": config(layer_norm_eps=1e-2)}),

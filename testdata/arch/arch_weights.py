@@ -20,7 +20,7 @@ KINDS = [
     ("qkv", r"(qkv_proj|Wqkv)"),
     ("qk", r"(query|key|pos_key_proj|pos_query_proj|query_proj|key_proj|q_lin|k_lin|q_proj|k_proj|attn\.q|attn\.k|SelfAttention\.q|SelfAttention\.k)\.weight$"),
     ("value", r"(value|value_proj|v_lin|v_proj|attn\.v|SelfAttention\.v)\.weight$"),
-    ("head", r"(classifier|pooler|pre_classifier|predictions|vocab_\w+|lm_head|head|decoder|score)\b"),
+    ("head", r"(^dense|classifier|pooler|pre_classifier|predictions|vocab_\w+|lm_head|head|decoder|score)\b"),
     ("down", r"((?<!attention\.)output\.dense|lin2|ffn_output|down_proj|fc2|mlp\.wo|mlp\.Wo|DenseReluDense\.wo|down_layer)\b"),
     ("attended", r"(attention\.output\.dense|out_lin|attn\.o|o_proj|out_proj|attention\.dense|SelfAttention\.o|attn\.Wo)\b"),
     ("up", r"(intermediate\.dense|lin1|\.ffn|gate_proj|up_proj|fc1|fc11|fc12|gated_layers|mlp\.Wi|wi|wi_0|wi_1|up_gated_layer|up_gate_proj)\b"),
