@@ -14,7 +14,7 @@ import (
 )
 
 // A budget says how many tokens a batch is filled up to: the fewest that reach 95 % of the device's throughput, and at most 50 ms of work. That is learnt from
-// batches that are run anyway, while enough tokens wait to try some sizes, and kept in the cache folder. Below the queue's mutex, but for store.
+// batches that are run anyway, while enough tokens wait to try some sizes, and kept in the cache folder. Below the queue's mutex.
 type budget struct {
 	most  int    // tokens of a batch
 	fixed bool   // the user asked for most
@@ -30,6 +30,7 @@ type budget struct {
 // trial is what batches of a size take.
 type trial struct {
 	tokens  int
+	given   int // batches that were to have it
 	samples int
 	best    time.Duration // of a batch, by the token scaled to the full size
 }
@@ -38,6 +39,7 @@ const (
 	maxBatchTime = 50 * time.Millisecond
 	firstTrial   = 128
 	trialSamples = 3
+	trialBatches = 8 * trialSamples // that are given a chance to be samples
 	enoughSpeed  = 0.95
 )
 
@@ -82,7 +84,11 @@ func (b *budget) target(queued int) int {
 	if len(b.sizes) == 0 {
 		b.sizes = append(b.sizes, trial{tokens: min(firstTrial, b.most)})
 	}
-	return b.sizes[len(b.sizes)-1].tokens
+	t := &b.sizes[len(b.sizes)-1]
+	if t.given++; t.given > trialBatches { // the sequences do not add up to it: the next size
+		*t = trial{tokens: min(2*t.tokens, b.most)}
+	}
+	return t.tokens
 }
 
 // estimate is how long a batch will take; 0 before there was one of about its size. What a few tokens take says nothing of many.
@@ -177,18 +183,23 @@ func (b *budget) load() {
 	}
 }
 
-// store keeps what was decided; where the folder cannot be written to, it is measured again next time.
-func (b *budget) store() {
-	if b.path == "" {
-		return
-	}
+// file is what was decided.
+func (b *budget) file() *budgetFile {
 	f := budgetFile{Key: b.key, Tokens: b.chosen, Limited: b.limited}
 	f.Sum = f.sum()
+	return &f
+}
+
+// store keeps it, without the queue's mutex; where the folder cannot be written to, it is measured again next time.
+func (f *budgetFile) store(path string) {
+	if path == "" {
+		return
+	}
 	data, err := json.Marshal(f)
 	if err != nil {
 		return
 	}
-	temporary, err := os.CreateTemp(filepath.Dir(b.path), ".budget-*")
+	temporary, err := os.CreateTemp(filepath.Dir(path), ".budget-*")
 	if err != nil {
 		return
 	}
@@ -197,7 +208,7 @@ func (b *budget) store() {
 		err = e
 	}
 	if err == nil {
-		err = os.Rename(temporary.Name(), b.path)
+		err = os.Rename(temporary.Name(), path)
 	}
 	if err != nil {
 		os.Remove(temporary.Name())

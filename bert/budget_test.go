@@ -15,7 +15,7 @@ func learn(t *testing.T, b *budget, batch func(tokens int) time.Duration) int {
 	for range 100 {
 		tokens := b.target(b.most)
 		if b.observe(tokens, batch(tokens)) {
-			b.store()
+			b.file().store(b.path)
 			assert.Equal(t, b.chosen, b.tokens())
 			return b.chosen
 		}
@@ -82,4 +82,15 @@ func TestBudgetRecovers(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 2048, learn(t, b, idle))
+}
+
+// TestBudgetPassesBy: a size that no texts add up to is not tried for ever.
+func TestBudgetPassesBy(t *testing.T) {
+	b := newBudget(1024, false, "", "")
+	for range 200 {
+		tokens := b.target(b.most) / 90 * 90 // texts of 90 tokens
+		b.observe(tokens, 10*time.Millisecond+10*time.Microsecond*time.Duration(tokens))
+	}
+	assert.Equal(t, 1024, b.tokens())
+	assert.Equal(t, 1024, b.target(b.most))
 }

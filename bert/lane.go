@@ -87,12 +87,11 @@ func (l *lane) loop() {
 			} else {
 				l.once()
 			}
-		case q.closed && q.open == 0:
+		case q.closed && q.open == 0 && len(l.free) > 0: // a batch for each goroutine, when a call that runs one itself is done with it
 			l.timer.Stop()
-			if n := len(l.free); n > 0 { // as many as there are goroutines
-				l.free[n-1].work.Close()
-				l.free = l.free[:n-1]
-			}
+			n := len(l.free)
+			l.free[n-1].work.Close()
+			l.free = l.free[:n-1]
 			return
 		default:
 			q.wake.Wait()
@@ -150,21 +149,21 @@ func (l *lane) once() {
 		from = l.ended // it stood behind another
 	}
 	l.ended = end
-	decided := false
-	if err == nil {
-		decided = l.budget.observe(b.tokens, end.Sub(from))
+	var decided *budgetFile
+	if err == nil && l.budget.observe(b.tokens, end.Sub(from)) {
+		decided = l.budget.file()
 	}
 	if q.short.len()+q.long.len() > 0 {
 		q.signal()
 	}
 	q.mutex.Unlock()
-	if decided {
-		l.budget.store()
+	if decided != nil {
+		decided.store(l.budget.path)
 	}
 	q.deliver(b, err)
 	q.mutex.Lock()
 	l.free = append(l.free, b)
-	if q.short.len()+q.long.len() > 0 {
+	if q.short.len()+q.long.len() > 0 || q.closed {
 		q.signal()
 	}
 }

@@ -43,8 +43,8 @@ func (q *queue) pack(b *batch, target int) {
 	}
 	now := time.Now()
 	q.packShort(b, share, now)
-	if len(b.owners) > 0 {
-		target = share // a short call beside long ones need not wait for a full batch
+	if len(b.owners) > 0 && share < target {
+		target = min(target, max(share, b.tokens+target-share)) // a short call beside long ones need not wait for a full batch
 	}
 	q.packLong(b, target, now)
 	q.packShort(b, target, now)

@@ -138,8 +138,8 @@ func (c *Call) add(first int, seqs []Sequence, release func()) error {
 		}
 		q.mutex.Lock()
 		if w.let {
-			q.promised -= tokens
-			c.promised -= tokens
+			q.promised -= w.tokens
+			c.promised -= w.tokens
 		} else {
 			q.leave(w)
 		}
@@ -149,6 +149,7 @@ func (c *Call) add(first int, seqs []Sequence, release func()) error {
 		if release != nil {
 			release()
 		}
+		q.admit() // to the room that it leaves
 		if c.over {
 			return c.err
 		}
@@ -202,7 +203,10 @@ func (q *queue) admit() {
 	stay := q.line[:0]
 	full := false
 	for _, w := range q.line {
-		full = full || q.queued() > 0 && q.queued()+w.tokens > q.maxQueued
+		if w.call.over {
+			w.tokens = 0 // nothing will be handed in
+		}
+		full = full || w.tokens > 0 && q.queued() > 0 && q.queued()+w.tokens > q.maxQueued
 		if w.call.over || !full && q.room(w.call, w.tokens) {
 			w.let = true
 			q.promised += w.tokens

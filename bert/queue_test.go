@@ -284,6 +284,107 @@ func TestQueueHandsOut(t *testing.T) {
 	callers.Wait()
 }
 
+// TestQueueGoneFromLine: a call that ends while its sequences are between the line and the queue makes room for the next in line.
+func TestQueueGoneFromLine(t *testing.T) {
+	d := &fakeDevice{gate: make(chan struct{})}
+	q := openQueue(t, d, twoValues, 10, 10, 1)
+	defer func() {
+		if t.Failed() {
+			close(d.gate)
+		}
+	}()
+	running := start(q, context.Background(), numbered(1, 10))
+	until(t, "it runs", func() bool { return d.count() == 1 })
+	waiting, err := q.begin(context.Background(), 1, true)
+	require.NoError(t, err)
+	require.NoError(t, waiting.add(0, numbered(1, 10), nil), "the queue is full")
+	inLine := func(n int) {
+		until(t, "they stand in line", func() bool {
+			q.mutex.Lock()
+			defer q.mutex.Unlock()
+			return len(q.line) == n
+		})
+	}
+	gone, err := q.begin(context.Background(), 1, true)
+	require.NoError(t, err)
+	added := make(chan error, 1)
+	go func() { added <- gone.add(0, numbered(1, 10), nil) }()
+	inLine(1)
+	last, err := q.begin(context.Background(), 1, true)
+	require.NoError(t, err)
+	go last.add(0, numbered(7, 10), nil) //nolint:errcheck // wait says
+	inLine(2)
+	q.mutex.Lock() // so that the call that is gone looks only when both have ended
+	q.finish(gone, context.Canceled)
+	q.finish(waiting, context.Canceled)
+	q.mutex.Unlock()
+	require.ErrorIs(t, <-added, context.Canceled)
+	until(t, "the last is let in", func() bool { return q.snapshot().QueuedTokens == 10 })
+	close(d.gate)
+	require.NoError(t, <-running)
+	vectors, err := last.wait()
+	require.NoError(t, err)
+	assert.Equal(t, [][]float32{{7, 10}}, vectors)
+}
+
+// TestQueueLongBesideShort: short calls that fill every batch leave a quarter of it to a long one.
+func TestQueueLongBesideShort(t *testing.T) {
+	d := &fakeDevice{gate: make(chan struct{})}
+	q := openQueue(t, d, twoValues, 100, 0, 1)
+	all := []<-chan error{start(q, context.Background(), numbered(0, 1))}
+	until(t, "the device is busy", func() bool { return d.count() == 1 })
+	all = append(all, start(q, context.Background(), numbered(0, repeat(20, 10)...)))
+	until(t, "the long call waits", func() bool { return q.snapshot().QueuedTokens == 200 })
+	for range 8 {
+		all = append(all, start(q, context.Background(), numbered(0, 25)))
+	}
+	until(t, "all wait", func() bool { return q.snapshot().QueuedTokens == 400 })
+	close(d.gate)
+	for _, done := range all {
+		require.NoError(t, <-done)
+	}
+	assert.Equal(t, []int{25, 25, 25, 10, 10}, d.batches[1])
+}
+
+// TestQueueCloseWaits: Close waits for a batch that a call's own goroutine runs, also where the call has failed meanwhile.
+func TestQueueCloseWaits(t *testing.T) {
+	lost := errors.New("lost")
+	d := &ownDevice{gate: make(chan struct{}), failed: make(chan struct{}), err: lost}
+	q := newQueue(twoValues, nil, 256, 1024, 0)
+	require.NoError(t, q.addLane(d, 2, newBudget(256, false, "", "")))
+	call := start(q, context.Background(), numbered(0, repeat(256, 1)...))
+	<-d.failed
+	until(t, "the call has failed", func() bool { return q.snapshot().Waiting == 0 })
+	closed := make(chan struct{})
+	go func() { q.close(); close(closed) }()
+	select {
+	case <-closed:
+		t.Error("closed while a batch runs")
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(d.gate)
+	require.ErrorIs(t, <-call, lost)
+	<-closed
+	q.mutex.Lock()
+	defer q.mutex.Unlock()
+	assert.Empty(t, q.lanes[0].free, "no memory is left")
+}
+
+// ownDevice has the batch with the first sequence wait, and fails the other.
+type ownDevice struct {
+	gate, failed chan struct{}
+	err          error
+}
+
+func (d *ownDevice) Do(w *cgo.Work) error {
+	if w.IDs[0] != 0 {
+		close(d.failed)
+		return d.err
+	}
+	<-d.gate
+	return nil
+}
+
 func TestQueueErrors(t *testing.T) {
 	ctx := context.Background()
 	lost := errors.New("lost")

@@ -116,6 +116,8 @@ enum vkb_attention {
     VKB_ATTENTION_TYPES_F16 = 1 << 9,
 };
 
+enum { VKB_LINEAR_RESIDUAL = 1 << 12 }; /* of MODE, beside the activation and vkb_fold: the code for it is left out where there is none */
+
 enum vkb_rotate {
     VKB_ROTATE_INTERLEAVED = 1 << 0,
     VKB_ROTATE_WHOLE = 1 << 1, /* workgroups (x) are q, k and v, else heads */
@@ -185,7 +187,7 @@ typedef struct vkb_kernel {
     uint32_t values;                            /* bits 1 << vkb_value_form: those it works on; 0 = any */
     uint32_t inputs_multiple, outputs_multiple; /* LINEAR: of which K and N are multiples; 0 = any */
     uint32_t head_multiple;                     /* ATTENTION: of which the head size is a multiple; 0 = any */
-    uint32_t max_outputs;                       /* NORMALIZE: greatest stride; 0 = any */
+    uint32_t min_outputs, max_outputs;          /* LINEAR, EMBED, NORM, NORMALIZE: least and greatest stride; 0 = any */
     uint32_t folds;                             /* bits of vkb_fold */
     bool by_rows;                               /* ATTENTION: a tile is tile_rows rows of the batch, of whatever sequences */
 } vkb_kernel;
