@@ -113,6 +113,8 @@ type planned struct {
 	typed    bool  // the other types have rows
 	cutOff   int32 // a token that is taken off the end of a sequence; −1 for none
 	unused   []string
+
+	reopening sync.Mutex
 }
 
 func plan(m *loader.Model, o Options) (*planned, error) {

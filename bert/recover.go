@@ -122,32 +122,35 @@ func (p *siteProgram) once(w *cgo.Work) error {
 	p.users++
 	s.mutex.Unlock()
 	err := current.Do(w)
+	warning := ""
 	s.mutex.Lock()
-	defer s.mutex.Unlock()
 	p.users--
 	if errors.Is(err, cgo.DeviceLost) && current == p.current {
-		s.lost(err)
+		warning = s.lost(err)
 	}
 	s.back.Broadcast()
+	s.mutex.Unlock()
+	if warning != "" {
+		s.warn(warning) // without the mutex: a log handler may ask for the health
+	}
 	return err
 }
 
-// lost takes the site down, and the first time has it rebuilt. The mutex is held.
-func (s *site) lost(err error) {
+// lost takes the site down, and the first time has it rebuilt. It returns what there is to warn of. The mutex is held.
+func (s *site) lost(err error) string {
 	if s.err != nil {
-		return
+		return ""
 	}
 	s.losses++
 	s.err = err
 	s.machine.abandon()
 	if s.losses > 1 {
 		s.err = fmt.Errorf("the device was lost for the second time: %w", err)
-		s.warn(s.err.Error() + "; it stays off")
-		return
+		return s.err.Error() + "; it stays off"
 	}
 	s.busy = true
-	s.warn(err.Error() + "; the model is loaded again")
 	go s.rebuild()
+	return err.Error() + "; the model is loaded again"
 }
 
 // rebuild opens the device and loads the weights anew, when nobody is in a program any more.
@@ -164,6 +167,10 @@ func (s *site) rebuild() {
 	}
 	old.Close()
 	fresh, made, err := s.again()
+	if err != nil {
+		err = fmt.Errorf("the device was lost, and the model could not be loaded again: %w", err)
+		s.warn(err.Error())
+	}
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	for i, p := range s.programs {
@@ -171,10 +178,7 @@ func (s *site) rebuild() {
 	}
 	s.machine = fresh
 	s.busy = false
-	if s.err = nil; err != nil {
-		s.err = fmt.Errorf("the device was lost, and the model could not be loaded again: %w", err)
-		s.warn(s.err.Error())
-	}
+	s.err = err
 	s.back.Broadcast()
 }
 
@@ -314,6 +318,8 @@ func (p *planned) openBoard(ctx context.Context, selector string, o Options) (*b
 
 // reopenBoard is openBoard for a device that was lost: the files are opened again, and must be the same.
 func (p *planned) reopenBoard(selector string, o Options) (_ machine, err error) {
+	p.reopening.Lock() // of several devices that are lost together one after the other: they share the files
+	defer p.reopening.Unlock()
 	for _, w := range p.stores() {
 		if err := w.Reopen(); err != nil {
 			return nil, err

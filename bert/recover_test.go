@@ -1,9 +1,13 @@
 package bert
 
 import (
+	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -255,4 +259,81 @@ func TestSharedDevice(t *testing.T) {
 	c.Close()
 	d.Close()
 	assert.NotContains(t, shared.devices, d.key)
+}
+
+// A log handler may ask how the model is.
+func TestWarningAsksHealth(t *testing.T) {
+	var s *site
+	var asked atomic.Int32
+	s = newSite(&fakeMachine{fails: []error{errLost}}, func() (machine, error) { return nil, errors.New("gone for good") }, func(string) {
+		s.health() //nolint:errcheck // that it returns is what counts
+		asked.Add(1)
+	})
+	p, err := s.program(fakeDesc)
+	require.NoError(t, err)
+	w := fakeWork(t, 2)
+	done := make(chan error, 2)
+	go func() { done <- p.Do(w); done <- p.Do(w); s.close() }()
+	for range 2 {
+		select {
+		case err := <-done:
+			require.Error(t, err)
+		case <-time.After(10 * time.Second):
+			t.Fatal("it hangs")
+		}
+	}
+	assert.EqualValues(t, 2, asked.Load())
+}
+
+// Two devices are lost at the same time: they load the model again from the same files.
+func TestReopenTogether(t *testing.T) {
+	p, err := planRandom(mustConfig(t), Options{})
+	require.NoError(t, err)
+	var group sync.WaitGroup
+	for _, name := range []string{"cpu", "reference"} {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			m, err := p.reopenBoard(name, Options{})
+			if assert.NoError(t, err) {
+				m.Close()
+			}
+		}()
+	}
+	group.Wait()
+}
+
+// A device that has something to say while it is opened, and nobody who listens.
+func TestSharedDeviceUnheard(t *testing.T) {
+	dir := t.TempDir()
+	devices, err := cgo.Devices(dir)
+	require.NoError(t, err)
+	i := slices.IndexFunc(devices, func(d cgo.DeviceInfo) bool { return d.Usable && d.Kind == cgo.Software })
+	if i < 0 {
+		t.Skip("no software Vulkan")
+	}
+	o := Options{Device: devices[i].Selector, CacheDir: dir}
+	e, err := OpenRandom(context.Background(), mustConfig(t), o)
+	require.NoError(t, err)
+	e.Close()
+	files, err := filepath.Glob(filepath.Join(dir, "*.bin"))
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		require.NoError(t, os.WriteFile(file, []byte("damaged"), 0o600))
+	}
+	opened := make(chan error, 1)
+	go func() {
+		d, err := acquire(cgo.Options{Selector: o.Device, CacheDir: dir})
+		if err == nil {
+			d.Close()
+		}
+		opened <- err
+	}()
+	select {
+	case err := <-opened:
+		require.NoError(t, err)
+	case <-time.After(20 * time.Second):
+		t.Fatal("it hangs")
+	}
 }
