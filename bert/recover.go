@@ -28,6 +28,7 @@ type site struct {
 	back     *sync.Cond // the rebuild has ended
 	machine  machine
 	programs []*siteProgram
+	making   int // programs that are not among them yet
 	losses   int
 	err      error // why it is down; nil while it is up
 	busy     bool  // it is being rebuilt
@@ -55,13 +56,30 @@ func (s *site) program(desc cgo.ProgramDesc) (*siteProgram, error) {
 	if err := s.wait(); err != nil {
 		return nil, err
 	}
-	made, err := s.machine.program(desc)
+	m := s.machine
+	s.making++
+	s.mutex.Unlock() // that takes long, and others are in use meanwhile
+	made, err := m.program(desc)
+	s.mutex.Lock()
+	s.making--
+	s.back.Broadcast()
 	if err != nil {
 		return nil, err
 	}
 	p := &siteProgram{site: s, desc: desc, current: made}
 	s.programs = append(s.programs, p)
 	return p, nil
+}
+
+// drop releases a program that nobody uses.
+func (s *site) drop(p *siteProgram) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	for s.busy {
+		s.back.Wait()
+	}
+	s.programs = slices.DeleteFunc(s.programs, func(other *siteProgram) bool { return other == p })
+	closeExecutor(p.current)
 }
 
 // wait waits for a rebuild and says whether the site is up. The mutex is held.
@@ -201,8 +219,9 @@ func (s *site) again() (machine, []executor, error) {
 	return fresh, made, nil
 }
 
+// users are the goroutines that use the machine.
 func (s *site) users() int {
-	n := 0
+	n := s.making
 	for _, p := range s.programs {
 		n += p.users
 	}

@@ -29,6 +29,7 @@ type fakeMachine struct {
 	fails  []error       // of the runs that come, in order
 	most   int           // sequences that there is memory for; 0: any
 	gate   chan struct{} // every run waits for it, if there is one
+	slow   chan struct{} // every program that is made too
 	runs   int
 	open   int // programs
 	closed bool
@@ -38,6 +39,9 @@ type fakeMachine struct {
 type fakeProgram struct{ m *fakeMachine }
 
 func (m *fakeMachine) program(cgo.ProgramDesc) (executor, error) {
+	if m.slow != nil {
+		<-m.slow
+	}
 	m.open++
 	return &fakeProgram{m}, nil
 }
@@ -336,4 +340,66 @@ func TestSharedDeviceUnheard(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("it hangs")
 	}
+}
+
+// While a program is made, another runs; a loss waits for it, and it is made again too.
+func TestProgramIsMadeBeside(t *testing.T) {
+	first, second := &fakeMachine{}, &fakeMachine{}
+	s, p, _ := fakeSite(t, first, second, nil)
+	first.slow = make(chan struct{})
+	w := fakeWork(t, 2)
+	made := make(chan *siteProgram)
+	go func() {
+		p, err := s.program(fakeDesc)
+		assert.NoError(t, err)
+		made <- p
+	}()
+	until(t, "it is being made", func() bool { s.mutex.Lock(); defer s.mutex.Unlock(); return s.making == 1 })
+	require.NoError(t, p.Do(w))
+	first.fails = []error{errLost}
+	require.ErrorIs(t, p.Do(w), cgo.DeviceLost)
+	close(first.slow)
+	other := <-made
+	require.NoError(t, other.Do(w))
+	require.NoError(t, p.Do(w))
+	assert.True(t, first.closed && first.open == 0 && second.open == 2 && second.runs == 2)
+	s.drop(other)
+	assert.Equal(t, 1, second.open)
+	s.close()
+	assert.Zero(t, second.open)
+}
+
+// A call that has to wait for its program can be cancelled, and one that could not be made is made for the next call.
+func TestProgramOfTask(t *testing.T) {
+	e, err := OpenRandom(context.Background(), mustConfig(t), Options{Device: "cpu"})
+	require.NoError(t, err)
+	defer e.Close()
+	e.arch.variants["task"] = e.arch.program()
+	seqs := []Sequence{{IDs: []int32{1, 2, 3}}}
+	s := e.sites[0]
+	s.mutex.Lock() // as if it took long
+	ctx, cancel := context.WithCancel(context.Background())
+	call := make(chan error, 1)
+	go func() {
+		_, err := e.EmbedTask(ctx, "task", seqs)
+		call <- err
+	}()
+	cancel()
+	select {
+	case err := <-call:
+		require.ErrorIs(t, err, context.Canceled)
+	case <-time.After(10 * time.Second):
+		t.Error("it waits")
+	}
+	s.err = errMemory
+	s.mutex.Unlock()
+	_, err = e.EmbedTask(context.Background(), "task", seqs)
+	require.ErrorIs(t, err, cgo.OutOfDeviceMemory)
+	s.mutex.Lock()
+	s.err = nil
+	s.mutex.Unlock()
+	_, err = e.EmbedTask(context.Background(), "task", seqs)
+	require.NoError(t, err)
+	_, err = e.EmbedTask(context.Background(), "none", seqs)
+	require.ErrorIs(t, err, ErrInput)
 }
