@@ -20,8 +20,9 @@ import (
 
 // notPacked are directories that packing refuses, and why.
 var notPacked = map[string]string{
-	"static":           "no transformer",
-	"static_model2vec": "no transformer",
+	"static":               "no transformer",
+	"static_model2vec":     "no transformer",
+	"static_model2vec_f16": "no transformer",
 }
 
 // everything is what a directory makes of a few texts, whatever its kind.

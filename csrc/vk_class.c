@@ -20,10 +20,15 @@ static vkb_status add_threshold(vkb_vk_program *p, uint32_t rows, vkb_error *err
     return VKB_OK;
 }
 
+/* Where kernels must not depend on the batch's size, all are one class, with the kernels of large batches: in these a row's result does not
+   depend on where in the batch it is. */
 static vkb_status find_thresholds(vkb_vk_program *p, vkb_error *error) {
+    enum { LARGE = 4096 };
+    bool deterministic = p->base.flags & VKB_PROGRAM_DETERMINISTIC;
     vkb_status status = VKB_OK;
-    p->thresholds[0] = 1;
+    p->thresholds[0] = deterministic ? LARGE : 1;
     p->class_count = 1;
+    if (deterministic) return VKB_OK;
     for (uint32_t k = 0; k < vkb_kernel_count && !status; k++) {
         status = add_threshold(p, vkb_kernels[k].min_rows, error);
         if (!status && vkb_kernels[k].max_rows) status = add_threshold(p, vkb_kernels[k].max_rows + 1, error);

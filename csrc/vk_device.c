@@ -23,9 +23,7 @@ static void enable(enabled *e, const vkb_vk_physical *physical) {
     bool core13 = physical->info.api_version >= VK_API_VERSION_1_3;
     *e = (enabled){
         .all = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &e->v11, .features = {.shaderInt64 = f->int64}},
-        .v11 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
-                .pNext = &e->v12,
-                .storageBuffer16BitAccess = f->storage16},
+        .v11 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES, .pNext = &e->v12, .storageBuffer16BitAccess = f->storage16},
         .v12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
                 .storageBuffer8BitAccess = f->storage8,
                 .shaderFloat16 = f->float16,

@@ -115,8 +115,8 @@ static vkb_status begin_look(look *l, const char *cache_dir, vkb_error *error) {
         free(l->marker);
         l->marker = NULL;
     } else if (vkb_marker_died(l->marker, l->killer) && !strcmp(l->killer, all_drivers)) {
-        return vkb_fail(error, VKB_ERROR_NO_DEVICE, "a process died when it asked the Vulkan drivers for devices; remove %.150s to try again",
-                        l->marker);
+        return vkb_fail(error, VKB_ERROR_NO_DEVICE,
+                        "a process died when it asked the Vulkan drivers for devices; remove %.150s to try again", l->marker);
     }
     return VKB_OK;
 }
@@ -141,7 +141,8 @@ static vkb_status enumerate(look *l, vkb_error *error) {
         if (!l->handles) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "Vulkan: out of memory for %u devices", n);
         result = vk->EnumeratePhysicalDevices(l->instance->handle, &n, l->handles);
     }
-    if (result < 0) return failed(result, "vkEnumeratePhysicalDevices", "", error); /* VK_INCOMPLETE: one was plugged in between the calls */
+    if (result < 0)
+        return failed(result, "vkEnumeratePhysicalDevices", "", error); /* VK_INCOMPLETE: one was plugged in between the calls */
     l->count = n;
     if (!n) return vkb_fail(error, VKB_ERROR_NO_DEVICE, "the Vulkan loader found no device");
     return VKB_OK;

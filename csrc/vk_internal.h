@@ -260,7 +260,7 @@ uint64_t vkb_vk_drivers_key(void);
 
 /* ---- vk_selftest.c ---- */
 
-typedef struct vkb_vk_usage {  /* how a program uses a kernel */
+typedef struct vkb_vk_usage { /* how a program uses a kernel */
     vkb_task task;
     const vkb_op *op;          /* whose step it is; NULL: not to be tested */
     const vkb_tensor *tensors; /* what op's tensors are */
@@ -301,9 +301,9 @@ vkb_status vkb_vk_variant_check(vkb_vk_device *device, const vkb_kernel *kernel,
 enum { VKB_VK_CANDIDATES = 8 };
 /* The kernels that are worth timing for the task with so many rows, in the table's order; fewer than two: it is not tuned. */
 uint32_t vkb_vk_tune_candidates(const vkb_vk_device *device, const vkb_task *task, uint32_t rows, const vkb_kernel *candidates[]);
-/* Times them; the fastest, or an earlier one that is about as fast. */
+/* Times them; the fastest, or `usual` if that is about as fast. */
 vkb_status vkb_vk_tune(vkb_vk_device *device, const vkb_vk_usage *usage, uint32_t rows, const vkb_kernel *const *candidates, uint32_t count,
-                       const vkb_kernel **best, vkb_error *error);
+                       const vkb_kernel *usual, const vkb_kernel **best, vkb_error *error);
 
 /* ---- vk_report.c ---- */
 
@@ -365,7 +365,7 @@ struct vkb_vk_program {
     vkb_vk_folds *folds; /* [step_count] */
     bool *direct;        /* [output_count]: the step that makes it writes to the host's memory, and there is no copy */
     uint32_t step_count;
-    uint32_t thresholds[VKB_VK_MAX_CLASSES]; /* least rows of each size class, rising, the first 1 */
+    uint32_t thresholds[VKB_VK_MAX_CLASSES]; /* least rows of each size class, rising, the first 1; of DETERMINISTIC's one, what kernels are chosen for */
     uint32_t alike[VKB_VK_MAX_CLASSES];      /* the first class with the same kernels for all steps per sequence */
     uint32_t class_count;
     const vkb_kernel **kernels; /* [class_count, step_count + output_count] */

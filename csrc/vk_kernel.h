@@ -123,10 +123,10 @@ enum vkb_rotate {
 
 /* What a kernel may need beyond what every Vulkan 1.2 device has. */
 enum vkb_need {
-    VKB_NEED_F16 = 1 << 0,       /* 16-bit storage, f16 arithmetic */
-    VKB_NEED_ADDRESSES = 1 << 1, /* buffer device addresses, 64-bit integers */
-    VKB_NEED_MATRIX = 1 << 2,    /* VK_KHR_cooperative_matrix, f16 × f16 → f32 by a subgroup, of any shape */
-    VKB_NEED_FRAGMENTS = 1 << 3, /* the same of 16×16×16 by subgroups of 32, whose elements lie as vkb_weight_form's tiles have them */
+    VKB_NEED_F16 = 1 << 0,        /* 16-bit storage, f16 arithmetic */
+    VKB_NEED_ADDRESSES = 1 << 1,  /* buffer device addresses, 64-bit integers */
+    VKB_NEED_MATRIX = 1 << 2,     /* VK_KHR_cooperative_matrix, f16 × f16 → f32 by a subgroup, of any shape */
+    VKB_NEED_FRAGMENTS = 1 << 3,  /* the same of 16×16×16 by subgroups of 32, whose elements lie as vkb_weight_form's tiles have them */
     VKB_NEED_SUBGROUP_32 = 1 << 4 /* subgroups of at least 32 invocations */
 };
 
@@ -185,7 +185,7 @@ typedef struct vkb_kernel {
     uint32_t values;                            /* bits 1 << vkb_value_form: those it works on; 0 = any */
     uint32_t inputs_multiple, outputs_multiple; /* LINEAR: of which K and N are multiples; 0 = any */
     uint32_t head_multiple;                     /* ATTENTION: of which the head size is a multiple; 0 = any */
-    uint32_t max_outputs;                       /* NORMALIZE: greatest stride; 0 = any */
+    uint32_t min_outputs, max_outputs;          /* LINEAR, EMBED, NORM, NORMALIZE: least and greatest stride; 0 = any */
     uint32_t folds;                             /* bits of vkb_fold */
     bool by_rows;                               /* ATTENTION: a tile is tile_rows rows of the batch, of whatever sequences */
 } vkb_kernel;

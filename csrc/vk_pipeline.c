@@ -48,20 +48,20 @@ static vkb_status create_pipeline(vkb_vk_device *device, const vkb_vk_pipeline *
     if (status) return status;
     /* Kernels that count subgroups want whole ones of the size that the table reckons with. */
     VkPipelineShaderStageRequiredSubgroupSizeCreateInfo size = {
-        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO, .requiredSubgroupSize = abilities->subgroup_size};
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
+        .requiredSubgroupSize = abilities->subgroup_size};
     const vkb_vk_features *features = &device->physical.features;
     bool counts = kernel->subgroups > 0;
-    VkComputePipelineCreateInfo info = {.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
-                                        .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
-                                                  .pNext = counts && features->size_control ? &size : NULL,
-                                                  .flags = counts && features->full_subgroups
-                                                               ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT
-                                                               : 0,
-                                                  .stage = VK_SHADER_STAGE_COMPUTE_BIT,
-                                                  .module = module,
-                                                  .pName = "main",
-                                                  .pSpecializationInfo = &specialization},
-                                        .layout = device->pipeline_layout};
+    VkComputePipelineCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                  .pNext = counts && features->size_control ? &size : NULL,
+                  .flags = counts && features->full_subgroups ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT : 0,
+                  .stage = VK_SHADER_STAGE_COMPUTE_BIT,
+                  .module = module,
+                  .pName = "main",
+                  .pSpecializationInfo = &specialization},
+        .layout = device->pipeline_layout};
     VkResult result = device->vk.CreateComputePipelines(device->handle, device->cache, 1, &info, NULL, pipeline);
     device->vk.DestroyShaderModule(device->handle, module, NULL);
     return vkb_vk_check(device, result, kernel->name, error);

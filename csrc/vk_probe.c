@@ -26,8 +26,7 @@ static vkb_status make_set(vkb_vk_device *device, probe *p, vkb_error *error) {
     status = vkb_vk_check(device, device->vk.AllocateDescriptorSets(device->handle, &allocate, &p->set), "vkAllocateDescriptorSets", error);
     if (status) return status;
     VkDescriptorBufferInfo buffers[VKB_BIND_COUNT];
-    for (uint32_t i = 0; i < VKB_BIND_COUNT; i++)
-        buffers[i] = (VkDescriptorBufferInfo){p->buffer.handle, RESULT_AT, LANES * sizeof(float)};
+    for (uint32_t i = 0; i < VKB_BIND_COUNT; i++) buffers[i] = (VkDescriptorBufferInfo){p->buffer.handle, RESULT_AT, LANES * sizeof(float)};
     VkWriteDescriptorSet write = {.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
                                   .dstSet = p->set,
                                   .descriptorCount = VKB_BIND_COUNT,
@@ -56,9 +55,8 @@ static vkb_status make_commands(vkb_vk_device *device, probe *p, const vkb_kerne
     status = vkb_vk_check(device, vk->BeginCommandBuffer(p->commands, &begin), "vkBeginCommandBuffer", error);
     if (status) return status;
     vkb_push push = {0};
-    VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
-                              .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
-                              .dstAccessMask = VK_ACCESS_HOST_READ_BIT};
+    VkMemoryBarrier memory = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER, .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT, .dstAccessMask = VK_ACCESS_HOST_READ_BIT};
     vk->CmdBindPipeline(p->commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
     vk->CmdBindDescriptorSets(p->commands, VK_PIPELINE_BIND_POINT_COMPUTE, device->pipeline_layout, 0, 1, &p->set, 0, NULL);
     vk->CmdPushConstants(p->commands, device->pipeline_layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof push, &push);

@@ -102,6 +102,7 @@ static uint32_t fixed_groups(const vkb_vk_program *p, const vkb_vk_step *s, cons
     enum { FEW = 16 };
     bool listed = s->task.kind == VKB_OP_ATTENTION && !kernel->by_rows;
     if (s->scope != VKB_PER_TOKEN || listed || s->task.kind == VKB_KERNEL_COPY_OUT) return 0; /* copies know no class */
+    if (p->base.flags & VKB_PROGRAM_DETERMINISTIC) return 0;                                  /* which has one class for all sizes */
     uint32_t least = p->thresholds[class], most = vkb_vk_class_most(p, class);
     uint32_t groups = (most + kernel->tile_rows - 1) / kernel->tile_rows;
     return most <= FEW || groups <= 2 * ((least + kernel->tile_rows - 1) / kernel->tile_rows) ? groups : 0;

@@ -28,17 +28,48 @@ static const vkb_op *typical(uint32_t kind) {
     .norm_weight = VKB_NONE, .norm_bias = VKB_NONE
 #define NORMED .norm = VKB_NORM_LAYER, .norm_weight = VECTOR, .norm_bias = VECTOR, .norm_eps = 1e-5f
     static const vkb_op ops[] = {
-        {.kind = VKB_OP_EMBED, .residual = VKB_NONE, .weight = TABLE, .bias = VKB_NONE, .position_table = TABLE, .type_table = TABLE,
-         NORMED, .scale = 1},
-        {.kind = VKB_OP_LINEAR, .residual = 0, .weight = LINEAR, .bias = VECTOR, .position_table = VKB_NONE, .type_table = VKB_NONE,
-         .norm_weight = VKB_NONE, .norm_bias = VKB_NONE, .activation = VKB_ACT_GELU},
-        {.kind = VKB_OP_LINEAR_MAX, .residual = VKB_NONE, .weight = LINEAR, .bias = VECTOR, .position_table = VKB_NONE,
-         .type_table = VKB_NONE, .norm_weight = VKB_NONE, .norm_bias = VKB_NONE},
+        {.kind = VKB_OP_EMBED,
+         .residual = VKB_NONE,
+         .weight = TABLE,
+         .bias = VKB_NONE,
+         .position_table = TABLE,
+         .type_table = TABLE,
+         NORMED,
+         .scale = 1},
+        {.kind = VKB_OP_LINEAR,
+         .residual = 0,
+         .weight = LINEAR,
+         .bias = VECTOR,
+         .position_table = VKB_NONE,
+         .type_table = VKB_NONE,
+         .norm_weight = VKB_NONE,
+         .norm_bias = VKB_NONE,
+         .activation = VKB_ACT_GELU},
+        {.kind = VKB_OP_LINEAR_MAX,
+         .residual = VKB_NONE,
+         .weight = LINEAR,
+         .bias = VECTOR,
+         .position_table = VKB_NONE,
+         .type_table = VKB_NONE,
+         .norm_weight = VKB_NONE,
+         .norm_bias = VKB_NONE},
         {.kind = VKB_OP_ATTENTION, NO_TENSORS, .heads = 2, .scale = 0.125f},
-        {.kind = VKB_OP_NORM, .residual = VKB_NONE, .weight = VKB_NONE, .bias = VKB_NONE, .position_table = VKB_NONE,
-         .type_table = VKB_NONE, NORMED},
-        {.kind = VKB_OP_ROTATE, .residual = VKB_NONE, .weight = VKB_NONE, .bias = VKB_NONE, .position_table = ROTATION,
-         .type_table = VKB_NONE, .norm_weight = VKB_NONE, .norm_bias = VKB_NONE, .heads = 2},
+        {.kind = VKB_OP_NORM,
+         .residual = VKB_NONE,
+         .weight = VKB_NONE,
+         .bias = VKB_NONE,
+         .position_table = VKB_NONE,
+         .type_table = VKB_NONE,
+         NORMED},
+        {.kind = VKB_OP_ROTATE,
+         .residual = VKB_NONE,
+         .weight = VKB_NONE,
+         .bias = VKB_NONE,
+         .position_table = ROTATION,
+         .type_table = VKB_NONE,
+         .norm_weight = VKB_NONE,
+         .norm_bias = VKB_NONE,
+         .heads = 2},
         {.kind = VKB_OP_POOL, NO_TENSORS, .pool = VKB_POOL_MEAN},
         {.kind = VKB_OP_NORMALIZE, NO_TENSORS},
         {.kind = VKB_OP_GATE, NO_TENSORS, .activation = VKB_ACT_GELU},
@@ -106,7 +137,8 @@ static vkb_status describe(vkb_vk_device *device, const vkb_kernel *kernel, vkb_
 vkb_status vkb_vk_report(vkb_device *base, vkb_variant *variants, uint32_t capacity, uint32_t *count, vkb_error *error) {
     vkb_vk_device *device = (vkb_vk_device *)base;
     vkb_status status = VKB_OK;
-    for (uint32_t i = 0; i < vkb_kernel_count && i < capacity && !status; i++) status = describe(device, &vkb_kernels[i], &variants[i], error);
+    for (uint32_t i = 0; i < vkb_kernel_count && i < capacity && !status; i++)
+        status = describe(device, &vkb_kernels[i], &variants[i], error);
     vkb_vk_variants_save(device);
     *count = vkb_kernel_count;
     return status;

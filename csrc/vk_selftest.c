@@ -155,7 +155,8 @@ static void rotate(probe *p, vkb_op op, const vkb_op *like, uint32_t head_size) 
     set_heads(&op, like, head_size, &width, &out);
     op.input = input(p, width);
     op.flags = like->flags;
-    if (like->position_table != VKB_NONE) op.position_table = tensor(p, like->position_table, p->longest, p->like[like->position_table].cols);
+    if (like->position_table != VKB_NONE)
+        op.position_table = tensor(p, like->position_table, p->longest, p->like[like->position_table].cols);
     bool whole = like->norm && like->heads > 1 && p->like[like->norm_weight].cols == like->heads * head_size;
     add_norm(p, &op, like, whole ? out : head_size);
     uint32_t keys = whole ? op.kv_heads * head_size : head_size;
@@ -213,9 +214,7 @@ static bool build(probe *p, const vkb_kernel *kernel, const vkb_vk_usage *u) {
     case VKB_OP_ATTENTION: attention(p, op, like, u->head_size); return true;
     case VKB_OP_ROTATE: rotate(p, op, like, u->head_size); return true;
     case VKB_OP_NORM: norm(p, op, like, width); return true;
-    case VKB_OP_NORMALIZE:
-        normalize(p, op, width, kernel->folds);
-        return true;
+    case VKB_OP_NORMALIZE: normalize(p, op, width, kernel->folds); return true;
     case VKB_OP_POOL:
         op.input = input(p, width);
         op.pool = like->pool;

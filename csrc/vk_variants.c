@@ -30,11 +30,11 @@ struct vkb_vk_variants {
     uint8_t uuid[16];
     uint32_t driver_version;
     vkb_mutex *mutex;
-    bool alone;            /* tests run one after another */
+    bool alone;           /* tests run one after another */
     bool loaded, changed; /* from, since the cache's file */
-    uint8_t *rows;         /* [vkb_kernel_count]: vkb_row */
-    finding *findings;     /* [vkb_kernel_count] */
-    test *passed;          /* what was tested and is right */
+    uint8_t *rows;        /* [vkb_kernel_count]: vkb_row */
+    finding *findings;    /* [vkb_kernel_count] */
+    test *passed;         /* what was tested and is right */
     uint32_t passed_count, passed_capacity;
     test tuned[MAX_TUNED]; /* the fastest kernel, by tune_key */
     uint32_t tuned_count;
@@ -346,34 +346,38 @@ static void add_pending(pending_list *l, const vkb_kernel *kernel, const vkb_vk_
 
 /* What the program's steps would take, as far as it is not tested: each use once. EMBED is a part of every test and not among them. */
 static void find_pending(pending_list *l, const vkb_vk_program *p) {
-    for (uint32_t class = 0; class < p->class_count; class++) {
+    for (uint32_t c = 0; c < p->class_count; c++) {
         for (uint32_t i = 0; i < p->step_count && l->count < MAX_PENDING; i++) {
             vkb_vk_usage u = vkb_vk_usage_of(p, &p->steps[i]);
             if (u.task.kind == VKB_OP_EMBED) continue;
             const vkb_kernel *kernels[VKB_VK_CANDIDATES];
-            uint32_t count = vkb_vk_tune_candidates(l->device, &u.task, p->thresholds[class], kernels);
-            if (fastest(l->device->variants, tune_key(&u.task, p->thresholds[class]))) count = 0;
+            uint32_t count = vkb_vk_tune_candidates(l->device, &u.task, p->thresholds[c], kernels);
+            if (fastest(l->device->variants, tune_key(&u.task, p->thresholds[c]))) count = 0;
             for (uint32_t k = 0; k < count; k++) add_pending(l, kernels[k], &u);
-            add_pending(l, vkb_kernel_choose(&l->device->abilities, &u.task, p->thresholds[class]), &u);
+            add_pending(l, vkb_kernel_choose(&l->device->abilities, &u.task, p->thresholds[c]), &u);
         }
     }
 }
 
+static const double tune_seconds = 1; /* of a program's creation; what is left keeps the table's choice until the next one */
+
 /* The caller holds the mutex. Candidates that did not pass their test are off, or left for later. */
 static vkb_status tune_all(vkb_vk_variants *v, vkb_vk_device *device, const vkb_vk_program *p, vkb_error *error) {
     vkb_status status = VKB_OK;
-    for (uint32_t class = 0; class < p->class_count && !status; class++) {
+    double until = vkb_seconds() + tune_seconds;
+    for (uint32_t c = 0; c < p->class_count && !status; c++) {
         for (uint32_t i = 0; i < p->step_count && !status; i++) {
             vkb_vk_usage u = vkb_vk_usage_of(p, &p->steps[i]);
-            uint32_t rows = p->thresholds[class], passed = 0;
+            uint32_t rows = p->thresholds[c], passed = 0;
             const vkb_kernel *kernels[VKB_VK_CANDIDATES], *best = NULL;
             uint32_t count = vkb_vk_tune_candidates(device, &u.task, rows, kernels);
             uint64_t key = tune_key(&u.task, rows);
-            if (count < 2 || fastest(v, key) || v->tuned_count == MAX_TUNED) continue;
+            if (count < 2 || fastest(v, key) || v->tuned_count == MAX_TUNED || vkb_seconds() > until) continue;
             for (uint32_t k = 0; k < count; k++)
                 if (has_passed(v, key_of(kernels[k], &u))) kernels[passed++] = kernels[k];
             if (passed < 2) continue;
-            status = vkb_vk_tune(device, &u, rows, kernels, passed, &best, error);
+            const vkb_kernel *usual = vkb_kernel_choose(&device->abilities, &u.task, rows);
+            status = vkb_vk_tune(device, &u, vkb_vk_class_most(p, c), kernels, passed, usual, &best, error);
             if (best) v->tuned[v->tuned_count++] = (test){key, (uint32_t)(best - vkb_kernels)};
             v->changed = true;
         }

@@ -142,9 +142,9 @@ VKB_API void vkb_device_close(vkb_device *device);
 VKB_API void vkb_device_get_info(const vkb_device *device, vkb_device_info *info); /* caller sets info->struct_size */
 
 typedef enum vkb_variant_state {
-    VKB_VARIANT_RUNS = 0,  /* it passed its self-test */
-    VKB_VARIANT_OFF = 1,   /* it failed, or is forbidden: `reason` */
-    VKB_VARIANT_UNFIT = 2, /* the device lacks what it needs: `reason` */
+    VKB_VARIANT_RUNS = 0,    /* it passed its self-test */
+    VKB_VARIANT_OFF = 1,     /* it failed, or is forbidden: `reason` */
+    VKB_VARIANT_UNFIT = 2,   /* the device lacks what it needs: `reason` */
     VKB_VARIANT_UNTESTED = 3 /* it has no test of its own */
 } vkb_variant_state;
 

@@ -28,7 +28,8 @@ def run(program: str, *args: object) -> dict:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}: {done.stderr.strip()}")
-    return json.loads(done.stdout)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return next((line for line in lines if line.get("op") == "LINEAR"), lines[-1])
 
 
 def row(what: str, ours: float, theirs: float, unit: str, more_is_better: bool, note: str = "") -> None:

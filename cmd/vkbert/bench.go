@@ -80,6 +80,7 @@ type benchFlags struct {
 	callers, perCall int
 	runs             int
 	seconds          float64
+	interval         time.Duration
 	input            inputFlags
 	json             bool
 }
@@ -99,9 +100,9 @@ random:minilm-l6, random:base, random:large or random:CONFIG.json, random weight
 		Args: cobra.NoArgs,
 	}
 	cmd.RunE = run(func(cmd *cobra.Command, _ []string) (err error) {
-		if f.batch < 1 || f.tokens < 1 || f.runs < 0 || !(f.seconds > 0) || f.limit < 0 || f.callers < 1 || f.perCall < 0 {
-			return usagef("--batch %d, --tokens %d, --limit %d, --callers %d, --per-call %d, --runs %d, --seconds %g: want positive numbers",
-				f.batch, f.tokens, f.limit, f.callers, f.perCall, f.runs, f.seconds)
+		if f.batch < 1 || f.tokens < 1 || f.runs < 0 || !(f.seconds > 0) || f.limit < 0 || f.callers < 1 || f.perCall < 0 || f.interval < 0 {
+			return usagef("--batch %d, --tokens %d, --limit %d, --callers %d, --per-call %d, --runs %d, --seconds %g, --interval %v: want positive numbers",
+				f.batch, f.tokens, f.limit, f.callers, f.perCall, f.runs, f.seconds, f.interval)
 		}
 		report, err := f.bench(cmd)
 		if err != nil {
@@ -122,6 +123,7 @@ random:minilm-l6, random:base, random:large or random:CONFIG.json, random weight
 	flags.IntVar(&f.perCall, "per-call", 0, "texts a call; 0 embeds all in one")
 	flags.IntVar(&f.callers, "callers", 1, "goroutines that make calls at the same time")
 	flags.Float64Var(&f.seconds, "seconds", 3, "how long to measure; three runs are made at least")
+	flags.DurationVar(&f.interval, "interval", 0, "how long to rest before each run, as a service does between queries")
 	flags.IntVar(&f.runs, "runs", 0, "how many runs to make instead")
 	flags.StringVar(&f.input.path, "texts", "", "embed the lines of a file, end to end, instead of token ids")
 	flags.BoolVar(&f.json, "json", false, "print JSON on one line")
@@ -207,6 +209,7 @@ func (f *benchFlags) measure(ctx context.Context, once func(context.Context) err
 	limit := time.Duration(f.seconds * float64(time.Second))
 	var times []time.Duration
 	for begin := time.Now(); ; {
+		time.Sleep(f.interval)
 		start := time.Now()
 		if err := once(ctx); err != nil {
 			return nil, err

@@ -15,7 +15,7 @@ typedef struct bench_options {
     const char *cache_dir; /* NULL = none */
     uint32_t dtype;        /* vkb_dtype: how weights are stored */
     uint32_t batch, tokens;
-    uint32_t first; /* lengths: how many of the file */
+    uint32_t first;            /* lengths: how many of the file */
     uint32_t heads, head_size; /* attention */
     double seconds;            /* measured for about so long */
     double interval;           /* milliseconds of rest before each run */

@@ -66,12 +66,8 @@ int bench_parse(int argc, char **argv, bench_options *o) {
     const struct {
         const char *name;
         uint32_t *value;
-    } integers[] = {{"--batch", &o->batch},
-                    {"--tokens", &o->tokens},
-                    {"--first", &o->first},
-                    {"--heads", &o->heads},
-                    {"--head-size", &o->head_size},
-                    {"--callers", &o->callers}};
+    } integers[] = {{"--batch", &o->batch}, {"--tokens", &o->tokens},       {"--first", &o->first},
+                    {"--heads", &o->heads}, {"--head-size", &o->head_size}, {"--callers", &o->callers}};
     for (int i = 1; i < argc; i++) {
         const char *arg = argv[i], *next = i + 1 < argc ? argv[i + 1] : NULL;
         if (strncmp(arg, "--", 2) != 0) {
@@ -105,12 +101,8 @@ int main(int argc, char **argv) {
         const char *name;
         int words;
         int (*run)(const bench_options *);
-    } commands[] = {{"model", 2, bench_model},
-                    {"ops", 2, bench_ops},
-                    {"gemm", 4, bench_gemm},
-                    {"attention", 1, bench_attention},
-                    {"lengths", 3, bench_mixed},
-                    {"kernels", 1, bench_kernels}};
+    } commands[] = {{"model", 2, bench_model},         {"ops", 2, bench_ops},       {"gemm", 4, bench_gemm},
+                    {"attention", 1, bench_attention}, {"lengths", 3, bench_mixed}, {"kernels", 1, bench_kernels}};
     if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)) return fputs(usage, stdout) < 0;
     bench_options o;
     if (bench_parse(argc, argv, &o)) return 2;

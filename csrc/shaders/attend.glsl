@@ -31,16 +31,16 @@ uvec2 sequence_of(uint row) {
 }
 
 // Keys and values of 16 rows from key0 on, of which those past LAST are that one again; values: elements 2·lane_row() and the next, of four keys.
-#define LOAD_KEYS(LAST)                                                                                              \
-    {                                                                                                                \
-        const uint last_ = (LAST), s_ = QKV_STRIDE >> 1;                                                             \
-        const uvec4 at_ = min(key0 + lane_column() + uvec4(0u, 1u, 8u, 9u), uvec4(last_)) * s_ + lane_row();         \
-        [[unroll]] for (uint d = 0; d < D16; d++)                                                                    \
+#define LOAD_KEYS(LAST)                                                                                               \
+    {                                                                                                                 \
+        const uint last_ = (LAST), s_ = QKV_STRIDE >> 1;                                                              \
+        const uvec4 at_ = min(key0 + lane_column() + uvec4(0u, 1u, 8u, 9u), uvec4(last_)) * s_ + lane_row();          \
+        [[unroll]] for (uint d = 0; d < D16; d++)                                                                     \
             keys[d] = load_rows(min(key0 + lane_row(), last_), min(key0 + lane_row() + 8u, last_), key_at + 16u * d); \
-        [[unroll]] for (uint d = 0; d < D16; d++) {                                                                  \
-            const uvec4 word_ = at_ + ((value_at + 16u * d) >> 1);                                                   \
-            values[d] = uvec4(QKV[word_.x], QKV[word_.y], QKV[word_.z], QKV[word_.w]);                               \
-        }                                                                                                            \
+        [[unroll]] for (uint d = 0; d < D16; d++) {                                                                   \
+            const uvec4 word_ = at_ + ((value_at + 16u * d) >> 1);                                                    \
+            values[d] = uvec4(QKV[word_.x], QKV[word_.y], QKV[word_.z], QKV[word_.w]);                                \
+        }                                                                                                             \
     }
 
 // Of the rows from row0 on, over every parts-th 16 keys from number `part` on.

@@ -30,19 +30,21 @@ void add_strip(uint i, uint at) {
     }
 }
 
-// Zeros for columns past the width.
-uvec4 cut(uvec4 word, uint column) {
+// Ones for the bits of columns within the width, of eight from `column` on.
+uvec4 within_width(uint column) {
+    uvec4 mask;
     [[unroll]] for (uint i = 0; i < 4; i++) {
-        if (column + 2 * i >= push.output_width) word[i] = 0u;
-        else if (column + 2 * i + 1 >= push.output_width) word[i] &= 0xFFFFu;
+        const uint c = column + 2 * i;
+        mask[i] = c + 1 < push.output_width ? ~0u : c < push.output_width ? 0xFFFFu : 0u;
     }
-    return word;
+    return mask;
 }
 
 // Sixteen rows at a time: what is added to them comes, and what they become goes, through this subgroup's part of shared memory.
 void finish(uint row0, uint column0, uint lane, uint at) {
     const uint r = lane / 8, c = lane % 8, column = column0 + 8 * c;
     const bool there = column < push.output_stride, residual = push.residual_stride != 0u, before = push.residual_at == BEFORE_ACTIVATION;
+    const uvec4 mask = within_width(column);
     const uint64_t to = packUint2x32(push.output_address);
     [[unroll]] for (uint i = 0; i < SIDE; i++) {
         const uint row = row0 + 16 * i + r;
@@ -65,8 +67,7 @@ void finish(uint row0, uint column0, uint lane, uint at) {
         }
         subgroupBarrier();
         [[unroll]] for (uint t = 0; t < 4; t++) {
-            uvec4 word = tile[at + (r + 4 * t) * STAGED + c];
-            if (column + 8 > push.output_width) word = cut(word, column);
+            const uvec4 word = tile[at + (r + 4 * t) * STAGED + c] & mask;
             if (there) OutputWords(to + uint64_t(2u * ((row + 4 * t) * push.output_stride + column))).at[0] = word;
         }
         subgroupBarrier();

@@ -1,7 +1,7 @@
 #version 450
 // LINEAR for few rows, f16: what counts is that many processors share the reading of W, each word of which is read once a row tile, and that few dispatches
-// follow one another. A workgroup makes 16·ROW_TILES × 16·COLUMN_TILES outputs. Its subgroups split the inputs among themselves, 16 at a time, so that all
-// loads are under way at once; W's tiles are fragments as they lie. Partial sums meet in shared memory.
+// follow one another. A workgroup makes 16 × 16·COLUMN_TILES outputs. Its subgroups split the inputs among themselves, a chunk at a time, so that all loads are
+// under way at once; W's tiles are fragments as they lie, the inputs become fragments by way of shared memory, in which partial sums meet too.
 //
 // MODE's upper bits: the input, or the residual, has not been normalised yet. Then each workgroup normalises the rows that it reads itself, which costs less
 // than a dispatch. Or the input is the attention of q|k|v (bound as the position table, row_count elements a row): each workgroup does that for its rows,
@@ -12,14 +12,17 @@
 #include "activation.glsl"
 #include "fragments.glsl"
 
-layout(constant_id = 7) const uint ROW_TILES = 1;
-layout(constant_id = 8) const uint COLUMN_TILES = 1;
-layout(constant_id = 9) const uint SUBGROUPS = 12;
-layout(constant_id = 10) const uint STEPS = 4; // of 16 inputs that a subgroup has under way
+layout(constant_id = 7) const uint COLUMN_TILES = 1;
+layout(constant_id = 8) const uint SUBGROUPS = 12;
+layout(constant_id = 9) const uint STEPS = 2; // of 16 inputs that make a chunk, which a subgroup takes at a time: 2 or 4
+layout(constant_id = 10) const uint DEPTH = 2; // chunks that it has under way
 
 const bool NORM_INPUT = (MODE & 0x100u) != 0u, NORM_RESIDUAL = (MODE & 0x200u) != 0u, ATTEND = (MODE & 0x800u) != 0u; // vkb_fold
 const uint D16 = ATTEND ? MODE >> 16 : 1;                                             // head size / 16
-const uint TILES = ROW_TILES * COLUMN_TILES, PARTS = 2 * TILES; // of 16 × 8 outputs; at most SUBGROUPS
+const uint PARTS = 2 * COLUMN_TILES;               // of 16 × 8 outputs; at most SUBGROUPS
+const uint SEGMENTS = 2 * STEPS;                   // of 8 inputs: what a row has in a chunk; a lane's word is one of them
+const uint LANE_ROWS = 32 / SEGMENTS;              // rows that the lanes have between them; a lane has STEPS, so far apart
+const uint PITCH = SEGMENTS + 1;                   // words from row to row in shared memory: rows that are read together lie in different banks
 const uint RMS = 2;                                                                   // vkb_norm
 
 layout(set = 0, binding = 2) restrict readonly buffer Residual1 { uint residual1[]; };
@@ -32,59 +35,57 @@ layout(set = 0, binding = 5) restrict readonly buffer Vectors2 { vec2 vectors2[]
 #include "attend.glsl"
 
 shared vec4 parts[SUBGROUPS * PARTS * 32];
-shared vec2 row_sums[SUBGROUPS * ROW_TILES * 16]; // of the elements, of their squares
+shared vec2 row_sums[SUBGROUPS * 16]; // of the elements, of their squares
+shared uvec4 staged[SUBGROUPS * 16 * PITCH];
 
-// Four words of a row-major value as a fragment has them. row: of the tile's first; stride in elements.
-#define LOAD_ROWS(WORD, BUFFER, ROW, STRIDE, K)                                                       \
-    {                                                                                                 \
-        const uint at_ = (((ROW) + lane_row()) * (STRIDE) + 16u * (K) + lane_column()) >> 1;          \
-        WORD = uvec4(BUFFER[at_], BUFFER[at_ + 4u], BUFFER[at_ + 4u * (STRIDE)], BUFFER[at_ + 4u * (STRIDE) + 4u]); \
+layout(set = 0, binding = 1) readonly buffer InputWords { uvec4 input_words[]; };
+layout(set = 0, binding = 2) restrict readonly buffer ResidualWords { uvec4 residual_words[]; };
+
+uint segment() { return gl_SubgroupInvocationID % SEGMENTS; }
+uint chunk_row(uint i) { return gl_SubgroupInvocationID / SEGMENTS + i * LANE_ROWS; }
+
+vec2 sums_of(uvec4 word) {
+    vec2 sums = vec2(0.0);
+    [[unroll]] for (uint i = 0; i < 4; i++) {
+        const vec2 v = unpackHalf2x16(word[i]);
+        sums += vec2(v.x + v.y, dot(v, v));
     }
-
-vec2 sums_of(vec2 sums, uint first, uint second) {
-    const vec2 a = unpackHalf2x16(first), b = unpackHalf2x16(second);
-    return sums + vec2(a.x + a.y + b.x + b.y, dot(a, a) + dot(b, b));
+    return sums;
 }
 
-// This subgroup's part of the sums over rows of `width` elements, of which it has the first words.
-#define SUM_ROWS(FIRST, BUFFER, STRIDE, WIDTH)                                                \
-    [[unroll]] for (uint r = 0; r < ROW_TILES; r++) {                                         \
-        vec2 low_ = vec2(0.0), high_ = vec2(0.0);                                             \
-        [[unroll]] for (uint s = 0; s < STEPS; s++) {                                         \
-            const uvec4 word_ = 16u * (gl_SubgroupID + s * SUBGROUPS) < (WIDTH) ? FIRST[s][r] : uvec4(0u); \
-            low_ = sums_of(low_, word_.x, word_.y);                                           \
-            high_ = sums_of(high_, word_.z, word_.w);                                         \
-        }                                                                                     \
-        for (uint k_ = gl_SubgroupID + STEPS * SUBGROUPS; k_ < (WIDTH) >> 4; k_ += SUBGROUPS) { \
-            uvec4 word_;                                                                      \
-            LOAD_ROWS(word_, BUFFER, row0 + 16u * r, STRIDE, k_)                              \
-            low_ = sums_of(low_, word_.x, word_.y);                                           \
-            high_ = sums_of(high_, word_.z, word_.w);                                         \
-        }                                                                                     \
-        low_ = vec2(row_total(low_.x), row_total(low_.y));                                    \
-        high_ = vec2(row_total(high_.x), row_total(high_.y));                                 \
-        const uint at_ = (gl_SubgroupID * ROW_TILES + r) * 16u + lane_row();                  \
-        if (lane_column() == 0u) row_sums[at_] = low_;                                        \
-        if (lane_column() == 2u) row_sums[at_ + 8u] = high_;                                  \
+// A subgroup's share of the sums over its rows; to be read after a barrier.
+void store_sums(vec2 sums[STEPS]) {
+    [[unroll]] for (uint i = 0; i < STEPS; i++) {
+        [[unroll]] for (uint n = 1; n < SEGMENTS; n *= 2u) sums[i] += vec2(subgroupShuffleXor(sums[i].x, n), subgroupShuffleXor(sums[i].y, n));
+        if (segment() == 0u) row_sums[gl_SubgroupID * 16u + chunk_row(i)] = sums[i];
     }
+}
 
 // What a row is multiplied with and what is added then; after the barrier.
-vec2 row_norm(uint r, uint row, uint width) {
+vec2 row_norm(uint row, uint width) {
     vec2 sums = vec2(0.0);
-    [[unroll]] for (uint i = 0; i < SUBGROUPS; i++) sums += row_sums[(i * ROW_TILES + r) * 16u + row];
+    [[unroll]] for (uint i = 0; i < SUBGROUPS; i++) sums += row_sums[i * 16u + row];
     sums /= float(width);
     const float mean = push.norm == RMS ? 0.0 : sums.x;
     const float scale = inversesqrt(max(sums.y - mean * mean, 0.0) + push.norm_eps);
     return vec2(scale, -mean * scale);
 }
 
-vec2 pair_of(uint at, uint n) { return vectors2[(at + n) >> 1]; }
+// Elements of a VECTOR from n on; `other` if there is none.
+vec2 pair_or(uint at, uint n, float other) {
+    if (at == NONE) return vec2(other);
+    return vectors2[(at + n) >> 1];
+}
 
-vec2 norm_weight(uint n) { return push.norm_weight_at != NONE ? pair_of(push.norm_weight_at, n) : vec2(1.0); }
-vec2 norm_bias(uint n) { return push.norm_bias_at != NONE ? pair_of(push.norm_bias_at, n) : vec2(0.0); }
+vec4 four_or(uint at, uint n, float other) {
+    if (at == NONE) return vec4(other);
+    return vectors4[(at + n) >> 2];
+}
 
-uint normalised(uint word, vec2 row, vec2 weight, vec2 bias) {
-    return packHalf2x16((unpackHalf2x16(word) * row.x + row.y) * weight + bias);
+// Columns n … n + 7 of a row.
+uvec4 normalised(uvec4 word, vec2 row, vec4 weight0, vec4 weight4, vec4 bias0, vec4 bias4) {
+    const vec4 first = (widen(word.xy) * row.x + row.y) * weight0 + bias0, second = (widen(word.zw) * row.x + row.y) * weight4 + bias4;
+    return uvec4(narrow(first), narrow(second));
 }
 
 // Outputs n, n + 1 of a row.
@@ -106,107 +107,126 @@ uvec4 attended_word(uint d) {
     return (t & 1u) == 0u ? uvec4(low0.x, low8.x, high0.x, high8.x) : uvec4(low0.y, low8.y, high0.y, high8.y);
 }
 
-// Steps from K on of all that is multiplied; one past the end is the last one again, with an input of zeros.
-#define LOAD_STEPS(K)                                                                                  \
-    [[unroll]] for (uint s = 0; s < STEPS; s++) {                                                      \
-        const uint k_ = min((K) + s * SUBGROUPS, steps - 1u);                                          \
-        [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++)                                             \
-            w[s][c] = weight4[((((tile0 + c) >> 2) * steps + k_) * 4u + ((tile0 + c) & 3u)) * 32u + lane]; \
-        [[unroll]] for (uint r = 0; r < ROW_TILES; r++) LOAD_ROWS(a[s][r], input1, row0 + 16u * r, stride, k_) \
-        if (NORM_INPUT) {                                                                              \
-            const uint n_ = 16u * k_ + lane_column();                                                  \
-            weights[s] = vec4(norm_weight(n_), norm_weight(n_ + 8u));                                  \
-            biases[s] = vec4(norm_bias(n_), norm_bias(n_ + 8u));                                       \
-        }                                                                                              \
+// Chunk number CHUNK of what is multiplied, as number D of those under way.
+#define LOAD_CHUNK(D, CHUNK)                                                                                           \
+    {                                                                                                                  \
+        const uint k_ = (CHUNK) * STEPS, n_ = 16u * k_ + 8u * segment();                                               \
+        [[unroll]] for (uint s = 0; s < STEPS; s++)                                                                    \
+            [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++)                                                         \
+                w[D][s][c] = weight4[((((tile0 + c) >> 2) * steps + k_ + s) * 4u + ((tile0 + c) & 3u)) * 32u + lane];  \
+        [[unroll]] for (uint i = 0; i < STEPS; i++) a[D][i] = input_words[((row0 + chunk_row(i)) * stride + n_) >> 3]; \
+        if (NORM_INPUT) {                                                                                              \
+            weights[D][0] = four_or(push.norm_weight_at, n_, 1.0);                                                     \
+            weights[D][1] = four_or(push.norm_weight_at, n_ + 4u, 1.0);                                                \
+            biases[D][0] = four_or(push.norm_bias_at, n_, 0.0);                                                        \
+            biases[D][1] = four_or(push.norm_bias_at, n_ + 4u, 0.0);                                                   \
+        }                                                                                                              \
     }
 
 void main() {
     const uint lane = gl_SubgroupInvocationID, subgroup = gl_SubgroupID;
-    const uint row0 = gl_WorkGroupID.y * (16u * ROW_TILES), tile0 = gl_WorkGroupID.x * COLUMN_TILES;
-    const uint stride = push.input_stride, steps = stride >> 4;
+    const uint row0 = gl_WorkGroupID.y * 16u, tile0 = gl_WorkGroupID.x * COLUMN_TILES;
+    const uint stride = push.input_stride, steps = stride >> 4, chunks = steps / STEPS; // strides are multiples of 64
 
     // All that is read is asked for before anything is waited for. The first PARTS subgroups will write 16 × 8 outputs each.
     const bool writes = subgroup < PARTS;
-    const uint part_tile = subgroup / (2u * COLUMN_TILES), row = row0 + 16u * part_tile + lane_row();
-    const uint n = 16u * tile0 + 8u * (subgroup % (2u * COLUMN_TILES)) + lane_column();
+    const uint row = row0 + lane_row(), n = 16u * tile0 + 8u * subgroup + lane_column();
     vec2 bias = vec2(0.0), end_weight = vec2(1.0), end_bias = vec2(0.0);
     uvec2 residual = uvec2(0u);
     if (writes) {
-        if (push.bias_at != NONE) bias = pair_of(push.bias_at, n);
+        bias = pair_or(push.bias_at, n, 0.0);
         if (push.residual_stride != 0u) {
             const uint at = (row * push.residual_stride + n) >> 1;
             residual = uvec2(residual1[at], residual1[at + 4u * push.residual_stride]);
         }
         if (NORM_RESIDUAL) {
-            end_weight = norm_weight(n);
-            end_bias = norm_bias(n);
+            end_weight = pair_or(push.norm_weight_at, n, 1.0);
+            end_bias = pair_or(push.norm_bias_at, n, 0.0);
         }
     }
-    uvec4 others[STEPS][ROW_TILES];
+    const uint other_chunks = push.residual_stride / (16u * STEPS);
+    uvec4 others[DEPTH][STEPS];
     if (NORM_RESIDUAL)
-        [[unroll]] for (uint s = 0; s < STEPS; s++)
-            [[unroll]] for (uint r = 0; r < ROW_TILES; r++)
-                LOAD_ROWS(others[s][r], residual1, row0 + 16u * r, push.residual_stride,
-                          min(subgroup + s * SUBGROUPS, (push.residual_stride >> 4) - 1u))
+        [[unroll]] for (uint d = 0; d < DEPTH; d++)
+            if (subgroup + d * SUBGROUPS < other_chunks)
+                [[unroll]] for (uint i = 0; i < STEPS; i++)
+                    others[d][i] =
+                        residual_words[(row0 + chunk_row(i)) * (push.residual_stride >> 3) + (subgroup + d * SUBGROUPS) * SEGMENTS + segment()];
 
-    MATRIX_SUM(16, 16) sums[TILES];
-    [[unroll]] for (uint i = 0; i < TILES; i++) sums[i] = MATRIX_SUM(16, 16)(0.0);
+    MATRIX_SUM(16, 16) sums[COLUMN_TILES];
+    [[unroll]] for (uint i = 0; i < COLUMN_TILES; i++) sums[i] = MATRIX_SUM(16, 16)(0.0);
     if (ATTEND) {
         for (uint head = subgroup; head < push.heads; head += SUBGROUPS) {
             uvec4 w[D16][COLUMN_TILES];
             [[unroll]] for (uint d = 0; d < D16; d++)
                 [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++)
                     w[d][c] = weight4[((((tile0 + c) >> 2) * steps + head * D16 + d) * 4u + ((tile0 + c) & 3u)) * 32u + lane];
-            [[unroll]] for (uint r = 0; r < ROW_TILES; r++) {
-                attend(head, row0 + 16u * r, 0u, 1u);
-                [[unroll]] for (uint d = 0; d < D16; d++) {
-                    MATRIX_A(16, 16) m;
-                    SET_ELEMENTS(m, attended_word(d))
-                    [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++) {
-                        MATRIX_B(16, 16) b;
-                        SET_ELEMENTS(b, w[d][c])
-                        sums[r * COLUMN_TILES + c] = coopMatMulAdd(m, b, sums[r * COLUMN_TILES + c]);
-                    }
+            attend(head, row0, 0u, 1u);
+            [[unroll]] for (uint d = 0; d < D16; d++) {
+                MATRIX_A(16, 16) m;
+                SET_ELEMENTS(m, attended_word(d))
+                [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++) {
+                    MATRIX_B(16, 16) b;
+                    SET_ELEMENTS(b, w[d][c])
+                    sums[c] = coopMatMulAdd(m, b, sums[c]);
                 }
             }
         }
     } else {
-        uvec4 w[STEPS][COLUMN_TILES], a[STEPS][ROW_TILES];
-        vec4 weights[STEPS], biases[STEPS]; // of the norm, for the columns that a lane holds
-        LOAD_STEPS(subgroup)
-        vec2 low[ROW_TILES], high[ROW_TILES];
+        uvec4 w[DEPTH][STEPS][COLUMN_TILES], a[DEPTH][STEPS];
+        vec4 weights[DEPTH][2], biases[DEPTH][2]; // of the norm, for a lane's columns
+        vec2 norms[STEPS];
+        [[unroll]] for (uint d = 0; d < DEPTH; d++)
+            if (subgroup + d * SUBGROUPS < chunks) LOAD_CHUNK(d, subgroup + d * SUBGROUPS)
         if (NORM_INPUT) {
-            SUM_ROWS(a, input1, stride, push.input_width)
+            vec2 totals[STEPS];
+            [[unroll]] for (uint i = 0; i < STEPS; i++) {
+                totals[i] = vec2(0.0);
+                [[unroll]] for (uint d = 0; d < DEPTH; d++)
+                    if (subgroup + d * SUBGROUPS < chunks) totals[i] += sums_of(a[d][i]);
+                for (uint chunk = subgroup + DEPTH * SUBGROUPS; chunk < chunks; chunk += SUBGROUPS)
+                    totals[i] += sums_of(input_words[(row0 + chunk_row(i)) * (stride >> 3) + chunk * SEGMENTS + segment()]);
+            }
+            store_sums(totals);
             barrier();
-            [[unroll]] for (uint r = 0; r < ROW_TILES; r++) {
-                low[r] = row_norm(r, lane_row(), push.input_width);
-                high[r] = row_norm(r, lane_row() + 8u, push.input_width);
-            }
+            [[unroll]] for (uint i = 0; i < STEPS; i++) norms[i] = row_norm(chunk_row(i), push.input_width);
         }
-        for (uint k0 = subgroup; k0 < steps; k0 += SUBGROUPS * STEPS) {
-            [[unroll]] for (uint s = 0; s < STEPS; s++) {
-                const uint k = k0 + s * SUBGROUPS;
-                const bool there = k < steps && (!NORM_INPUT || 16u * k < push.input_width);
-                MATRIX_B(16, 16) b[COLUMN_TILES];
-                [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++) SET_ELEMENTS(b[c], w[s][c])
-                [[unroll]] for (uint r = 0; r < ROW_TILES; r++) {
-                    if (NORM_INPUT)
-                        a[s][r] = uvec4(normalised(a[s][r].x, low[r], weights[s].xy, biases[s].xy),
-                                        normalised(a[s][r].y, low[r], weights[s].zw, biases[s].zw),
-                                        normalised(a[s][r].z, high[r], weights[s].xy, biases[s].xy),
-                                        normalised(a[s][r].w, high[r], weights[s].zw, biases[s].zw));
+        const uint stage = subgroup * (16u * PITCH);
+        for (uint chunk0 = subgroup; chunk0 < chunks; chunk0 += SUBGROUPS * DEPTH) {
+            [[unroll]] for (uint d = 0; d < DEPTH; d++) {
+                if (chunk0 + d * SUBGROUPS >= chunks) continue;
+                [[unroll]] for (uint i = 0; i < STEPS; i++)
+                    staged[stage + chunk_row(i) * PITCH + segment()] =
+                        NORM_INPUT ? normalised(a[d][i], norms[i], weights[d][0], weights[d][1], biases[d][0], biases[d][1]) : a[d][i];
+                subgroupBarrier();
+                [[unroll]] for (uint s = 0; s < STEPS; s++) {
                     MATRIX_A(16, 16) m;
-                    SET_ELEMENTS(m, there ? a[s][r] : uvec4(0u))
-                    [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++)
-                        sums[r * COLUMN_TILES + c] = coopMatMulAdd(m, b[c], sums[r * COLUMN_TILES + c]);
+                    coopMatLoad(m, staged, stage + 2u * s, PITCH, gl_CooperativeMatrixLayoutRowMajor);
+                    [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++) {
+                        MATRIX_B(16, 16) b;
+                        SET_ELEMENTS(b, w[d][s][c])
+                        sums[c] = coopMatMulAdd(m, b, sums[c]);
+                    }
                 }
+                subgroupBarrier(); // what comes next goes to the same place
             }
-            if (k0 + SUBGROUPS * STEPS < steps) { LOAD_STEPS(k0 + SUBGROUPS * STEPS) }
+            [[unroll]] for (uint d = 0; d < DEPTH; d++)
+                if (chunk0 + (DEPTH + d) * SUBGROUPS < chunks) LOAD_CHUNK(d, chunk0 + (DEPTH + d) * SUBGROUPS)
         }
     }
 
-    if (NORM_RESIDUAL) { SUM_ROWS(others, residual1, push.residual_stride, push.output_width) }
-    [[unroll]] for (uint i = 0; i < TILES; i++) {
+    if (NORM_RESIDUAL) {
+        vec2 totals[STEPS];
+        [[unroll]] for (uint i = 0; i < STEPS; i++) {
+            totals[i] = vec2(0.0);
+            [[unroll]] for (uint d = 0; d < DEPTH; d++)
+                if (subgroup + d * SUBGROUPS < other_chunks) totals[i] += sums_of(others[d][i]);
+            for (uint chunk = subgroup + DEPTH * SUBGROUPS; chunk < other_chunks; chunk += SUBGROUPS)
+                totals[i] += sums_of(residual_words[(row0 + chunk_row(i)) * (push.residual_stride >> 3) + chunk * SEGMENTS + segment()]);
+        }
+        store_sums(totals);
+    }
+    [[unroll]] for (uint i = 0; i < COLUMN_TILES; i++) {
         const uint at = (subgroup * PARTS + 2u * i) * 32u + lane; // columns 0 … 7, then 8 … 15
         parts[at] = vec4(sums[i][0], sums[i][1], sums[i][4], sums[i][5]);
         parts[at + 32u] = vec4(sums[i][2], sums[i][3], sums[i][6], sums[i][7]);
@@ -218,7 +238,7 @@ void main() {
     [[unroll]] for (uint i = 0; i < SUBGROUPS; i++) sum += parts[(i * PARTS + subgroup) * 32u + lane];
     vec2 first = unpackHalf2x16(residual.x), second = unpackHalf2x16(residual.y);
     if (NORM_RESIDUAL) {
-        const vec2 low = row_norm(part_tile, lane_row(), push.output_width), high = row_norm(part_tile, lane_row() + 8u, push.output_width);
+        const vec2 low = row_norm(lane_row(), push.output_width), high = row_norm(lane_row() + 8u, push.output_width);
         first = (first * low.x + low.y) * end_weight + end_bias;
         second = (second * high.x + high.y) * end_weight + end_bias;
     }

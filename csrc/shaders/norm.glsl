@@ -29,7 +29,8 @@ void norm_row(uint row, bool real) {
     float mean = 0.0, scale = 1.0;
     [[unroll]] for (uint i = 0; i < KEPT; i++) {
         const uint c = row_lane() + i * LANES;
-        kept[i] = c < n4 ? source_row(row, c) : vec4(0.0);
+        const vec4 v = source_row(row, min(c, (push.output_stride >> 2) - 1u)); // always read: in a branch it would be waited for before the next
+        kept[i] = c < n4 ? v : vec4(0.0);
     }
     if (push.norm != 0u) {
         if (push.norm != RMS) {
@@ -46,8 +47,9 @@ void norm_row(uint row, bool real) {
     }
     FOR_FOURS(source, c, {
         vec4 v = (source - mean) * scale;
-        if (push.norm_weight_at != NONE) v *= vector4(push.norm_weight_at + 4u * c);
-        if (push.norm_bias_at != NONE) v += vector4(push.norm_bias_at + 4u * c);
+        const vec4 weight = vector4(push.norm_weight_at == NONE ? 0u : push.norm_weight_at + 4u * c);
+        const vec4 bias = vector4(push.norm_bias_at == NONE ? 0u : push.norm_bias_at + 4u * c);
+        v = v * (push.norm_weight_at == NONE ? vec4(1.0) : weight) + (push.norm_bias_at == NONE ? vec4(0.0) : bias);
         if (push.residual_stride != 0u && push.residual_at == AFTER_NORM) v += load_residual4(row * (push.residual_stride >> 2) + c);
         store_y4(row * n4 + c, v * within(4u * c, width));
     })

@@ -50,18 +50,20 @@ vec2 norm_weights[PAIRS], norm_biases[PAIRS];
 uint pair_column(uint p) { return 2u * (LANES * p + gl_SubgroupInvocationID); }
 
 vec2 load_pair(uint row, uint p) {
-    const uint at = (row * push.residual_stride + pair_column(p)) >> 1;
+    const uint at = (row * push.residual_stride + min(pair_column(p), push.residual_stride - 2u)) >> 1;
     if (INPUT_F16) return unpackHalf2x16(row_words[at]);
     return row_pairs[at];
 }
 
-// Asked for before the batch's header is waited for.
+// Asked for before the batch's header is waited for. Here and below reads are always done, of a place that is there: one in a branch of its own would be waited
+// for before the next.
 void load_norm() {
     [[unroll]] for (uint p = 0; p < PAIRS; p++) {
-        const uint c = pair_column(p);
-        const bool there = NORM && c < push.input_width;
-        norm_weights[p] = there && push.norm_weight_at != NONE ? vectors2[(push.norm_weight_at + c) >> 1] : vec2(1.0);
-        norm_biases[p] = there && push.norm_bias_at != NONE ? vectors2[(push.norm_bias_at + c) >> 1] : vec2(0.0);
+        const uint c = min(pair_column(p), push.residual_stride - 2u);
+        const vec2 weight = vectors2[(push.norm_weight_at == NONE ? 0u : push.norm_weight_at + c) >> 1];
+        const vec2 bias = vectors2[(push.norm_bias_at == NONE ? 0u : push.norm_bias_at + c) >> 1];
+        norm_weights[p] = push.norm_weight_at == NONE ? vec2(1.0) : weight;
+        norm_biases[p] = push.norm_bias_at == NONE ? vec2(0.0) : bias;
     }
 }
 
@@ -69,7 +71,7 @@ void load_norm() {
 void load_row(uint row, out vec2 v[PAIRS]) {
     [[unroll]] for (uint p = 0; p < PAIRS; p++) {
         const uint c = pair_column(p);
-        v[p] = c < push.residual_stride ? load_pair(row, p) * within(c, push.input_width).xy : vec2(0.0);
+        v[p] = mix(vec2(0.0), load_pair(row, p), lessThan(uvec2(c, c + 1u), uvec2(push.input_width)));
     }
     if (!NORM) return;
     float mean = 0.0, squares = 0.0;
@@ -84,15 +86,13 @@ void load_row(uint row, out vec2 v[PAIRS]) {
     const float scale = inversesqrt(subgroupAdd(squares) / float(push.input_width) + push.norm_eps);
     [[unroll]] for (uint p = 0; p < PAIRS; p++) {
         const uint c = pair_column(p);
-        if (c >= push.input_width) continue;
-        v[p] *= scale;
-        v[p] = v[p] * norm_weights[p] + norm_biases[p];
+        v[p] = (v[p] * scale * norm_weights[p] + norm_biases[p]) * within(c, push.input_width).xy;
     }
 }
 
 // Leaves the pooled row in `parts`.
 void pool(uint sequence) {
-    load_norm();
+    if (NORM) load_norm();
     const uint first = batch[push.cu_at + sequence], n = batch[push.cu_at + sequence + 1u] - first;
     uint start = min(batch[push.pool_at + sequence], n), end = n;
     if (POOL == CLS) end = min(start + 1u, n);

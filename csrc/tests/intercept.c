@@ -116,7 +116,7 @@ static PFN_vkCreateShaderModule true_CreateShaderModule;
 static PFN_vkCreateComputePipelines true_CreateComputePipelines;
 
 static VKAPI_ATTR VkResult VKAPI_CALL spoil_CreateShaderModule(VkDevice device, const VkShaderModuleCreateInfo *info,
-                                         const VkAllocationCallbacks *a, VkShaderModule *module) {
+                                                               const VkAllocationCallbacks *a, VkShaderModule *module) {
     VkResult result = true_CreateShaderModule(device, info, a, module);
     if (lie_code && info->pCode == lie_code) lie_module = *module;
     if (crash_code && info->pCode == crash_code) crash_module = *module;
@@ -124,7 +124,8 @@ static VKAPI_ATTR VkResult VKAPI_CALL spoil_CreateShaderModule(VkDevice device, 
 }
 
 static VKAPI_ATTR VkResult VKAPI_CALL spoil_CreateComputePipelines(VkDevice device, VkPipelineCache cache, uint32_t count,
-                                             const VkComputePipelineCreateInfo *info, const VkAllocationCallbacks *a, VkPipeline *pipeline) {
+                                                                   const VkComputePipelineCreateInfo *info, const VkAllocationCallbacks *a,
+                                                                   VkPipeline *pipeline) {
     if (crash_code && info->stage.module == crash_module) abort();
     if (!lie_code || info->stage.module != lie_module) return true_CreateComputePipelines(device, cache, count, info, a, pipeline);
     VkComputePipelineCreateInfo other = *info;

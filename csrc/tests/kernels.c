@@ -11,7 +11,8 @@ uint32_t with_each_kernel(vkb_device *device, uint32_t kind, uint32_t head_size,
     vkb_task task = {.kind = kind, .head_size = head_size};
     uint32_t rows = 0;
     bool forced = false; /* by VKBERT_VARIANTS: then those alone */
-    for (uint32_t i = 0; i < vkb_kernel_count; i++) forced = forced || abilities->rows[i] == VKB_ROW_FIRST;
+    for (uint32_t i = 0; i < vkb_kernel_count; i++)
+        forced = forced || (abilities->rows[i] == VKB_ROW_FIRST && vkb_kernel_fits(&vkb_kernels[i], abilities, &task));
     for (uint32_t i = 0; i < vkb_kernel_count; i++) {
         const vkb_kernel *kernel = &vkb_kernels[i];
         if (!vkb_kernel_fits(kernel, abilities, &task) || (forced && abilities->rows[i] != VKB_ROW_FIRST)) continue;

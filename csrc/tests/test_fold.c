@@ -123,6 +123,46 @@ static void pools(uint32_t dtype, const char *about) {
     }
 }
 
+/* With VKB_PROGRAM_DETERMINISTIC a text has the same bits alone as in a batch. */
+static void deterministic(uint32_t dtype) {
+    static const uint32_t lengths[] = {7, 16, 40, 3, 65};
+    fixture f;
+    encoder(&f, lengths, COUNT(lengths), dtype, VKB_NORM_LAYER, VKB_POOL_MEAN);
+    vkb_program_desc desc = {.struct_size = sizeof desc,
+                             .value_count = f.value_count,
+                             .values = f.values,
+                             .ops = f.ops,
+                             .op_count = f.op_count,
+                             .output_count = 1,
+                             .outputs = f.outputs,
+                             .activations = dtype,
+                             .flags = VKB_PROGRAM_DETERMINISTIC,
+                             .max_tokens = f.tokens,
+                             .max_sequences = f.sequences};
+    vkb_weights *weights = NULL;
+    vkb_program *program = NULL;
+    vkb_error error = {0};
+    float all[COUNT(lengths) * HIDDEN], one[HIDDEN];
+    vkb_batch batch = fixture_batch(&f);
+    vkb_output output = {all, COUNT(all)};
+    bool ok = !fixture_weights(&f, device, &weights, &error) && !vkb_program_create(weights, &desc, &program, &error) &&
+              !vkb_program_run(program, &batch, &output, &error);
+    CHECK(ok, "%s", error.message);
+    for (uint32_t b = 0; b < COUNT(lengths) && ok; b++) {
+        uint32_t cu[] = {0, lengths[b]};
+        batch = (vkb_batch){
+            .struct_size = sizeof batch, .tokens = lengths[b], .sequences = 1, .ids = f.ids + f.cu_seqlens[b], .cu_seqlens = cu};
+        output = (vkb_output){one, COUNT(one)};
+        ok = !vkb_program_run(program, &batch, &output, &error);
+        CHECK(ok, "%s", error.message);
+        CHECK(!memcmp(one, all + b * HIDDEN, sizeof one), "text %u alone has other bits than in a batch, %s", b,
+              dtype == VKB_F16 ? "f16" : "f32");
+    }
+    vkb_program_destroy(program);
+    vkb_weights_destroy(weights);
+    fixture_end(&f);
+}
+
 int main(int argc, char **argv) {
     device = open_device(argc > 1 ? argv[1] : "vulkan:0");
     reference = open_device("reference");
@@ -130,6 +170,7 @@ int main(int argc, char **argv) {
     uint32_t folding = 0;
     for (uint32_t dtype = VKB_F32; dtype <= VKB_F16; dtype++) {
         encoders(dtype, "usual");
+        deterministic(dtype);
         for (uint32_t i = 0; i < vkb_kernel_count; i++) {
             const vkb_kernel *k = &vkb_kernels[i];
             vkb_task task = {.kind = k->kind,

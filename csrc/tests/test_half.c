@@ -105,7 +105,8 @@ static void linear(void) {
     for (uint32_t i = 0; i < vkb_kernel_count && device->info.kind <= VKB_DEVICE_SOFTWARE; i++) {
         uint32_t n = 0;
         if (vkb_kernels[i].kind != VKB_OP_LINEAR || !strstr(vkb_kernels[i].name, only)) continue;
-        for (uint32_t s = software(); s < COUNT(shapes); s += software() ? 3 : 1) n += linear_shape(&vkb_kernels[i], shapes[s][0], shapes[s][1]);
+        for (uint32_t s = software(); s < COUNT(shapes); s += software() ? 3 : 1)
+            n += linear_shape(&vkb_kernels[i], shapes[s][0], shapes[s][1]);
         if (n) printf("%s: %u layers\n", vkb_kernels[i].name, n);
     }
 }
@@ -125,8 +126,14 @@ typedef struct option {
 } option;
 
 static const option options[] = {
-    {-1, -1, -1, false, 0, 0}, {40, -1, -1, false, 0, 0},  {-1, -1, -1, true, 0, 0},          {-1, 20, 130, false, 0, 0},
-    {-1, -1, -1, false, 1, 0}, {-1, -1, -1, false, 70, 0}, {-1, -1, -1, false, 0, VKB_FLAG_CAUSAL}, {9, 15, 15, true, 33, VKB_FLAG_CAUSAL},
+    {-1, -1, -1, false, 0, 0},
+    {40, -1, -1, false, 0, 0},
+    {-1, -1, -1, true, 0, 0},
+    {-1, 20, 130, false, 0, 0},
+    {-1, -1, -1, false, 1, 0},
+    {-1, -1, -1, false, 70, 0},
+    {-1, -1, -1, false, 0, VKB_FLAG_CAUSAL},
+    {9, 15, 15, true, 33, VKB_FLAG_CAUSAL},
 };
 
 static uint32_t add_table(fixture *f, int32_t radius, uint32_t width) {
@@ -310,7 +317,7 @@ int main(int argc, char **argv) {
     device = open_device(argc > 1 ? argv[1] : "vulkan:0");
     if (argc > 2) only = argv[2];
     reference = open_device("reference");
-    linear();
+    if (strncmp(only, "attention", 9) != 0) linear();
     attention();
     rows();
     rotate();

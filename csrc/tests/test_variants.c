@@ -159,8 +159,8 @@ static void obeys(vkb_device *device) {
 static void denials(void) {
     const vkb_device_info turing = {.vendor_id = 0x10de, .device_id = 0x1e04}, ampere = {.vendor_id = 0x10de, .device_id = 0x2204},
                           arc = {.vendor_id = 0x8086, .device_id = 0x56a0};
-    const vkb_kernel attention = {.kind = VKB_OP_ATTENTION, .needs = VKB_NEED_MATRIX}, linear = {.kind = VKB_OP_LINEAR, .needs = VKB_NEED_FRAGMENTS},
-                     plain = {.kind = VKB_OP_LINEAR, .needs = VKB_NEED_F16};
+    const vkb_kernel attention = {.kind = VKB_OP_ATTENTION, .needs = VKB_NEED_MATRIX},
+                     linear = {.kind = VKB_OP_LINEAR, .needs = VKB_NEED_FRAGMENTS}, plain = {.kind = VKB_OP_LINEAR, .needs = VKB_NEED_F16};
     CHECK(vkb_vk_denied(&turing, &attention), "attention on Turing");
     CHECK(!vkb_vk_denied(&turing, &linear) && !vkb_vk_denied(&ampere, &attention) && !vkb_vk_denied(&turing, NULL), "what is right");
     CHECK(vkb_vk_denied(&arc, &linear) && !vkb_vk_denied(&arc, &plain), "matrices on Arc");
