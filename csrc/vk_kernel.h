@@ -116,6 +116,8 @@ enum vkb_attention {
     VKB_ATTENTION_TYPES_F16 = 1 << 9,
 };
 
+enum { VKB_LINEAR_RESIDUAL = 1 << 12 }; /* of MODE, beside the activation and vkb_fold: the code for it is left out where there is none */
+
 enum vkb_rotate {
     VKB_ROTATE_INTERLEAVED = 1 << 0,
     VKB_ROTATE_WHOLE = 1 << 1, /* workgroups (x) are q, k and v, else heads */

@@ -125,7 +125,7 @@ static vkb_status linear(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_er
     vkb_vk_step s = begin_step(p, i, VKB_OP_LINEAR, op->input, op->residual, op->output);
     bind_weight(p, &s, op->weight);
     set_addresses(p, &s, op->weight);
-    s.task.mode = op->activation;
+    s.task.mode = op->activation | (op->residual != VKB_NONE ? VKB_LINEAR_RESIDUAL : 0);
     s.push.bias_at = vector_at(p, op->bias);
     s.push.residual_at = op->residual_at;
     add(p, s);

@@ -9,6 +9,7 @@ vectors out. build/out/vkbert is the Go program: its times hold the way from a G
 import argparse
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -23,16 +24,25 @@ ROWS = 32768
 results: list[dict] = []
 
 
+class Refused(Exception):
+    """What vkbert cannot do on this device; it says why."""
+
+
 def run(program: str, *args: object) -> dict:
     command = [str(OUT / program), *map(str, args), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{' '.join(command)}: {done.stderr.strip()}")
+        raise Refused(done.stderr.strip())
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     return next((line for line in lines if line.get("op") == "LINEAR"), lines[-1])
 
 
-def row(what: str, ours: float, theirs: float, unit: str, more_is_better: bool, note: str = "") -> None:
+def row(what: str, measure: Callable[[], float], theirs: float, unit: str, more_is_better: bool, note: str = "") -> None:
+    try:
+        ours = measure()
+    except Refused as why:
+        print(f"| {what} | {why} | {theirs:.4g} {unit} | |", flush=True)
+        return
     ratio = ours / theirs if more_is_better else theirs / ours
     results.append({"what": what, "vkbert": ours, "pytorch": theirs, "unit": unit, "ratio": ratio, "note": note})
     print(f"| {what} | {ours:.4g} {unit} | {theirs:.4g} {unit}{f' ({note})' if note else ''} | {ratio:.2f}× |", flush=True)
@@ -44,8 +54,11 @@ def batches(device: str, name: str, quick: bool) -> None:
     best = min(times, key=times.get)
     theirs = 256 * 128 / times[best] / 1e3
     for dtype in ("f16", "int8"):
-        ours = run("vkbert", "bench", "-m", f"random:{name}", "--batch", 256, "--tokens", 128, "--device", device, "--dtype", dtype)
-        row(f"{name}, 256 × 128, {dtype}", ours["tokens_per_second"] / 1e6, theirs, "M tokens/s", True, best)
+        def measure(dtype: str = dtype) -> float:
+            flags = ("--batch", 256, "--tokens", 128, "--device", device, "--dtype", dtype)
+            return run("vkbert", "bench", "-m", f"random:{name}", *flags)["tokens_per_second"] / 1e6
+
+        row(f"{name}, 256 × 128, {dtype}", measure, theirs, "M tokens/s", True, best)
 
 
 def latency(device: str, name: str) -> None:
@@ -53,10 +66,12 @@ def latency(device: str, name: str) -> None:
     for tokens in (16, 128):
         times = encoder.full_length(1, tokens, compiled=False)
         for interval in (0, 10):
-            ours = run("vkbert", "bench", "-m", f"random:{name}", "--batch", 1, "--tokens", tokens, "--device", device, "--dtype", "f16",
-                       "--interval", f"{interval}ms", "--seconds", 3)
+            def measure(tokens: int = tokens, interval: int = interval) -> float:
+                flags = ("--batch", 1, "--tokens", tokens, "--device", device, "--dtype", "f16", "--interval", f"{interval}ms")
+                return run("vkbert", "bench", "-m", f"random:{name}", *flags)["median_ms"]
+
             every = f", one every {interval} ms" if interval else ""
-            row(f"{name}, 1 × {tokens}{every}", ours["median_ms"], times["graph"], "ms", False, f"graph; eager {times['eager']:.3g}")
+            row(f"{name}, 1 × {tokens}{every}", measure, times["graph"], "ms", False, f"graph; eager {times['eager']:.3g}")
 
 
 def mixed(device: str, name: str) -> None:
@@ -67,9 +82,12 @@ def mixed(device: str, name: str) -> None:
         ("as one corpus", sorted(lengths, reverse=True), 256, ()),
         ("32 texts a call, in the order of the file, 64 callers", lengths, 32, ("--callers", 64, "--per-call", 32)),
     ):
-        ours = run("vkbert", *flags, *extra)
         theirs = sum(lengths) / encoder.mixed(order, size) / 1e3
-        row(f"{name}, 20,000 mixed lengths, {what}", ours["tokens_per_second"] / 1e6, theirs, "M tokens/s", True, f"padded batches of {size}")
+
+        def measure(extra: tuple = extra) -> float:
+            return run("vkbert", *flags, *extra)["tokens_per_second"] / 1e6
+
+        row(f"{name}, 20,000 mixed lengths, {what}", measure, theirs, "M tokens/s", True, f"padded batches of {size}")
 
 
 def linears(device: str) -> None:
@@ -77,8 +95,10 @@ def linears(device: str) -> None:
         work = 2 * ROWS * outputs * inputs / 1e9
         theirs = work / torch_encoder.linear(ROWS, outputs, inputs)
         for dtype in ("f16", "int8"):
-            ours = run("vkbert-bench", "gemm", ROWS, outputs, inputs, "--device", device, "--dtype", dtype)
-            row(f"linear {inputs} → {outputs}, {ROWS} rows, {dtype}", ours["tflops"], theirs, "TFLOP/s", True)
+            def measure(outputs: int = outputs, inputs: int = inputs, dtype: str = dtype) -> float:
+                return run("vkbert-bench", "gemm", ROWS, outputs, inputs, "--device", device, "--dtype", dtype, "--seconds", 0.5)["tflops"]
+
+            row(f"linear {inputs} → {outputs}, {ROWS} rows, {dtype}", measure, theirs, "TFLOP/s", True)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ layout(constant_id = 9) const uint GROUP = 8; // tiles of rows that neighbouring
 layout(buffer_reference, std430, buffer_reference_align = 16) writeonly buffer OutputWords { uvec4 at[]; };
 layout(set = 0, binding = 2) restrict readonly buffer ResidualWords { uvec4 residual_words[]; };
 
+const bool RESIDUAL = (MODE & 0x1000u) != 0u; // VKB_LINEAR_RESIDUAL
 const uint STAGED = 64 / 8 + 1; // words of a row of 64 results, in shared memory
 
 void activate_strip(uint i) {
@@ -43,12 +44,12 @@ uvec4 within_width(uint column) {
 // Sixteen rows at a time: what is added to them comes, and what they become goes, through this subgroup's part of shared memory.
 void finish(uint row0, uint column0, uint lane, uint at) {
     const uint r = lane / 8, c = lane % 8, column = column0 + 8 * c;
-    const bool there = column < push.output_stride, residual = push.residual_stride != 0u, before = push.residual_at == BEFORE_ACTIVATION;
+    const bool there = column < push.output_stride, before = push.residual_at == BEFORE_ACTIVATION;
     const uvec4 mask = within_width(column);
     const uint64_t to = packUint2x32(push.output_address);
     [[unroll]] for (uint i = 0; i < SIDE; i++) {
         const uint row = row0 + 16 * i + r;
-        if (residual) {
+        if (RESIDUAL) {
             uvec4 word[4];
             [[unroll]] for (uint t = 0; t < 4; t++)
                 word[t] = there ? residual_words[((row + 4 * t) * push.residual_stride + column) >> 3] : uvec4(0);
@@ -56,8 +57,8 @@ void finish(uint row0, uint column0, uint lane, uint at) {
             subgroupBarrier();
             if (before) add_strip(i, at);
         }
-        if (MODE != 0u) activate_strip(i);
-        if (residual) {
+        if ((MODE & 0xFFu) != 0u) activate_strip(i);
+        if (RESIDUAL) {
             if (!before) add_strip(i, at);
             subgroupBarrier();
         }
