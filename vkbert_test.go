@@ -353,9 +353,10 @@ func TestCloseWhileTokenizing(t *testing.T) {
 	m := openTiny(t, "mean", vkbert.WithTruncation(false))
 	err := make(chan error, 1)
 	started := make(chan struct{})
+	text := strings.Repeat("a ", 16<<20) // takes a while itself
 	go func() {
 		close(started)
-		_, e := m.Embed(context.Background(), strings.Repeat("a ", 16<<20))
+		_, e := m.Embed(context.Background(), text)
 		err <- e
 	}()
 	<-started

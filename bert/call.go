@@ -8,7 +8,7 @@ import (
 // Begin starts a call whose count sequences are handed in piece by piece, with [Call.Add], by any goroutines and in any order; task is as in
 // [Encoder.EmbedTask]. [Call.Wait] ends it and must be called.
 func (e *Encoder) Begin(ctx context.Context, task string, count int) (*Call, error) {
-	r, err := e.program(task)
+	r, err := e.program(ctx, task)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package bert
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/vkbert/vkbert/cgo"
 )
@@ -34,23 +35,18 @@ func acquire(o cgo.Options) (*deviceUser, error) {
 	user := &deviceUser{sharedDevice: shared.devices[key]}
 	if user.sharedDevice == nil {
 		d := &sharedDevice{key: key, logs: map[*deviceUser]func(cgo.LogLevel, string){}}
-		opening := o.Log // until it is known that there is a device
-		var mutex sync.Mutex
+		first := o.Log
+		var opened atomic.Bool
 		o.Log = func(level cgo.LogLevel, message string) {
-			mutex.Lock()
-			log := opening
-			mutex.Unlock()
-			if log != nil {
-				log(level, message)
-				return
+			switch {
+			case opened.Load():
+				d.log(level, message)
+			case first != nil: // d is not anybody's yet
+				first(level, message)
 			}
-			d.log(level, message)
 		}
 		device, err := cgo.OpenDevice(o)
-		mutex.Lock()
-		first := opening
-		opening = nil
-		mutex.Unlock()
+		opened.Store(true)
 		if err != nil {
 			return nil, err
 		}

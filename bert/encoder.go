@@ -62,7 +62,7 @@ type Encoder struct {
 
 // running is a program on the device, with its queue. Those of tasks are made when they are first asked for.
 type running struct {
-	once  sync.Once
+	ready chan struct{} // closed when the others are set
 	err   error
 	queue *queue
 }
@@ -113,6 +113,8 @@ type planned struct {
 	typed    bool  // the other types have rows
 	cutOff   int32 // a token that is taken off the end of a sequence; −1 for none
 	unused   []string
+
+	reopening sync.Mutex
 }
 
 func plan(m *loader.Model, o Options) (*planned, error) {
@@ -265,7 +267,7 @@ func (p *planned) open(ctx context.Context, o Options) (_ *Encoder, err error) {
 	for _, b := range boards {
 		e.info.Replicas = append(e.info.Replicas, b.device.Info())
 	}
-	if _, err = e.program(base); err != nil {
+	if _, err = e.program(ctx, base); err != nil {
 		return nil, err
 	}
 	e.info.MaxBatchTokens = e.maxTokens
@@ -273,8 +275,8 @@ func (p *planned) open(ctx context.Context, o Options) (_ *Encoder, err error) {
 	return e, nil
 }
 
-// program returns a program on the device, and makes it if need be.
-func (e *Encoder) program(name string) (*running, error) {
+// program returns a program on the device, and makes it if need be. When ctx ends first, it is made for those who come later.
+func (e *Encoder) program(ctx context.Context, name string) (*running, error) {
 	e.mutex.Lock()
 	if e.closed {
 		e.mutex.Unlock()
@@ -282,30 +284,56 @@ func (e *Encoder) program(name string) (*running, error) {
 	}
 	r, ok := e.running[name]
 	if !ok {
-		r = &running{}
+		p, known := e.arch.variants[name]
+		if !known {
+			e.mutex.Unlock()
+			return nil, fmt.Errorf("%w: no task %q; the model has %s", ErrInput, name, taskNames(e.arch.tasks))
+		}
+		r = &running{ready: make(chan struct{})}
 		e.running[name] = r
+		go e.makeProgram(r, name, p)
 	}
 	e.mutex.Unlock()
-	r.once.Do(func() {
-		p, ok := e.arch.variants[name]
-		if !ok {
-			r.err = fmt.Errorf("%w: no task %q; the model has %s", ErrInput, name, taskNames(e.arch.tasks))
-			return
-		}
-		queue, err := e.start(name, p)
-		e.mutex.Lock() // Stats reads the queues
-		defer e.mutex.Unlock()
-		r.queue, r.err = queue, err
-	})
-	return r, r.err
+	select {
+	case <-r.ready:
+		return r, r.err
+	default:
+	}
+	select {
+	case <-r.ready:
+		return r, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// makeProgram is tried again by the next call where it fails.
+func (e *Encoder) makeProgram(r *running, name string, p program) {
+	queue, err := e.start(name, p)
+	e.mutex.Lock() // Stats reads the queues
+	defer e.mutex.Unlock()
+	r.queue, r.err = queue, err
+	if err != nil && !e.closed {
+		delete(e.running, name)
+	}
+	close(r.ready)
 }
 
 // start makes the program on every device, and a queue with a lane for each.
-func (e *Encoder) start(name string, p program) (*queue, error) {
+func (e *Encoder) start(name string, p program) (_ *queue, err error) {
 	made := make([]*siteProgram, len(e.sites))
+	defer func() {
+		if err == nil {
+			return
+		}
+		for i, p := range made {
+			if p != nil {
+				e.sites[i].drop(p)
+			}
+		}
+	}()
 	for i, s := range e.sites {
 		for {
-			var err error
 			made[i], err = s.program(p.desc(e.arch.stored.activations(), e.maxTokens, e.maxSequences))
 			if name != base || !errors.Is(err, cgo.Unsupported) || e.maxTokens/2 < min(e.arch.encoder.limit, longestDefault) {
 				if err != nil {
@@ -449,7 +477,7 @@ func (e *Encoder) embed(ctx context.Context, name string, seqs []Sequence, first
 			return nil, fmt.Errorf("text %d: %w", first+i, err)
 		}
 	}
-	r, err := e.program(name)
+	r, err := e.program(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -507,7 +535,7 @@ func (e *Encoder) release() {
 	e.closed = true
 	e.mutex.Unlock() // no program is added any more
 	for _, r := range e.running {
-		r.once.Do(func() { r.err = loader.ErrClosed }) // waits for one that is being made
+		<-r.ready
 		if r.queue != nil {
 			r.queue.close()
 		}

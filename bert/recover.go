@@ -28,6 +28,7 @@ type site struct {
 	back     *sync.Cond // the rebuild has ended
 	machine  machine
 	programs []*siteProgram
+	making   int // programs that are not among them yet
 	losses   int
 	err      error // why it is down; nil while it is up
 	busy     bool  // it is being rebuilt
@@ -55,13 +56,30 @@ func (s *site) program(desc cgo.ProgramDesc) (*siteProgram, error) {
 	if err := s.wait(); err != nil {
 		return nil, err
 	}
-	made, err := s.machine.program(desc)
+	m := s.machine
+	s.making++
+	s.mutex.Unlock() // that takes long, and others are in use meanwhile
+	made, err := m.program(desc)
+	s.mutex.Lock()
+	s.making--
+	s.back.Broadcast()
 	if err != nil {
 		return nil, err
 	}
 	p := &siteProgram{site: s, desc: desc, current: made}
 	s.programs = append(s.programs, p)
 	return p, nil
+}
+
+// drop releases a program that nobody uses.
+func (s *site) drop(p *siteProgram) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	for s.busy {
+		s.back.Wait()
+	}
+	s.programs = slices.DeleteFunc(s.programs, func(other *siteProgram) bool { return other == p })
+	closeExecutor(p.current)
 }
 
 // wait waits for a rebuild and says whether the site is up. The mutex is held.
@@ -122,32 +140,35 @@ func (p *siteProgram) once(w *cgo.Work) error {
 	p.users++
 	s.mutex.Unlock()
 	err := current.Do(w)
+	warning := ""
 	s.mutex.Lock()
-	defer s.mutex.Unlock()
 	p.users--
 	if errors.Is(err, cgo.DeviceLost) && current == p.current {
-		s.lost(err)
+		warning = s.lost(err)
 	}
 	s.back.Broadcast()
+	s.mutex.Unlock()
+	if warning != "" {
+		s.warn(warning) // without the mutex: a log handler may ask for the health
+	}
 	return err
 }
 
-// lost takes the site down, and the first time has it rebuilt. The mutex is held.
-func (s *site) lost(err error) {
+// lost takes the site down, and the first time has it rebuilt. It returns what there is to warn of. The mutex is held.
+func (s *site) lost(err error) string {
 	if s.err != nil {
-		return
+		return ""
 	}
 	s.losses++
 	s.err = err
 	s.machine.abandon()
 	if s.losses > 1 {
 		s.err = fmt.Errorf("the device was lost for the second time: %w", err)
-		s.warn(s.err.Error() + "; it stays off")
-		return
+		return s.err.Error() + "; it stays off"
 	}
 	s.busy = true
-	s.warn(err.Error() + "; the model is loaded again")
 	go s.rebuild()
+	return err.Error() + "; the model is loaded again"
 }
 
 // rebuild opens the device and loads the weights anew, when nobody is in a program any more.
@@ -164,6 +185,10 @@ func (s *site) rebuild() {
 	}
 	old.Close()
 	fresh, made, err := s.again()
+	if err != nil {
+		err = fmt.Errorf("the device was lost, and the model could not be loaded again: %w", err)
+		s.warn(err.Error())
+	}
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	for i, p := range s.programs {
@@ -171,10 +196,7 @@ func (s *site) rebuild() {
 	}
 	s.machine = fresh
 	s.busy = false
-	if s.err = nil; err != nil {
-		s.err = fmt.Errorf("the device was lost, and the model could not be loaded again: %w", err)
-		s.warn(s.err.Error())
-	}
+	s.err = err
 	s.back.Broadcast()
 }
 
@@ -197,8 +219,9 @@ func (s *site) again() (machine, []executor, error) {
 	return fresh, made, nil
 }
 
+// users are the goroutines that use the machine.
 func (s *site) users() int {
-	n := 0
+	n := s.making
 	for _, p := range s.programs {
 		n += p.users
 	}
@@ -314,6 +337,8 @@ func (p *planned) openBoard(ctx context.Context, selector string, o Options) (*b
 
 // reopenBoard is openBoard for a device that was lost: the files are opened again, and must be the same.
 func (p *planned) reopenBoard(selector string, o Options) (_ machine, err error) {
+	p.reopening.Lock() // of several devices that are lost together one after the other: they share the files
+	defer p.reopening.Unlock()
 	for _, w := range p.stores() {
 		if err := w.Reopen(); err != nil {
 			return nil, err

@@ -1,9 +1,13 @@
 package bert
 
 import (
+	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,6 +29,7 @@ type fakeMachine struct {
 	fails  []error       // of the runs that come, in order
 	most   int           // sequences that there is memory for; 0: any
 	gate   chan struct{} // every run waits for it, if there is one
+	slow   chan struct{} // every program that is made too
 	runs   int
 	open   int // programs
 	closed bool
@@ -34,6 +39,9 @@ type fakeMachine struct {
 type fakeProgram struct{ m *fakeMachine }
 
 func (m *fakeMachine) program(cgo.ProgramDesc) (executor, error) {
+	if m.slow != nil {
+		<-m.slow
+	}
 	m.open++
 	return &fakeProgram{m}, nil
 }
@@ -255,4 +263,143 @@ func TestSharedDevice(t *testing.T) {
 	c.Close()
 	d.Close()
 	assert.NotContains(t, shared.devices, d.key)
+}
+
+// A log handler may ask how the model is.
+func TestWarningAsksHealth(t *testing.T) {
+	var s *site
+	var asked atomic.Int32
+	s = newSite(&fakeMachine{fails: []error{errLost}}, func() (machine, error) { return nil, errors.New("gone for good") }, func(string) {
+		s.health() //nolint:errcheck // that it returns is what counts
+		asked.Add(1)
+	})
+	p, err := s.program(fakeDesc)
+	require.NoError(t, err)
+	w := fakeWork(t, 2)
+	done := make(chan error, 2)
+	go func() { done <- p.Do(w); done <- p.Do(w); s.close() }()
+	for range 2 {
+		select {
+		case err := <-done:
+			require.Error(t, err)
+		case <-time.After(10 * time.Second):
+			t.Fatal("it hangs")
+		}
+	}
+	assert.EqualValues(t, 2, asked.Load())
+}
+
+// Two devices are lost at the same time: they load the model again from the same files.
+func TestReopenTogether(t *testing.T) {
+	p, err := planRandom(mustConfig(t), Options{})
+	require.NoError(t, err)
+	var group sync.WaitGroup
+	for _, name := range []string{"cpu", "reference"} {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			m, err := p.reopenBoard(name, Options{})
+			if assert.NoError(t, err) {
+				m.Close()
+			}
+		}()
+	}
+	group.Wait()
+}
+
+// A device that has something to say while it is opened, and nobody who listens.
+func TestSharedDeviceUnheard(t *testing.T) {
+	dir := t.TempDir()
+	devices, err := cgo.Devices(dir)
+	require.NoError(t, err)
+	i := slices.IndexFunc(devices, func(d cgo.DeviceInfo) bool { return d.Usable && d.Kind == cgo.Software })
+	if i < 0 {
+		t.Skip("no software Vulkan")
+	}
+	o := Options{Device: devices[i].Selector, CacheDir: dir}
+	e, err := OpenRandom(context.Background(), mustConfig(t), o)
+	require.NoError(t, err)
+	e.Close()
+	files, err := filepath.Glob(filepath.Join(dir, "*.bin"))
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		require.NoError(t, os.WriteFile(file, []byte("damaged"), 0o600))
+	}
+	opened := make(chan error, 1)
+	go func() {
+		d, err := acquire(cgo.Options{Selector: o.Device, CacheDir: dir})
+		if err == nil {
+			d.Close()
+		}
+		opened <- err
+	}()
+	select {
+	case err := <-opened:
+		require.NoError(t, err)
+	case <-time.After(20 * time.Second):
+		t.Fatal("it hangs")
+	}
+}
+
+// While a program is made, another runs; a loss waits for it, and it is made again too.
+func TestProgramIsMadeBeside(t *testing.T) {
+	first, second := &fakeMachine{}, &fakeMachine{}
+	s, p, _ := fakeSite(t, first, second, nil)
+	first.slow = make(chan struct{})
+	w := fakeWork(t, 2)
+	made := make(chan *siteProgram)
+	go func() {
+		p, err := s.program(fakeDesc)
+		assert.NoError(t, err)
+		made <- p
+	}()
+	until(t, "it is being made", func() bool { s.mutex.Lock(); defer s.mutex.Unlock(); return s.making == 1 })
+	require.NoError(t, p.Do(w))
+	first.fails = []error{errLost}
+	require.ErrorIs(t, p.Do(w), cgo.DeviceLost)
+	close(first.slow)
+	other := <-made
+	require.NoError(t, other.Do(w))
+	require.NoError(t, p.Do(w))
+	assert.True(t, first.closed && first.open == 0 && second.open == 2 && second.runs == 2)
+	s.drop(other)
+	assert.Equal(t, 1, second.open)
+	s.close()
+	assert.Zero(t, second.open)
+}
+
+// A call that has to wait for its program can be cancelled, and one that could not be made is made for the next call.
+func TestProgramOfTask(t *testing.T) {
+	e, err := OpenRandom(context.Background(), mustConfig(t), Options{Device: "cpu"})
+	require.NoError(t, err)
+	defer e.Close()
+	e.arch.variants["task"] = e.arch.program()
+	seqs := []Sequence{{IDs: []int32{1, 2, 3}}}
+	s := e.sites[0]
+	s.mutex.Lock() // as if it took long
+	ctx, cancel := context.WithCancel(context.Background())
+	call := make(chan error, 1)
+	go func() {
+		_, err := e.EmbedTask(ctx, "task", seqs)
+		call <- err
+	}()
+	cancel()
+	select {
+	case err := <-call:
+		require.ErrorIs(t, err, context.Canceled)
+	case <-time.After(10 * time.Second):
+		t.Error("it waits")
+	}
+	s.err = errMemory
+	s.mutex.Unlock()
+	_, err = e.EmbedTask(context.Background(), "task", seqs)
+	require.ErrorIs(t, err, cgo.OutOfDeviceMemory)
+	s.mutex.Lock()
+	s.err = nil
+	s.mutex.Unlock()
+	_, err = e.EmbedTask(context.Background(), "task", seqs)
+	require.NoError(t, err)
+	_, err = e.EmbedTask(context.Background(), "none", seqs)
+	require.ErrorIs(t, err, ErrInput)
 }

@@ -72,11 +72,8 @@ func (p *Program) Do(w *Work) error {
 	}
 	w.a.output = C.vkb_output{data: (*C.float)(unsafe.SliceData(w.Output)), capacity: C.uint64_t(len(w.Output))}
 	status := C.run_work(p.c, w.a)
-	runtime.KeepAlive(p)
-	if status == C.VKB_OK {
-		return nil
-	}
 	err := failure(status, &w.a.error)
+	runtime.KeepAlive(p)
 	runtime.KeepAlive(w)
 	return err
 }
