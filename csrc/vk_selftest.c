@@ -75,8 +75,11 @@ static void output(probe *p, vkb_op op, uint32_t scope, uint32_t width) {
     p->ops[p->value_count++] = op;
 }
 
-/* Of a LINEAR's input or output: no multiple of a tile, unless the kernel wants one. */
-static uint32_t columns(uint32_t multiple) { return multiple && 256 % multiple ? multiple : 208; }
+/* Of a LINEAR's input or output: no multiple of a tile, unless the kernel wants one, and as many as it wants. */
+static uint32_t columns(uint32_t multiple, uint32_t fewest) {
+    uint32_t n = multiple && 256 % multiple ? multiple : 208;
+    return n < fewest ? n + (uint32_t)vkb_align_up(fewest - n + 1, multiple ? multiple : 16) : n;
+}
 
 static void add_norm(probe *p, vkb_op *op, const vkb_op *like, uint32_t width) {
     op->norm = like->norm;
@@ -179,7 +182,7 @@ static void norm(probe *p, vkb_op op, const vkb_op *like, uint32_t width) {
 static void normalize(probe *p, vkb_op op, uint32_t width, uint32_t folds) {
     if (folds & VKB_FOLD_POOL) {
         vkb_op pool = op;
-        width = columns(0);
+        width = columns(0, 0);
         pool.kind = VKB_OP_POOL;
         pool.pool = VKB_POOL_MEAN;
         pool.input = folds & VKB_FOLD_NORM_INPUT ? normed(p, width) : input(p, width);
@@ -196,7 +199,7 @@ static void normalize(probe *p, vkb_op op, uint32_t width, uint32_t folds) {
 static bool build(probe *p, const vkb_kernel *kernel, const vkb_vk_usage *u) {
     const vkb_op *like = u->op;
     uint32_t width = least(u->width, 600);
-    uint32_t inputs = columns(kernel->inputs_multiple), outputs = columns(kernel->outputs_multiple);
+    uint32_t inputs = columns(kernel->inputs_multiple, 0), outputs = columns(kernel->outputs_multiple, kernel->min_outputs);
     vkb_op op = {.kind = kernel->kind,
                  .input = VKB_NONE,
                  .residual = VKB_NONE,
