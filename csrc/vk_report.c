@@ -82,12 +82,12 @@ static const vkb_op *typical(uint32_t kind) {
 /* With values and weights in f32, where the kernel works on them, else in f16. */
 static vkb_vk_usage usage_of(const vkb_kernel *k) {
     bool f16_values = k->values && !(k->values & 1), f16_weights = k->weights && !(k->weights & 1 << VKB_WEIGHTS_F32);
-    vkb_vk_usage u = {.task = {.kind = k->kind, .inputs = 256, .outputs = 256},
+    vkb_vk_usage u = {.task = {.kind = k->kind, .inputs = 256, .outputs = k->min_outputs > 256 ? k->min_outputs : 256},
                       .op = typical(k->kind),
                       .tensors = f16_weights ? half_tensors : tensors,
                       .activations = f16_values ? VKB_F16 : VKB_F32,
                       .width = 200};
-    u.task.values = f16_values ? VKB_VALUES_F16 : 0;
+    u.task.values = !f16_values ? 0 : k->values & 1 << VKB_VALUES_F16 ? VKB_VALUES_F16 : VKB_INPUT_F16;
     u.task.weights = !f16_weights ? VKB_WEIGHTS_F32 : k->weights & 1 << VKB_WEIGHTS_F16 ? VKB_WEIGHTS_F16 : VKB_WEIGHTS_F16_TILES;
     if (k->kind == VKB_OP_LINEAR || k->kind == VKB_OP_GATE) u.task.mode = u.op->activation;
     if (k->kind == VKB_OP_POOL) u.task.mode = u.op->pool;
@@ -111,8 +111,10 @@ static void say_unfit(const vkb_abilities *a, const vkb_kernel *k, vkb_variant *
         snprintf(variant->reason, size, "it needs workgroups of %u, of at most %u", invocations, a->workgroup_invocations);
     else if (k->shared_bytes > a->shared_bytes)
         snprintf(variant->reason, size, "it needs %u bytes of shared memory, of at most %u", k->shared_bytes, a->shared_bytes);
-    else
+    else if (k->subgroup & ~a->subgroup_operations)
         snprintf(variant->reason, size, "it needs subgroup operations that the device lacks");
+    else
+        snprintf(variant->reason, size, "it takes no op of the shape that is tried");
     for (size_t i = 0; i < sizeof needs / sizeof *needs; i++) {
         if (!(k->needs & ~a->needs & needs[i].need)) continue;
         snprintf(variant->reason, size, "it needs %s", needs[i].name);
