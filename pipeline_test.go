@@ -219,7 +219,7 @@ func TestSoak(t *testing.T) {
 					time.AfterFunc(time.Duration(random.IntN(1000))*time.Microsecond, cancel)
 				}
 				from := random.IntN(len(texts))
-				m.EmbedBatch(ctx, texts[from:from+1+random.IntN(len(texts)-from)]) //nolint:errcheck // may be cancelled
+				m.EmbedBatch(ctx, texts[from:from+1+random.IntN(len(texts)-from)])
 				cancel()
 			}
 		}()
@@ -253,10 +253,10 @@ func TestSoak(t *testing.T) {
 
 // residentKB is the process's resident memory, 0 where there is no /proc.
 func residentKB() uint64 {
-	data, _ := os.ReadFile("/proc/self/status") //nolint:errcheck // 0 then
+	data, _ := os.ReadFile("/proc/self/status")
 	for line := range strings.Lines(string(data)) {
 		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			n, _ := strconv.ParseUint(strings.Fields(rest)[0], 10, 64) //nolint:errcheck // 0 then
+			n, _ := strconv.ParseUint(strings.Fields(rest)[0], 10, 64)
 			return n
 		}
 	}

@@ -94,7 +94,7 @@ func openRoutes(ctx context.Context, name string, files *loader.Model, settings 
 		if !ok {
 			if m, err = openRoute(ctx, name, way, settings, o); err != nil {
 				for _, other := range opened {
-					other.Close() //nolint:errcheck // the other error is the one to tell
+					other.Close()
 				}
 				return nil, fmt.Errorf("route of the task %q: %w", task, err)
 			}

@@ -118,7 +118,7 @@ func open(ctx context.Context, model string, kind loader.Kind, o options) (_ *Mo
 	if err != nil {
 		return nil, err
 	}
-	defer files.Close() //nolint:errcheck // the weights are on the device by then
+	defer files.Close()
 	return openRoutes(ctx, name, files, settings, o)
 }
 
@@ -126,7 +126,7 @@ func open(ctx context.Context, model string, kind loader.Kind, o options) (_ *Mo
 func (m *Model) setUp(ctx context.Context, o options) (err error) {
 	defer func() {
 		if err != nil {
-			m.Close() //nolint:errcheck // the other error is the one to tell
+			m.Close()
 		}
 	}()
 	m.truncate, m.normalize = o.truncate, o.normalize

@@ -121,7 +121,7 @@ func Pack(ctx context.Context, dir string) error {
 	packed, err := packAll(ctx, m)
 	if err = errors.Join(err, m.Close()); err != nil { // some systems keep what is open
 		for temporary := range packed {
-			os.Remove(temporary) //nolint:errcheck // the other error is the one to tell
+			os.Remove(temporary)
 		}
 		return err
 	}

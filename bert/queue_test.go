@@ -100,7 +100,7 @@ func repeat(n, length int) []int {
 }
 
 // start runs a call behind.
-func start(q *queue, ctx context.Context, seqs []Sequence) <-chan error {
+func start(ctx context.Context, q *queue, seqs []Sequence) <-chan error {
 	done := make(chan error, 1)
 	go func() {
 		vectors, err := q.run(ctx, seqs)
@@ -134,10 +134,10 @@ func TestQueueSharesBatches(t *testing.T) {
 	ctx := context.Background()
 	d := &fakeDevice{gate: make(chan struct{})}
 	q := openQueue(t, d, twoValues, 100, 0, 1)
-	all := []<-chan error{start(q, ctx, numbered(0, 3))}
+	all := []<-chan error{start(ctx, q, numbered(0, 3))}
 	until(t, "a call starts at once", func() bool { return d.count() == 1 })
 	for i := range 5 { // these wait together
-		all = append(all, start(q, ctx, numbered(10*i, 2, 4)))
+		all = append(all, start(ctx, q, numbered(10*i, 2, 4)))
 	}
 	until(t, "they are queued", func() bool { return q.snapshot().QueuedTokens == 30 })
 	assert.Equal(t, 6, q.snapshot().Waiting)
@@ -156,11 +156,11 @@ func TestQueueIsFair(t *testing.T) {
 	ctx := context.Background()
 	d := &fakeDevice{gate: make(chan struct{})}
 	q := openQueue(t, d, twoValues, 40, 0, 1)
-	first, second := start(q, ctx, numbered(0, repeat(20, 4)...)), (<-chan error)(nil)
+	first, second := start(ctx, q, numbered(0, repeat(20, 4)...)), (<-chan error)(nil)
 	until(t, "the device is busy", func() bool { return d.count() == 1 })
-	second = start(q, ctx, numbered(0, repeat(20, 5)...))
+	second = start(ctx, q, numbered(0, repeat(20, 5)...))
 	until(t, "both wait", func() bool { return q.snapshot().QueuedTokens == 80+80-40 }) // of each at most two batches
-	small := start(q, ctx, numbered(0, 1, 1))
+	small := start(ctx, q, numbered(0, 1, 1))
 	until(t, "all wait", func() bool { return q.snapshot().QueuedTokens == 80+80-40+2 })
 	close(d.gate)
 	for _, done := range []<-chan error{first, second, small} {
@@ -175,7 +175,7 @@ func TestQueueLimits(t *testing.T) {
 	d := &fakeDevice{}
 	q := openQueue(t, d, twoValues, 9, 0, 1)
 	q.maxSequences = 3
-	require.NoError(t, <-start(q, ctx, numbered(0, 1, 1, 1, 1, 5, 5, 9, 1)))
+	require.NoError(t, <-start(ctx, q, numbered(0, 1, 1, 1, 1, 5, 5, 9, 1)))
 	assert.Equal(t, [][]int{{1, 1, 1}, {1, 5}, {5}, {9}, {1}}, d.batches)
 }
 
@@ -210,7 +210,7 @@ func TestQueueIsBounded(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var all []<-chan error
 	for range 20 {
-		all = append(all, start(q, context.Background(), numbered(1, 10)))
+		all = append(all, start(context.Background(), q, numbered(1, 10)))
 	}
 	inLine := func(n int) {
 		until(t, "all stand in line", func() bool {
@@ -220,7 +220,7 @@ func TestQueueIsBounded(t *testing.T) {
 		})
 	}
 	inLine(17)
-	gone := start(q, ctx, numbered(1, 10)) // the last in line
+	gone := start(ctx, q, numbered(1, 10)) // the last in line
 	inLine(18)
 	assert.Equal(t, 20, q.snapshot().QueuedTokens)
 	cancel()
@@ -237,7 +237,7 @@ func TestQueueIsBounded(t *testing.T) {
 func TestQueueOverlaps(t *testing.T) {
 	d := &fakeDevice{each: 100 * time.Microsecond}
 	q := openQueue(t, d, twoValues, 50, 0, 2)
-	require.NoError(t, <-start(q, context.Background(), numbered(0, repeat(100, 10)...)))
+	require.NoError(t, <-start(context.Background(), q, numbered(0, repeat(100, 10)...)))
 	assert.EqualValues(t, 2, d.together.Load())
 }
 
@@ -250,9 +250,9 @@ func TestQueueWrongEstimate(t *testing.T) {
 	require.NoError(t, q.addLane(d, 2, b))
 	t.Cleanup(q.close)
 	for range 3 {
-		first := start(q, context.Background(), numbered(0, 100))
+		first := start(context.Background(), q, numbered(0, 100))
 		until(t, "it runs", func() bool { return d.running.Load() == 1 })
-		second := start(q, context.Background(), numbered(0, 100))
+		second := start(context.Background(), q, numbered(0, 100))
 		until(t, "the other is held back", func() bool {
 			q.mutex.Lock()
 			defer q.mutex.Unlock()
@@ -293,7 +293,7 @@ func TestQueueGoneFromLine(t *testing.T) {
 			close(d.gate)
 		}
 	}()
-	running := start(q, context.Background(), numbered(1, 10))
+	running := start(context.Background(), q, numbered(1, 10))
 	until(t, "it runs", func() bool { return d.count() == 1 })
 	waiting, err := q.begin(context.Background(), 1, true)
 	require.NoError(t, err)
@@ -312,7 +312,7 @@ func TestQueueGoneFromLine(t *testing.T) {
 	inLine(1)
 	last, err := q.begin(context.Background(), 1, true)
 	require.NoError(t, err)
-	go last.add(0, numbered(7, 10), nil) //nolint:errcheck // wait says
+	go last.add(0, numbered(7, 10), nil)
 	inLine(2)
 	q.mutex.Lock() // so that the call that is gone looks only when both have ended
 	q.finish(gone, context.Canceled)
@@ -331,12 +331,12 @@ func TestQueueGoneFromLine(t *testing.T) {
 func TestQueueLongBesideShort(t *testing.T) {
 	d := &fakeDevice{gate: make(chan struct{})}
 	q := openQueue(t, d, twoValues, 100, 0, 1)
-	all := []<-chan error{start(q, context.Background(), numbered(0, 1))}
+	all := []<-chan error{start(context.Background(), q, numbered(0, 1))}
 	until(t, "the device is busy", func() bool { return d.count() == 1 })
-	all = append(all, start(q, context.Background(), numbered(0, repeat(20, 10)...)))
+	all = append(all, start(context.Background(), q, numbered(0, repeat(20, 10)...)))
 	until(t, "the long call waits", func() bool { return q.snapshot().QueuedTokens == 200 })
 	for range 8 {
-		all = append(all, start(q, context.Background(), numbered(0, 25)))
+		all = append(all, start(context.Background(), q, numbered(0, 25)))
 	}
 	until(t, "all wait", func() bool { return q.snapshot().QueuedTokens == 400 })
 	close(d.gate)
@@ -352,7 +352,7 @@ func TestQueueCloseWaits(t *testing.T) {
 	d := &ownDevice{gate: make(chan struct{}), failed: make(chan struct{}), err: lost}
 	q := newQueue(twoValues, nil, 256, 1024, 0)
 	require.NoError(t, q.addLane(d, 2, newBudget(256, false, "", "")))
-	call := start(q, context.Background(), numbered(0, repeat(256, 1)...))
+	call := start(context.Background(), q, numbered(0, repeat(256, 1)...))
 	<-d.failed
 	until(t, "the call has failed", func() bool { return q.snapshot().Waiting == 0 })
 	closed := make(chan struct{})
@@ -395,9 +395,9 @@ func TestQueueErrors(t *testing.T) {
 		return nil
 	}}
 	q := openQueue(t, d, twoValues, 10, 0, 1)
-	bad := start(q, ctx, numbered(0, repeat(30, 5)...)) // more than the window holds
+	bad := start(ctx, q, numbered(0, repeat(30, 5)...)) // more than the window holds
 	until(t, "it runs", func() bool { return d.count() == 1 })
-	good := start(q, ctx, numbered(7, 2))
+	good := start(ctx, q, numbered(7, 2))
 	until(t, "both wait", func() bool { return q.snapshot().Waiting == 2 })
 	d.gate <- struct{}{}
 	require.ErrorIs(t, <-bad, lost)
@@ -417,9 +417,9 @@ func TestQueueNotFinite(t *testing.T) {
 			}
 		}, fail: func(int) error { return &notFinite }}
 		q := openQueue(t, d, output, 30, 0, 1)
-		blocker := start(q, ctx, numbered(0, 3))
+		blocker := start(ctx, q, numbered(0, 3))
 		until(t, "the device is busy", func() bool { return d.count() == 1 })
-		good, bad := start(q, ctx, numbered(2, 2)), start(q, ctx, numbered(12, 2, 2))
+		good, bad := start(ctx, q, numbered(2, 2)), start(ctx, q, numbered(12, 2, 2))
 		until(t, "both wait", func() bool { return q.snapshot().QueuedTokens == 6 })
 		close(d.gate)
 		require.NoError(t, <-blocker)
@@ -434,9 +434,9 @@ func TestQueueCancel(t *testing.T) {
 	d := &fakeDevice{gate: make(chan struct{})}
 	q := openQueue(t, d, twoValues, 10, 1000, 1)
 	ctx, cancel := context.WithCancel(context.Background())
-	running, waiting := start(q, ctx, numbered(0, 10)), (<-chan error)(nil)
+	running, waiting := start(ctx, q, numbered(0, 10)), (<-chan error)(nil)
 	until(t, "it runs", func() bool { return d.count() == 1 })
-	waiting = start(q, ctx, numbered(0, repeat(30, 10)...))
+	waiting = start(ctx, q, numbered(0, repeat(30, 10)...))
 	until(t, "the other waits", func() bool { return q.snapshot().QueuedTokens == 20 })
 	from := time.Now()
 	cancel()
@@ -445,7 +445,7 @@ func TestQueueCancel(t *testing.T) {
 	assert.Less(t, time.Since(from), 2*time.Second, "the device still works on it") // 10 ms, but on a machine that does other things too
 	assert.Zero(t, q.snapshot().QueuedTokens+q.snapshot().Waiting)
 	close(d.gate)
-	require.NoError(t, <-start(q, context.Background(), numbered(0, 10)))
+	require.NoError(t, <-start(context.Background(), q, numbered(0, 10)))
 	_, err := q.run(ctx, numbered(0, 1))
 	require.ErrorIs(t, err, context.Canceled)
 }
@@ -476,7 +476,7 @@ func TestQueueMix(t *testing.T) {
 						for i := range lengths {
 							lengths[i] = 1 + random.IntN(64)
 						}
-						err := <-start(q, ctx, numbered(random.IntN(1000), lengths...))
+						err := <-start(ctx, q, numbered(random.IntN(1000), lengths...))
 						cancel()
 						switch {
 						case err == nil:
@@ -551,7 +551,7 @@ func BenchmarkBesideLong(b *testing.B) {
 	go func() {
 		defer close(done)
 		for ctx.Err() == nil {
-			e.Embed(ctx, long) //nolint:errcheck // it is cancelled
+			e.Embed(ctx, long)
 		}
 	}()
 	time.Sleep(3 * time.Second) // the size of batches is known then

@@ -343,7 +343,7 @@ func (p *planned) reopenBoard(selector string, o Options) (_ machine, err error)
 		if err := w.Reopen(); err != nil {
 			return nil, err
 		}
-		defer w.Close() //nolint:errcheck // the weights are on the device by then
+		defer w.Close()
 	}
 	return p.openBoard(context.Background(), selector, o)
 }

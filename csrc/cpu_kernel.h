@@ -50,9 +50,7 @@ INLINE vf absolute(vf x) { return (vf)((vu)x & 0x7fffffffu); }
 INLINE float total(vf x) {
     float part[LANES];
     memcpy(part, &x, sizeof part);
-    UNROLL for (int n = LANES / 2; n; n /= 2) {
-        UNROLL for (int i = 0; i < n; i++) part[i] += part[i + n];
-    }
+    UNROLL for (int n = LANES / 2; n; n /= 2) { UNROLL for (int i = 0; i < n; i++) part[i] += part[i + n]; }
     return part[0];
 }
 
@@ -248,7 +246,8 @@ INLINE void tile_i8_of(const uint32_t rows, const int16_t *a, size_t a_stride, c
     for (uint32_t k = 0; k < depth; k += 4, b += 4 * VKB_CPU_PANEL) {
         UNROLL for (uint32_t pair = 0; pair < 2; pair++) {
             vi w[VECTORS];
-            UNROLL for (uint32_t v = 0; v < VECTORS; v++) w[v] = *(const vi_unaligned *)(const void *)(b + 2 * (pair * VKB_CPU_PANEL + v * LANES));
+            UNROLL for (uint32_t v = 0; v < VECTORS; v++) w[v] =
+                *(const vi_unaligned *)(const void *)(b + 2 * (pair * VKB_CPU_PANEL + v * LANES));
             UNROLL for (uint32_t r = 0; r < rows; r++) {
                 int32_t both;
                 memcpy(&both, row[r] + k + 2 * pair, sizeof both);

@@ -83,20 +83,20 @@ typedef struct run { /* every field is read without a lock and counts only when 
 } run;
 
 static struct {
-    lock_t lock;     /* guards what follows, but for atomics */
-    signal_t turn;   /* `serving` has changed */
+    lock_t lock;               /* guards what follows, but for atomics */
+    signal_t turn;             /* `serving` has changed */
     uint32_t tickets, serving; /* turns asked for; the one that is under way or next */
-    signal_t wake;   /* there is a new run, or stop */
-    signal_t done;   /* the last task of the run is done */
-    uint32_t pools;  /* that were created and not destroyed */
+    signal_t wake;             /* there is a new run, or stop */
+    signal_t done;             /* the last task of the run is done */
+    uint32_t pools;            /* that were created and not destroyed */
     uint32_t helpers;
     thread_t threads[MAX_THREADS]; /* [helpers] */
     bool stop;
     run run;
-    atomic_ullong next;     /* number of the run << 32 | task that nobody has taken yet. Odd numbers: between two runs */
-    atomic_uint finished;   /* tasks of the run */
-    atomic_uint sleepers;   /* helpers that wait for `wake` */
-    atomic_bool waiting;    /* the run's own thread waits for `done` */
+    atomic_ullong next;   /* number of the run << 32 | task that nobody has taken yet. Odd numbers: between two runs */
+    atomic_uint finished; /* tasks of the run */
+    atomic_uint sleepers; /* helpers that wait for `wake` */
+    atomic_bool waiting;  /* the run's own thread waits for `done` */
 } set = {.lock = LOCK_READY, .turn = SIGNAL_READY, .wake = SIGNAL_READY, .done = SIGNAL_READY};
 
 static void relax(void) {

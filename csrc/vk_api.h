@@ -64,7 +64,7 @@ typedef struct VkCooperativeMatrixPropertiesKHR {
     VkScopeKHR scope;
 } VkCooperativeMatrixPropertiesKHR;
 typedef VkResult(VKAPI_PTR *PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR)(VkPhysicalDevice device, uint32_t *count,
-                                                                                  VkCooperativeMatrixPropertiesKHR *properties);
+                                                                                   VkCooperativeMatrixPropertiesKHR *properties);
 #endif
 
 #ifndef VK_NV_cooperative_matrix2

@@ -365,7 +365,8 @@ struct vkb_vk_program {
     vkb_vk_folds *folds; /* [step_count] */
     bool *direct;        /* [output_count]: the step that makes it writes to the host's memory, and there is no copy */
     uint32_t step_count;
-    uint32_t thresholds[VKB_VK_MAX_CLASSES]; /* least rows of each size class, rising, the first 1; of DETERMINISTIC's one, what kernels are chosen for */
+    uint32_t thresholds[VKB_VK_MAX_CLASSES]; /* least rows of each size class, rising, the first 1; of DETERMINISTIC's one, what kernels are
+                                                chosen for */
     uint32_t alike[VKB_VK_MAX_CLASSES];      /* the first class with the same kernels for all steps per sequence */
     uint32_t class_count;
     const vkb_kernel **kernels; /* [class_count, step_count + output_count] */

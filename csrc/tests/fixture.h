@@ -26,8 +26,8 @@ typedef struct fixture {
     uint32_t outputs[FIXTURE_MAX];
     uint32_t output_count;
     uint32_t activations; /* of the program */
-    uint32_t dtype;  /* of tables and LINEAR weights made from here on */
-    uint32_t random; /* state */
+    uint32_t dtype;       /* of tables and LINEAR weights made from here on */
+    uint32_t random;      /* state */
 } fixture;
 
 extern const vkb_op empty_op; /* no values, no tensors */

@@ -59,7 +59,8 @@ static void definition(void) {
 }
 
 static void shapes(vkb_device *device) {
-    static const uint32_t rows_and_k[][2] = {{1, 1}, {2, 257}, {3, 33}, {7, 100}, {17, 31}, {49, 255}, {100, 3}, {257, 64}, {130, 384}, {16, 1536}};
+    static const uint32_t rows_and_k[][2] = {{1, 1},    {2, 257}, {3, 33},   {7, 100},   {17, 31},
+                                             {49, 255}, {100, 3}, {257, 64}, {130, 384}, {16, 1536}};
     static const uint32_t widths[] = {1, 3, 16, 17, 31, 64, 257};
     for (uint32_t s = 0; s < COUNT(rows_and_k); s++) {
         uint32_t rows = rows_and_k[s][0], k = rows_and_k[s][1];
@@ -94,7 +95,7 @@ static void pieces(vkb_device *device) {
     add_linear(&f, x, outputs, true);
     uint32_t weight = f.ops[1].weight;
     float *data = f.data[weight];
-    memset(data, 0, k * sizeof *data);                   /* row 0 is not put */
+    memset(data, 0, k * sizeof *data);                     /* row 0 is not put */
     memset(data + 6 * k + 30, 0, (k - 30) * sizeof *data); /* row 6 in part */
     results want, got;
     vkb_error e = {0};
@@ -154,7 +155,8 @@ static void not_finite(vkb_device *device) {
 }
 
 static void refused(vkb_device *device) {
-    static const vkb_tensor bad[] = {{3, 5, VKB_LAYOUT_TABLE, VKB_I8}, {1, 5, VKB_LAYOUT_VECTOR, VKB_I8}, {3, (1 << 17) + 1, VKB_LAYOUT_LINEAR, VKB_I8}};
+    static const vkb_tensor bad[] = {
+        {3, 5, VKB_LAYOUT_TABLE, VKB_I8}, {1, 5, VKB_LAYOUT_VECTOR, VKB_I8}, {3, (1 << 17) + 1, VKB_LAYOUT_LINEAR, VKB_I8}};
     vkb_error e = {0};
     vkb_weights *w = NULL;
     for (uint32_t i = 0; i < COUNT(bad); i++)
