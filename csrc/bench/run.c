@@ -80,7 +80,7 @@ int bench_open(const bench_options *o, const vkb_tensor *tensors, uint32_t tenso
 
     if ((uint64_t)o->batch * o->tokens > INT32_MAX) return fprintf(stderr, "vkbert-bench: --batch times --tokens is too large\n"), 1;
     run->desc.struct_size = sizeof run->desc;
-    run->desc.activations = o->dtype;
+    run->desc.activations = o->dtype == VKB_F32 ? VKB_F32 : VKB_F16;
     run->desc.max_tokens = o->batch * o->tokens;
     run->desc.max_sequences = o->batch;
     if (vkb_program_create(run->weights, &run->desc, &run->program, &error)) return failed("program", &error);
