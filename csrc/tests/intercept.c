@@ -118,6 +118,9 @@ static PFN_vkCreateComputePipelines true_CreateComputePipelines;
 static VKAPI_ATTR VkResult VKAPI_CALL spoil_CreateShaderModule(VkDevice device, const VkShaderModuleCreateInfo *info,
                                                                const VkAllocationCallbacks *a, VkShaderModule *module) {
     VkResult result = true_CreateShaderModule(device, info, a, module);
+    /* A driver gives the handle of a module that is gone to the next one. */
+    if (*module == lie_module) lie_module = VK_NULL_HANDLE;
+    if (*module == crash_module) crash_module = VK_NULL_HANDLE;
     if (lie_code && info->pCode == lie_code) lie_module = *module;
     if (crash_code && info->pCode == crash_code) crash_module = *module;
     return result;
