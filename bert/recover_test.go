@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/vkbert/vkbert/cgo"
+	"github.com/vkbert/vkbert/internal/testmodel"
 	"github.com/vkbert/vkbert/loader"
 )
 
@@ -314,7 +315,7 @@ func TestSharedDeviceUnheard(t *testing.T) {
 	require.NoError(t, err)
 	i := slices.IndexFunc(devices, func(d cgo.DeviceInfo) bool { return d.Usable && d.Kind == cgo.Software })
 	if i < 0 {
-		t.Skip("no software Vulkan")
+		testmodel.Missing(t, "there is no software Vulkan")
 	}
 	o := Options{Device: devices[i].Selector, CacheDir: dir}
 	e, err := OpenRandom(context.Background(), mustConfig(t), o)

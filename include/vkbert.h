@@ -16,7 +16,7 @@
  *           that one vkb_weights is filled by one thread at a time. Runs of one program from several threads overlap on a GPU, where up to
  *           three of them are under way at once; elsewhere they are done one after another.
  * Structs.  A struct that starts with `struct_size` is filled in by the caller with sizeof of what it was compiled with.
- * Shapes.   Written [rows, columns], row-major. T is the number of tokens in a batch, B that of sequences. Every value is f32.
+ * Shapes.   Written [rows, columns], row-major. T is the number of tokens in a batch, B that of sequences. Outputs are f32.
  */
 /* clang-format on */
 #ifndef VKBERT_H
