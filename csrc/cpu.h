@@ -59,10 +59,9 @@ typedef struct vkb_cpu_kernels {
                  size_t c_stride);
     /* Quantises a row as vkb_quantize does, to 16 bits each, and adds zeros up to a multiple of VKB_CPU_I8_DEPTH; returns the scale. */
     float (*quantize)(const float *x, uint32_t count, int16_t *q);
-    void (*widen_i8)(const int8_t *bytes, uint64_t count, int16_t *words); /* count: a multiple of 32 */
-    /* As tile, of quantised rows a and a widened panel b [depth / 2, 16, 2]: c[r][j] = a_scale[r]·b_scale[j]·Σ, the sum exact. depth: a
-       multiple of VKB_CPU_I8_DEPTH */
-    void (*tile_i8)(uint32_t rows, const int16_t *a, size_t a_stride, const float *a_scale, const int16_t *b, const float *b_scale,
+    /* As tile, of quantised rows a and a panel b [depth / 2, 16, 2]: c[r][j] = a_scale[r]·b_scale[j]·Σ, the sum exact. depth: a multiple of
+       VKB_CPU_I8_DEPTH */
+    void (*tile_i8)(uint32_t rows, const int16_t *a, size_t a_stride, const float *a_scale, const int8_t *b, const float *b_scale,
                     uint32_t depth, float *c, size_t c_stride);
     /* y = activation(c + bias) + residual, or activation(c + bias + residual); c: [rows, 16] */
     void (*finish)(uint32_t rows, const float *c, const vkb_cpu_finish *finish, float *y, size_t y_stride);

@@ -9,9 +9,10 @@
  *   WIDEN(halves)  16-bit floats at `halves` to one vector
  * and may define
  *   LEAST(a, b), GREATEST(a, b)   of two vectors; b where either is NaN, as x86 does it
- *   PAIRS(a, b, sum)              sum + a₀·b₀ + a₁·b₁ in every lane, a and b holding two 16-bit integers in each
  *   WIDEN_I8(bytes)               8-bit integers at `bytes` to a vector of 16-bit ones
  *   NARROW(x)                     32-bit integers to half a vector of 16-bit ones, which they fit
+ *   PAIRS(a, b, sum)              sum + a₀·b₀ + a₁·b₁ in every lane, a and b holding two 16-bit integers in each
+ *   PAIRS_ROW(at, w, sum)         sum[v] = PAIRS(the two 16-bit integers at `at` in every lane, w[v], sum[v]), v < VECTORS
  *
  * Comparisons are written so that NaN passes through: a non-finite input must show in the output.
  */
@@ -232,29 +233,30 @@ TARGET static void finish(uint32_t rows, const float *c, const vkb_cpu_finish *f
 #define PAIRS(a, b, sum) ((sum) + ((a) << 16 >> 16) * ((b) << 16 >> 16) + ((a) >> 16) * ((b) >> 16))
 #endif
 
+#ifndef PAIRS_ROW
+#define PAIRS_ROW(at, w, sum) \
+    do { \
+        int32_t both; \
+        memcpy(&both, at, sizeof both); \
+        vi x = both - (vi){0}; \
+        UNROLL for (uint32_t v = 0; v < VECTORS; v++)(sum)[v] = PAIRS(x, (w)[v], (sum)[v]); \
+    } while (0)
+#endif
+
 typedef int16_t vs __attribute__((vector_size(4 * LANES)));
-typedef int32_t vi_unaligned __attribute__((vector_size(4 * LANES), aligned(2), may_alias));
 typedef int16_t vh __attribute__((vector_size(2 * LANES)));
 typedef int8_t vb __attribute__((vector_size(2 * LANES)));
 typedef int8_t vb_unaligned __attribute__((vector_size(2 * LANES), aligned(1), may_alias));
 
-INLINE void tile_i8_of(const uint32_t rows, const int16_t *a, size_t a_stride, const float *a_scale, const int16_t *b, const float *b_scale,
+INLINE void tile_i8_of(const uint32_t rows, const int16_t *a, size_t a_stride, const float *a_scale, const int8_t *b, const float *b_scale,
                        uint32_t depth, float *c, size_t c_stride) {
     vi sum[TILE_ROWS][VECTORS] = {{{0}}};
     const int16_t *row[TILE_ROWS];
     UNROLL for (uint32_t r = 0; r < rows; r++) row[r] = a + r * a_stride;
-    for (uint32_t k = 0; k < depth; k += 4, b += 4 * VKB_CPU_PANEL) {
-        UNROLL for (uint32_t pair = 0; pair < 2; pair++) {
-            vi w[VECTORS];
-            UNROLL for (uint32_t v = 0; v < VECTORS; v++) w[v] =
-                *(const vi_unaligned *)(const void *)(b + 2 * (pair * VKB_CPU_PANEL + v * LANES));
-            UNROLL for (uint32_t r = 0; r < rows; r++) {
-                int32_t both;
-                memcpy(&both, row[r] + k + 2 * pair, sizeof both);
-                vi x = both - (vi){0};
-                UNROLL for (uint32_t v = 0; v < VECTORS; v++) sum[r][v] = PAIRS(x, w[v], sum[r][v]);
-            }
-        }
+    for (uint32_t k = 0; k < depth; k += 2, b += 2 * VKB_CPU_PANEL) {
+        vi w[VECTORS];
+        UNROLL for (uint32_t v = 0; v < VECTORS; v++) w[v] = WIDEN_I8(b + 2 * v * LANES);
+        UNROLL for (uint32_t r = 0; r < rows; r++) PAIRS_ROW(row[r] + k, w, sum[r]);
     }
     UNROLL for (uint32_t r = 0; r < rows; r++) {
         UNROLL for (uint32_t v = 0; v < VECTORS; v++) {
@@ -264,7 +266,7 @@ INLINE void tile_i8_of(const uint32_t rows, const int16_t *a, size_t a_stride, c
     }
 }
 
-TARGET static void tile_i8(uint32_t rows, const int16_t *a, size_t a_stride, const float *a_scale, const int16_t *b, const float *b_scale,
+TARGET static void tile_i8(uint32_t rows, const int16_t *a, size_t a_stride, const float *a_scale, const int8_t *b, const float *b_scale,
                            uint32_t depth, float *c, size_t c_stride) {
 #define CASE(n) \
     case n: \
@@ -277,28 +279,29 @@ TARGET static void tile_i8(uint32_t rows, const int16_t *a, size_t a_stride, con
 /* The same steps as vkb_quantize. */
 TARGET static float quantize(const float *x, uint32_t count, int16_t *q) {
     const float magic = 0x1.8p23f;
-    vf most = {0}, all = {0};
-    uint32_t whole = count / LANES * LANES, i;
+    uint32_t whole = count / LANES * LANES, rest = count - whole, i;
+    vf last = load_part(x + whole, rest), most = absolute(last), all = most * splat(0);
     for (i = 0; i < whole; i += LANES) {
         vf a = absolute(load(x + i));
-        most = pick(a > most, a, most);
-        all += a * splat(0);
+        most = GREATEST(a, most);
+        all = FMA(a, splat(0), all);
     }
-    vf rest = absolute(load_part(x + whole, count - whole));
-    float max = greatest(pick(rest > most, rest, most)), scale = max / 127, inverse = 127 / max;
-    bool finite = total(all + rest * splat(0)) == 0;
+    float max = greatest(most), scale = max / 127, inverse = 127 / max;
+    bool finite = total(all) == 0;
     if (!finite || max < 0x1p-100f) {
         inverse = 0;
         scale = finite ? 0 : NAN;
     }
-    for (i = 0; i < count; i += LANES) {
-        uint32_t n = count - i < LANES ? count - i : LANES;
-        vf y = (n == LANES ? load(x + i) : load_part(x + i, n)) * splat(inverse);
-        y = y + splat(magic);
-        vi numbers = ((vi)y - (vi)splat(magic)) & -(int32_t)finite;
-        vh narrow = NARROW(numbers);
-        memcpy(q + i, &narrow, n * sizeof *q);
+    vi mask = -(int32_t)finite - (vi){0};
+    vh narrow;
+    for (i = 0; i < whole; i += LANES) {
+        vf y = load(x + i) * splat(inverse) + splat(magic);
+        narrow = NARROW(((vi)y - (vi)splat(magic)) & mask);
+        memcpy(q + i, &narrow, sizeof narrow);
     }
+    last = last * splat(inverse) + splat(magic);
+    narrow = NARROW(((vi)last - (vi)splat(magic)) & mask);
+    memcpy(q + whole, &narrow, rest * sizeof *q);
     for (i = count; i < vkb_cpu_i8_depth(count); i++) q[i] = 0;
     return scale;
 }
@@ -370,12 +373,8 @@ TARGET static void widen(const uint16_t *halves, uint64_t count, float *floats) 
     for (uint64_t i = 0; i < count; i += LANES) store(floats + i, WIDEN(halves + i));
 }
 
-TARGET static void widen_i8(const int8_t *bytes, uint64_t count, int16_t *words) {
-    for (uint64_t i = 0; i < count; i += 2 * LANES) *(vi_unaligned *)(void *)(words + i) = WIDEN_I8(bytes + i);
-}
-
 #define KERNELS(sets, test) \
     { \
         .name = sets, .supported = test, .tile_rows = TILE_ROWS, .tile = tile, .finish = finish, .norm = norm, .softmax = softmax, \
-        .gate = gate, .widen = widen, .quantize = quantize, .widen_i8 = widen_i8, .tile_i8 = tile_i8 \
+        .gate = gate, .widen = widen, .quantize = quantize, .tile_i8 = tile_i8 \
     }

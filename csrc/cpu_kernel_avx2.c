@@ -14,16 +14,19 @@
 #define GREATEST(a, b) ((vf)_mm256_max_ps((__m256)(a), (__m256)(b)))
 #define WIDEN_I8(bytes) ((vi)_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(bytes))))
 #define NARROW(x) ((vh)_mm_packs_epi32(_mm256_castsi256_si128((__m256i)(x)), _mm256_extracti128_si256((__m256i)(x), 1)))
-#define PAIRS(a, b, sum) ((vi)pairs((__m256i)(a), (__m256i)(b), (__m256i)(sum)))
 
-/* In assembly, because GCC 12 puts the additions far behind the products and then spills half the sums. */
-TARGET static inline __attribute__((always_inline)) __m256i pairs(__m256i a, __m256i b, __m256i sum) {
-    __m256i products;
-    __asm__("vpmaddwd %[a], %[b], %[products]\n\tvpaddd %[products], %[sum], %[sum]"
-            : [sum] "+x"(sum), [products] "=&x"(products)
-            : [a] "x"(a), [b] "x"(b));
-    return sum;
-}
+/* In assembly: GCC 12 moves sums around between the products and spills half of them. One row's are one statement, so that its order stays. */
+#define PAIRS_ROW(at, w, sum) \
+    do { \
+        __m256i x, y; \
+        __asm__ volatile("vpbroadcastd %[two], %[x]\n\t" \
+                         "vpmaddwd %[w0], %[x], %[y]\n\t" \
+                         "vpaddd %[y], %[s0], %[s0]\n\t" \
+                         "vpmaddwd %[w1], %[x], %[x]\n\t" \
+                         "vpaddd %[x], %[s1], %[s1]" \
+                         : [s0] "+x"((sum)[0]), [s1] "+x"((sum)[1]), [x] "=&x"(x), [y] "=&x"(y) \
+                         : [two] "m"(*(const int32_t *)(const void *)(at)), [w0] "x"((w)[0]), [w1] "x"((w)[1])); \
+    } while (0)
 
 #include "cpu_kernel.h"
 

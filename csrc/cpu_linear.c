@@ -24,27 +24,21 @@ static uint32_t ceil_div(uint32_t a, uint32_t b) { return a / b + (a % b != 0); 
 
 bool vkb_cpu_linear_scratch(const vkb_cpu_program *p, const vkb_op *op, uint64_t *floats) {
     const vkb_tensor *t = &p->base.weights->tensors[op->weight];
-    if (t->dtype == VKB_I8) /* scales of a block's rows, a panel, and the rows; of 16 bits each */
-        return vkb_mul(vkb_cpu_i8_depth(t->cols) / 2, VKB_CPU_PANEL + VKB_CPU_BLOCK_ROWS, floats) &&
-               vkb_add(*floats, VKB_CPU_BLOCK_ROWS, floats);
+    if (t->dtype == VKB_I8) /* a block's scales, and its rows of 16 bits each */
+        return vkb_mul(vkb_cpu_i8_depth(t->cols) / 2 + 1, VKB_CPU_BLOCK_ROWS, floats);
     return vkb_mul(t->dtype == VKB_F16 ? t->cols : 0, VKB_CPU_PANEL, floats);
 }
 
 void vkb_cpu_begin_block(const vkb_cpu_program *p, const vkb_tensor *t, const float *x, size_t x_stride, uint32_t rows, float *scratch) {
     if (t->dtype != VKB_I8) return;
     uint32_t depth = vkb_cpu_i8_depth(t->cols);
-    int16_t *q = (int16_t *)(void *)(scratch + VKB_CPU_BLOCK_ROWS) + depth * VKB_CPU_PANEL;
+    int16_t *q = (int16_t *)(void *)(scratch + VKB_CPU_BLOCK_ROWS);
     for (uint32_t r = 0; r < rows; r++) scratch[r] = p->kernels->quantize(x + r * x_stride, t->cols, q + (size_t)r * depth);
 }
 
 const void *vkb_cpu_panel(const vkb_cpu_program *p, const vkb_tensor *t, const void *weight, uint32_t panel, float *scratch) {
     uint64_t size = (uint64_t)t->cols * VKB_CPU_PANEL;
-    if (t->dtype == VKB_I8) {
-        uint64_t bytes = (uint64_t)vkb_cpu_i8_depth(t->cols) * VKB_CPU_PANEL;
-        int16_t *words = (int16_t *)(void *)(scratch + VKB_CPU_BLOCK_ROWS);
-        p->kernels->widen_i8((const int8_t *)weight + panel * bytes, bytes, words);
-        return words;
-    }
+    if (t->dtype == VKB_I8) return (const int8_t *)weight + (uint64_t)panel * vkb_cpu_i8_depth(t->cols) * VKB_CPU_PANEL;
     if (t->dtype == VKB_F32) return (const float *)weight + panel * size;
     p->kernels->widen((const uint16_t *)weight + panel * size, size, scratch); /* once for all rows of the block */
     return scratch;
@@ -57,7 +51,7 @@ void vkb_cpu_tile(const vkb_cpu_program *p, const vkb_tensor *t, const void *wei
         return;
     }
     uint32_t depth = vkb_cpu_i8_depth(t->cols);
-    const int16_t *q = (const int16_t *)(const void *)(scratch + VKB_CPU_BLOCK_ROWS) + depth * VKB_CPU_PANEL;
+    const int16_t *q = (const int16_t *)(const void *)(scratch + VKB_CPU_BLOCK_ROWS);
     p->kernels->tile_i8(rows, q + (size_t)row * depth, depth, scratch + row, panel_data, vkb_cpu_scales(t, weight) + panel * VKB_CPU_PANEL,
                         depth, c, VKB_CPU_PANEL);
 }

@@ -2,6 +2,8 @@
 
 #include "fixture.h"
 
+#include "../cpu.h"
+
 int test_failures, test_checks;
 
 const vkb_op empty_op = {.input = VKB_NONE,
@@ -178,7 +180,10 @@ vkb_device *open_device(const char *selector) {
     vkb_device_options options = {.struct_size = sizeof options, .selector = selector, .threads = 2};
     vkb_device *device = NULL;
     vkb_error error = {0};
-    vkb_status status = vkb_device_open(&options, &device, &error);
+    uint32_t set = strncmp(selector, "cpu:", 4) == 0 ? (uint32_t)strtoul(selector + 4, NULL, 10) : 0;
+    const vkb_cpu_kernels *kernels = vkb_cpu_kernel_set(set);
+    if (!kernels) exit(SKIPPED);
+    vkb_status status = set ? vkb_cpu_open_with(kernels, &options, &device, &error) : vkb_device_open(&options, &device, &error);
     REQUIRE(status == VKB_OK, "%s: %s", selector, error.message);
     return device;
 }

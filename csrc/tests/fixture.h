@@ -60,7 +60,9 @@ vkb_status fixture_execute(const fixture *f, vkb_program *program, results *r, v
 bool fixture_run(const fixture *f, vkb_device *device, results *r, const char *about);
 void results_free(results *r);
 
-vkb_device *open_device(const char *selector); /* exits if it can't be opened */
+enum { SKIPPED = 77 }; /* the status of a test that cannot run here */
+/* A selector, or "cpu:1", "cpu:2", …: the CPU backend with its second best kernels, third best … Exits if it can't be opened. */
+vkb_device *open_device(const char *selector);
 
 /* Where an op's result is compared: `got` may differ from `want` by `bound` (one each element, or one for all if `bounds` is NULL). */
 void check_near(const float *got, const float *want, const float *bounds, float bound, uint64_t rows, uint64_t cols, const char *about);
