@@ -49,6 +49,11 @@ typedef struct vkb_cpu_finish { /* what happens to a tile of LINEAR after the pr
     bool residual_first; /* it is added before the activation */
 } vkb_cpu_finish;
 
+typedef struct vkb_cpu_ahead { /* memory that is read soon, to be fetched meanwhile: with each k the line at `at` + k·`step` */
+    const char *at;
+    size_t step;
+} vkb_cpu_ahead;
+
 typedef struct vkb_cpu_kernels {
     const char *name; /* of the instruction sets: "AVX2, FMA, F16C" */
     bool (*supported)(void);
@@ -56,13 +61,13 @@ typedef struct vkb_cpu_kernels {
     /* c[r][j] = Σ a[r][k]·b[k][j] for r < rows ≤ tile_rows, j < 16, k < depth. Each sum is taken in the order of k whatever `rows` is, so
        that a row's result does not depend on its neighbours. */
     void (*tile)(uint32_t rows, const float *a, size_t a_stride, const float *b, size_t b_stride, uint32_t depth, float *c,
-                 size_t c_stride);
+                 size_t c_stride, vkb_cpu_ahead ahead);
     /* Quantises a row as vkb_quantize does, to 16 bits each, and adds zeros up to a multiple of VKB_CPU_I8_DEPTH; returns the scale. */
     float (*quantize)(const float *x, uint32_t count, int16_t *q);
     /* As tile, of quantised rows a and a panel b [depth / 2, 16, 2]: c[r][j] = a_scale[r]·b_scale[j]·Σ, the sum exact. depth: a multiple of
        VKB_CPU_I8_DEPTH */
     void (*tile_i8)(uint32_t rows, const int16_t *a, size_t a_stride, const float *a_scale, const int8_t *b, const float *b_scale,
-                    uint32_t depth, float *c, size_t c_stride);
+                    uint32_t depth, float *c, size_t c_stride, vkb_cpu_ahead ahead);
     /* y = activation(c + bias) + residual, or activation(c + bias + residual); c: [rows, 16] */
     void (*finish)(uint32_t rows, const float *c, const vkb_cpu_finish *finish, float *y, size_t y_stride);
     /* vkb_norm `kind` of one row, in place; weight and bias may be NULL */
@@ -106,6 +111,12 @@ typedef struct vkb_cpu_chunk { /* queries begin … begin + count − 1 of a seq
     uint32_t first, end, begin, count;
 } vkb_cpu_chunk;
 
+typedef struct vkb_cpu_share { /* of the weight panels of an op, one worker's */
+    atomic_uint next;          /* the first that nobody has taken */
+    uint32_t end;
+    char apart[64 - sizeof(atomic_uint) - sizeof(uint32_t)]; /* on a cache line of its own */
+} vkb_cpu_share;
+
 typedef struct vkb_cpu_program {
     vkb_program base;
     const vkb_cpu_kernels *kernels;
@@ -114,6 +125,7 @@ typedef struct vkb_cpu_program {
     uint64_t arena_bytes;  /* of both */
     float *scratch;        /* [threads, scratch_floats] */
     size_t scratch_floats; /* a multiple of 16 */
+    vkb_cpu_share *shares; /* [threads] */
     vkb_cpu_chunk *chunks; /* of the batch at hand, for ATTENTION; NULL in a program without */
     uint32_t chunk_count;
     const vkb_batch *batch;
@@ -156,12 +168,13 @@ bool vkb_cpu_linear_scratch(const vkb_cpu_program *p, const vkb_op *op, uint64_t
 bool vkb_cpu_attention_scratch(const vkb_cpu_program *p, const vkb_op *op, uint64_t *floats);
 
 enum { VKB_CPU_BLOCK_ROWS = 48 }; /* a multiple of every tile_rows; 48 rows of 1536 floats fit a level-2 cache */
+uint64_t vkb_cpu_panel_bytes(const vkb_tensor *t); /* of a panel of a LINEAR tensor */
 /* A product of rows with a LINEAR tensor, for LINEAR and LINEAR_MAX: a worker begins a block of at most VKB_CPU_BLOCK_ROWS rows, then takes
    panels, and of each panel tiles of those rows. `scratch` is the worker's, `row` counts from the block's first, which x points to. */
 void vkb_cpu_begin_block(const vkb_cpu_program *p, const vkb_tensor *t, const float *x, size_t x_stride, uint32_t rows, float *scratch);
 const void *vkb_cpu_panel(const vkb_cpu_program *p, const vkb_tensor *t, const void *weight, uint32_t panel, float *scratch);
 void vkb_cpu_tile(const vkb_cpu_program *p, const vkb_tensor *t, const void *weight, const void *panel_data, uint32_t panel, uint32_t row,
-                  uint32_t rows, const float *x, size_t x_stride, const float *scratch, float *c);
+                  uint32_t rows, const float *x, size_t x_stride, const float *scratch, float *c, vkb_cpu_ahead ahead);
 
 enum { VKB_CPU_QUERIES = 128 }; /* queries in a chunk: enough that copying the keys costs little beside using them */
 

@@ -27,6 +27,12 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
+#if defined(__GNUC__)
+#define PREFETCH(p) __builtin_prefetch(p, 0, 2) /* beyond the nearest cache, which is full of what is at work */
+#else
+#define PREFETCH(p) ((void)(p))
+#endif
+
 #define INLINE TARGET static inline __attribute__((always_inline))
 
 enum { VECTORS = VKB_CPU_PANEL / LANES };
@@ -147,9 +153,10 @@ INLINE vf activate(uint32_t activation, vf x) {
 
 /* `rows` is a constant wherever this is inlined, and the sums stay in registers. */
 INLINE void tile_of(const uint32_t rows, const float *a, size_t a_stride, const float *b, size_t b_stride, uint32_t depth, float *c,
-                    size_t c_stride) {
+                    size_t c_stride, vkb_cpu_ahead ahead) {
     vf sum[TILE_ROWS][VECTORS] = {{{0}}};
-    for (uint32_t k = 0; k < depth; k++, b += b_stride) {
+    for (uint32_t k = 0; k < depth; k++, b += b_stride, ahead.at += ahead.step) {
+        PREFETCH(ahead.at);
         vf w[VECTORS];
         UNROLL for (uint32_t v = 0; v < VECTORS; v++) w[v] = load(b + v * LANES);
         UNROLL for (uint32_t r = 0; r < rows; r++) {
@@ -167,10 +174,10 @@ _Static_assert(TILE_ROWS <= VKB_CPU_MAX_TILE, "a tile's result must fit the call
 #define CASES CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
 
 TARGET static void tile(uint32_t rows, const float *a, size_t a_stride, const float *b, size_t b_stride, uint32_t depth, float *c,
-                        size_t c_stride) {
+                        size_t c_stride, vkb_cpu_ahead ahead) {
 #define CASE(n) \
     case n: \
-        if (n <= TILE_ROWS) tile_of(n <= TILE_ROWS ? n : 1, a, a_stride, b, b_stride, depth, c, c_stride); \
+        if (n <= TILE_ROWS) tile_of(n <= TILE_ROWS ? n : 1, a, a_stride, b, b_stride, depth, c, c_stride, ahead); \
         break;
     switch (rows) { CASES }
 #undef CASE
@@ -249,11 +256,12 @@ typedef int8_t vb __attribute__((vector_size(2 * LANES)));
 typedef int8_t vb_unaligned __attribute__((vector_size(2 * LANES), aligned(1), may_alias));
 
 INLINE void tile_i8_of(const uint32_t rows, const int16_t *a, size_t a_stride, const float *a_scale, const int8_t *b, const float *b_scale,
-                       uint32_t depth, float *c, size_t c_stride) {
+                       uint32_t depth, float *c, size_t c_stride, vkb_cpu_ahead ahead) {
     vi sum[TILE_ROWS][VECTORS] = {{{0}}};
     const int16_t *row[TILE_ROWS];
     UNROLL for (uint32_t r = 0; r < rows; r++) row[r] = a + r * a_stride;
-    for (uint32_t k = 0; k < depth; k += 2, b += 2 * VKB_CPU_PANEL) {
+    for (uint32_t k = 0; k < depth; k += 2, b += 2 * VKB_CPU_PANEL, ahead.at += 2 * ahead.step) {
+        PREFETCH(ahead.at);
         vi w[VECTORS];
         UNROLL for (uint32_t v = 0; v < VECTORS; v++) w[v] = WIDEN_I8(b + 2 * v * LANES);
         UNROLL for (uint32_t r = 0; r < rows; r++) PAIRS_ROW(row[r] + k, w, sum[r]);
@@ -267,10 +275,10 @@ INLINE void tile_i8_of(const uint32_t rows, const int16_t *a, size_t a_stride, c
 }
 
 TARGET static void tile_i8(uint32_t rows, const int16_t *a, size_t a_stride, const float *a_scale, const int8_t *b, const float *b_scale,
-                           uint32_t depth, float *c, size_t c_stride) {
+                           uint32_t depth, float *c, size_t c_stride, vkb_cpu_ahead ahead) {
 #define CASE(n) \
     case n: \
-        if (n <= TILE_ROWS) tile_i8_of(n <= TILE_ROWS ? n : 1, a, a_stride, a_scale, b, b_scale, depth, c, c_stride); \
+        if (n <= TILE_ROWS) tile_i8_of(n <= TILE_ROWS ? n : 1, a, a_stride, a_scale, b, b_scale, depth, c, c_stride, ahead); \
         break;
     switch (rows) { CASES }
 #undef CASE

@@ -1,6 +1,10 @@
 /*
  * LINEAR on the CPU. The result is cut into blocks of rows and groups of weight panels; a task is one of each. Within a task a panel stays
  * in a near cache while all rows of the block go past it.
+ *
+ * Where all rows are one block, as many as pass by while a panel comes from memory, reading the weights is half the work. So every worker
+ * has panels of its own, in the order of memory, and while it is at one it fetches the next: at its last, the first that it will have in
+ * the next op. Who is done takes from the others.
  */
 #include "cpu.h"
 
@@ -18,6 +22,7 @@ typedef struct linear {
     uint32_t rows, inputs, outputs, panels;
     uint32_t block_rows, groups, group_panels;
     const vkb_tensor *tensor;
+    const vkb_op *next; /* the LINEAR after it, or NULL */
 } linear;
 
 static uint32_t ceil_div(uint32_t a, uint32_t b) { return a / b + (a % b != 0); }
@@ -36,28 +41,32 @@ void vkb_cpu_begin_block(const vkb_cpu_program *p, const vkb_tensor *t, const fl
     for (uint32_t r = 0; r < rows; r++) scratch[r] = p->kernels->quantize(x + r * x_stride, t->cols, q + (size_t)r * depth);
 }
 
+uint64_t vkb_cpu_panel_bytes(const vkb_tensor *t) {
+    uint64_t cols = t->dtype == VKB_I8 ? vkb_cpu_i8_depth(t->cols) : t->cols;
+    return cols * VKB_CPU_PANEL * vkb_dtype_size(t->dtype);
+}
+
 const void *vkb_cpu_panel(const vkb_cpu_program *p, const vkb_tensor *t, const void *weight, uint32_t panel, float *scratch) {
-    uint64_t size = (uint64_t)t->cols * VKB_CPU_PANEL;
-    if (t->dtype == VKB_I8) return (const int8_t *)weight + (uint64_t)panel * vkb_cpu_i8_depth(t->cols) * VKB_CPU_PANEL;
-    if (t->dtype == VKB_F32) return (const float *)weight + panel * size;
-    p->kernels->widen((const uint16_t *)weight + panel * size, size, scratch); /* once for all rows of the block */
+    const char *data = (const char *)weight + panel * vkb_cpu_panel_bytes(t);
+    if (t->dtype != VKB_F16) return data;
+    p->kernels->widen((const uint16_t *)(const void *)data, (uint64_t)t->cols * VKB_CPU_PANEL, scratch); /* once for all rows of the block */
     return scratch;
 }
 
 void vkb_cpu_tile(const vkb_cpu_program *p, const vkb_tensor *t, const void *weight, const void *panel_data, uint32_t panel, uint32_t row,
-                  uint32_t rows, const float *x, size_t x_stride, const float *scratch, float *c) {
+                  uint32_t rows, const float *x, size_t x_stride, const float *scratch, float *c, vkb_cpu_ahead ahead) {
     if (t->dtype != VKB_I8) {
-        p->kernels->tile(rows, x + row * x_stride, x_stride, panel_data, VKB_CPU_PANEL, t->cols, c, VKB_CPU_PANEL);
+        p->kernels->tile(rows, x + row * x_stride, x_stride, panel_data, VKB_CPU_PANEL, t->cols, c, VKB_CPU_PANEL, ahead);
         return;
     }
     uint32_t depth = vkb_cpu_i8_depth(t->cols);
     const int16_t *q = (const int16_t *)(const void *)(scratch + VKB_CPU_BLOCK_ROWS);
     p->kernels->tile_i8(rows, q + (size_t)row * depth, depth, scratch + row, panel_data, vkb_cpu_scales(t, weight) + panel * VKB_CPU_PANEL,
-                        depth, c, VKB_CPU_PANEL);
+                        depth, c, VKB_CPU_PANEL, ahead);
 }
 
-/* Rows first … end − 1 of one panel's 16 outputs. */
-static void do_panel(const linear *l, uint32_t panel, uint32_t first, uint32_t end, float *scratch) {
+/* Rows first … end − 1 of one panel's 16 outputs. Meanwhile as much as a panel is fetched from `soon`. */
+static void do_panel(const linear *l, uint32_t panel, uint32_t first, uint32_t end, float *scratch, const char *soon) {
     const vkb_cpu_kernels *kernels = l->p->kernels;
     uint32_t column = panel * VKB_CPU_PANEL;
     const void *w = vkb_cpu_panel(l->p, l->tensor, l->weight, panel, scratch);
@@ -68,11 +77,13 @@ static void do_panel(const linear *l, uint32_t panel, uint32_t first, uint32_t e
                              .columns = l->outputs - column < VKB_CPU_PANEL ? l->outputs - column : VKB_CPU_PANEL};
     float c[VKB_CPU_BLOCK_ROWS * VKB_CPU_PANEL];
     /* tiles of about equal height: one of 1 row would take as long as one of 4, waiting for its own sums */
-    uint32_t step = ceil_div(end - first, ceil_div(end - first, kernels->tile_rows));
-    for (uint32_t row = first; row < end; row += step) {
+    uint32_t tiles = ceil_div(end - first, kernels->tile_rows), step = ceil_div(end - first, tiles);
+    uint64_t part = vkb_cpu_panel_bytes(l->tensor) / tiles;
+    vkb_cpu_ahead ahead = {.at = soon, .step = part / l->inputs};
+    for (uint32_t row = first; row < end; row += step, ahead.at += part) {
         uint32_t n = end - row < step ? end - row : step;
         vkb_cpu_tile(l->p, l->tensor, l->weight, w, panel, row - first, n, l->x + first * l->x_stride, l->x_stride, scratch,
-                     c + (row - first) * VKB_CPU_PANEL);
+                     c + (row - first) * VKB_CPU_PANEL, ahead);
     }
     finish.residual = l->residual ? l->residual + first * l->residual_stride + column : NULL;
     kernels->finish(end - first, c, &finish, l->y + first * l->y_stride + column, l->y_stride);
@@ -84,6 +95,10 @@ static void norm_block(const linear *l, uint32_t block) {
         l->p->kernels->norm(l->op->norm, l->y + row * l->y_stride, l->outputs, l->norm_weight, l->norm_bias, l->op->norm_eps);
 }
 
+static const char *panel_at(const linear *l, uint32_t panel) {
+    return (const char *)l->weight + panel * vkb_cpu_panel_bytes(l->tensor);
+}
+
 static void product_task(void *context, uint32_t task, uint32_t worker) {
     const linear *l = context;
     uint32_t block = task / l->groups, group = task % l->groups;
@@ -91,8 +106,51 @@ static void product_task(void *context, uint32_t task, uint32_t worker) {
     uint32_t panel = group * l->group_panels, last = l->panels - panel < l->group_panels ? l->panels : panel + l->group_panels;
     float *scratch = vkb_cpu_scratch(l->p, worker);
     vkb_cpu_begin_block(l->p, l->tensor, l->x + first * l->x_stride, l->x_stride, end - first, scratch);
-    for (; panel < last; panel++) do_panel(l, panel, first, end, scratch);
+    for (; panel < last; panel++) do_panel(l, panel, first, end, scratch, panel_at(l, panel + 1 < last ? panel + 1 : panel));
     if (l->groups == 1 && l->op->norm) norm_block(l, block); /* while the rows are in the cache */
+}
+
+static uint32_t share_begin(const linear *l, uint32_t panels, uint32_t worker) {
+    return (uint32_t)((uint64_t)panels * worker / vkb_cpu_pool_threads(l->p->pool));
+}
+
+/* The first panel that a worker will have in the next op. */
+static const char *first_of_next(const linear *l, uint32_t worker, const char *otherwise) {
+    if (!l->next) return otherwise;
+    const vkb_tensor *t = &l->p->base.weights->tensors[l->next->weight];
+    return (const char *)vkb_cpu_tensor(l->p, l->next->weight) +
+           share_begin(l, ceil_div(t->rows, VKB_CPU_PANEL), worker) * vkb_cpu_panel_bytes(t);
+}
+
+static void share_task(void *context, uint32_t task, uint32_t worker) {
+    (void)task;
+    const linear *l = context;
+    uint32_t threads = vkb_cpu_pool_threads(l->p->pool), panel;
+    float *scratch = vkb_cpu_scratch(l->p, worker);
+    vkb_cpu_begin_block(l->p, l->tensor, l->x, l->x_stride, l->rows, scratch);
+    for (uint32_t i = 0; i < threads; i++) {
+        vkb_cpu_share *share = &l->p->shares[(worker + i) % threads];
+        while (atomic_load(&share->next) < share->end && (panel = atomic_fetch_add(&share->next, 1)) < share->end) {
+            const char *own = panel_at(l, panel), *next = own + vkb_cpu_panel_bytes(l->tensor);
+            do_panel(l, panel, 0, l->rows, scratch, panel + 1 < share->end ? next : first_of_next(l, worker, own));
+        }
+    }
+}
+
+static void run_shares(const linear *l) {
+    uint32_t threads = vkb_cpu_pool_threads(l->p->pool);
+    for (uint32_t i = 0; i < threads; i++) {
+        atomic_store_explicit(&l->p->shares[i].next, share_begin(l, l->panels, i), memory_order_relaxed);
+        l->p->shares[i].end = share_begin(l, l->panels, i + 1);
+    }
+    vkb_cpu_pool_run(l->p->pool, threads, share_task, (void *)(uintptr_t)l);
+}
+
+static const vkb_op *next_linear(const vkb_cpu_program *p, const vkb_op *op) {
+    const vkb_op *end = p->base.ops + p->base.op_count;
+    for (op++; op < end; op++)
+        if (op->kind == VKB_OP_LINEAR) return op;
+    return NULL;
 }
 
 static void norm_task(void *context, uint32_t task, uint32_t worker) {
@@ -127,7 +185,11 @@ void vkb_cpu_linear(const vkb_cpu_program *p, const vkb_op *op) {
     uint32_t groups = ceil_div(TASKS_PER_THREAD * vkb_cpu_pool_threads(p->pool), blocks); /* as many as give every thread its tasks */
     l.group_panels = ceil_div(l.panels, groups < l.panels ? groups : l.panels);
     l.groups = ceil_div(l.panels, l.group_panels);
-    vkb_cpu_pool_run(p->pool, blocks * l.groups, product_task, &l);
+    if (blocks == 1 && l.groups > 1) {
+        l.next = next_linear(p, op);
+        run_shares(&l);
+    } else
+        vkb_cpu_pool_run(p->pool, blocks * l.groups, product_task, &l);
     if (l.groups > 1 && op->norm) {
         l.block_rows = 8;
         vkb_cpu_pool_run(p->pool, ceil_div(l.rows, l.block_rows), norm_task, &l);

@@ -21,7 +21,8 @@ vkb_status vkb_cpu_program_init(vkb_program *program, vkb_error *error) {
     }
     fits = fits && floats < UINT64_MAX / 64 &&
            vkb_mul(vkb_align_up(floats, 16) * sizeof(float), vkb_cpu_pool_threads(p->pool), &scratch_bytes);
-    fits = fits && vkb_add(vkb_align_up(program->arena_bytes, 64), scratch_bytes, &bytes) && bytes < SIZE_MAX - 64;
+    fits = fits && vkb_add(scratch_bytes, vkb_cpu_pool_threads(p->pool) * sizeof *p->shares, &scratch_bytes) &&
+           vkb_add(vkb_align_up(program->arena_bytes, 64), scratch_bytes, &bytes) && bytes < SIZE_MAX - 64;
     p->arena = fits ? vkb_pages_alloc(bytes) : NULL;
     p->arena_bytes = bytes;
     if (!p->arena)
@@ -31,6 +32,7 @@ vkb_status vkb_cpu_program_init(vkb_program *program, vkb_error *error) {
                         vkb_cpu_pool_threads(p->pool));
     p->scratch = p->arena + vkb_align_up(program->arena_bytes, 64) / sizeof(float);
     p->scratch_floats = vkb_align_up(floats, 16);
+    p->shares = (vkb_cpu_share *)(void *)vkb_cpu_scratch(p, vkb_cpu_pool_threads(p->pool)); /* behind the last */
     program->host_bytes = scratch_bytes;
     if (attends) {
         uint64_t chunks = (uint64_t)program->max_sequences + program->max_tokens / VKB_CPU_QUERIES;
