@@ -27,11 +27,8 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
-#if defined(__GNUC__)
-#define PREFETCH(p) __builtin_prefetch(p, 0, 2) /* beyond the nearest cache, which is full of what is at work */
-#else
-#define PREFETCH(p) ((void)(p))
-#endif
+#define PREFETCH(p) __builtin_prefetch(p, 0, 2)   /* beyond the nearest cache, which is full of what is at work */
+#define KEEP(pointer) __asm__("" : "+r"(pointer)) /* in a register, and not computed anew at each use */
 
 #define INLINE TARGET static inline __attribute__((always_inline))
 
@@ -259,12 +256,17 @@ INLINE void tile_i8_of(const uint32_t rows, const int16_t *a, size_t a_stride, c
                        uint32_t depth, float *c, size_t c_stride, vkb_cpu_ahead ahead) {
     vi sum[TILE_ROWS][VECTORS] = {{{0}}};
     const int16_t *row[TILE_ROWS];
-    UNROLL for (uint32_t r = 0; r < rows; r++) row[r] = a + r * a_stride;
-    for (uint32_t k = 0; k < depth; k += 2, b += 2 * VKB_CPU_PANEL, ahead.at += 2 * ahead.step) {
+    UNROLL for (uint32_t r = 0; r < rows; r++) {
+        row[r] = a + r * a_stride;
+        KEEP(row[r]);
+    }
+    for (uint32_t k = 0; k < depth; k += VKB_CPU_I8_DEPTH, b += VKB_CPU_I8_DEPTH * VKB_CPU_PANEL, ahead.at += VKB_CPU_I8_DEPTH * ahead.step) {
         PREFETCH(ahead.at);
-        vi w[VECTORS];
-        UNROLL for (uint32_t v = 0; v < VECTORS; v++) w[v] = WIDEN_I8(b + 2 * v * LANES);
-        UNROLL for (uint32_t r = 0; r < rows; r++) PAIRS_ROW(row[r] + k, w, sum[r]);
+        UNROLL for (uint32_t i = 0; i < VKB_CPU_I8_DEPTH; i += 2) {
+            vi w[VECTORS];
+            UNROLL for (uint32_t v = 0; v < VECTORS; v++) w[v] = WIDEN_I8(b + i * VKB_CPU_PANEL + 2 * v * LANES);
+            UNROLL for (uint32_t r = 0; r < rows; r++) PAIRS_ROW(row[r] + k + i, w, sum[r]);
+        }
     }
     UNROLL for (uint32_t r = 0; r < rows; r++) {
         UNROLL for (uint32_t v = 0; v < VECTORS; v++) {

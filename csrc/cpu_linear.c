@@ -76,6 +76,10 @@ static void do_panel(const linear *l, uint32_t panel, uint32_t first, uint32_t e
                              .residual_first = l->op->residual_at == VKB_RESIDUAL_BEFORE_ACTIVATION,
                              .columns = l->outputs - column < VKB_CPU_PANEL ? l->outputs - column : VKB_CPU_PANEL};
     float c[VKB_CPU_BLOCK_ROWS * VKB_CPU_PANEL];
+    for (uint32_t row = first; row < end; row++) { /* what `finish` reads and writes, of each row one line */
+        __builtin_prefetch(l->y + row * l->y_stride + column, 1);
+        if (l->residual) __builtin_prefetch(l->residual + row * l->residual_stride + column);
+    }
     /* tiles of about equal height: one of 1 row would take as long as one of 4, waiting for its own sums */
     uint32_t tiles = ceil_div(end - first, kernels->tile_rows), step = ceil_div(end - first, tiles);
     uint64_t part = vkb_cpu_panel_bytes(l->tensor) / tiles;
