@@ -60,8 +60,8 @@ typedef struct vkb_cpu_kernels {
     uint32_t tile_rows; /* most rows of one tile */
     /* c[r][j] = Σ a[r][k]·b[k][j] for r < rows ≤ tile_rows, j < 16, k < depth. Each sum is taken in the order of k whatever `rows` is, so
        that a row's result does not depend on its neighbours. */
-    void (*tile)(uint32_t rows, const float *a, size_t a_stride, const float *b, size_t b_stride, uint32_t depth, float *c,
-                 size_t c_stride, vkb_cpu_ahead ahead);
+    void (*tile)(uint32_t rows, const float *a, size_t a_stride, const float *b, size_t b_stride, uint32_t depth, float *c, size_t c_stride,
+                 vkb_cpu_ahead ahead);
     /* Quantises a row as vkb_quantize does, to 16 bits each, and adds zeros up to a multiple of VKB_CPU_I8_DEPTH; returns the scale. */
     float (*quantize)(const float *x, uint32_t count, int16_t *q);
     /* As tile, of quantised rows a and a panel b [depth / 2, 16, 2]: c[r][j] = a_scale[r]·b_scale[j]·Σ, the sum exact. depth: a multiple of
@@ -167,7 +167,7 @@ void vkb_cpu_program_free(vkb_program *program);
 bool vkb_cpu_linear_scratch(const vkb_cpu_program *p, const vkb_op *op, uint64_t *floats);
 bool vkb_cpu_attention_scratch(const vkb_cpu_program *p, const vkb_op *op, uint64_t *floats);
 
-enum { VKB_CPU_BLOCK_ROWS = 48 }; /* a multiple of every tile_rows; 48 rows of 1536 floats fit a level-2 cache */
+enum { VKB_CPU_BLOCK_ROWS = 48 };                  /* a multiple of every tile_rows; 48 rows of 1536 floats fit a level-2 cache */
 uint64_t vkb_cpu_panel_bytes(const vkb_tensor *t); /* of a panel of a LINEAR tensor */
 /* A product of rows with a LINEAR tensor, for LINEAR and LINEAR_MAX: a worker begins a block of at most VKB_CPU_BLOCK_ROWS rows, then takes
    panels, and of each panel tiles of those rows. `scratch` is the worker's, `row` counts from the block's first, which x points to. */

@@ -173,7 +173,7 @@ static void table_products(const task *t, uint32_t rows, const float *x, size_t 
     uint32_t d = t->a->heads.size;
     for (size_t i = 0; i < count; i += VKB_CPU_PANEL)
         t->a->p->kernels->tile(rows, x, t->a->qkv_stride, t->scratch + t->at.table + (first + i) * d, VKB_CPU_PANEL, d, c + i, c_stride,
-                                 near_by(x));
+                               near_by(x));
 }
 
 /* scores[r][j] += the product of query row `query` + r and the table, for keys first … end − 1 */
@@ -213,7 +213,7 @@ static void attend_tile(const task *t, uint32_t query, uint32_t rows, uint32_t f
     size_t n = padded(t->keys), stride = a->qkv_stride;
     float *scores = t->scratch + t->at.scores;
     const float *keys = t->scratch, *v = t->scratch + t->at.values, *q = t->q + query * stride;
-    for (size_t j = first; j < end; j += VKB_CPU_PANEL) 
+    for (size_t j = first; j < end; j += VKB_CPU_PANEL)
         kernels->tile(rows, q, stride, keys + j * d, VKB_CPU_PANEL, d, scores + j, n, near_by(q));
     if (a->op->type_table != VKB_NONE)
         for (uint32_t r = 0; r < rows; r++) {
@@ -229,8 +229,7 @@ static void attend_tile(const task *t, uint32_t query, uint32_t rows, uint32_t f
     }
     for (uint32_t j = 0; j < d; j += VKB_CPU_PANEL) {
         float c[VKB_CPU_MAX_TILE * VKB_CPU_PANEL];
-        kernels->tile(rows, scores + first, n, v + first * padded(d) + j, padded(d), end - first, c, VKB_CPU_PANEL,
-                      near_by(scores));
+        kernels->tile(rows, scores + first, n, v + first * padded(d) + j, padded(d), end - first, c, VKB_CPU_PANEL, near_by(scores));
         uint32_t columns = d - j < VKB_CPU_PANEL ? d - j : VKB_CPU_PANEL;
         for (uint32_t r = 0; r < rows; r++) {
             float *y = a->out + ((size_t)t->row + query + r) * a->out_stride + (size_t)t->head * d + j;

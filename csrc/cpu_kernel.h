@@ -260,7 +260,8 @@ INLINE void tile_i8_of(const uint32_t rows, const int16_t *a, size_t a_stride, c
         row[r] = a + r * a_stride;
         KEEP(row[r]);
     }
-    for (uint32_t k = 0; k < depth; k += VKB_CPU_I8_DEPTH, b += VKB_CPU_I8_DEPTH * VKB_CPU_PANEL, ahead.at += VKB_CPU_I8_DEPTH * ahead.step) {
+    for (uint32_t k = 0; k < depth;
+         k += VKB_CPU_I8_DEPTH, b += VKB_CPU_I8_DEPTH * VKB_CPU_PANEL, ahead.at += VKB_CPU_I8_DEPTH * ahead.step) {
         PREFETCH(ahead.at);
         UNROLL for (uint32_t i = 0; i < VKB_CPU_I8_DEPTH; i += 2) {
             vi w[VECTORS];

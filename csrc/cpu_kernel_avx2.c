@@ -15,7 +15,8 @@
 #define WIDEN_I8(bytes) ((vi)_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(bytes))))
 #define NARROW(x) ((vh)_mm_packs_epi32(_mm256_castsi256_si128((__m256i)(x)), _mm256_extracti128_si256((__m256i)(x), 1)))
 
-/* In assembly: GCC 12 moves sums around between the products and spills half of them. One row's are one statement, so that its order stays. */
+/* In assembly: GCC 12 moves sums around between the products and spills half of them. One row's are one statement, so that its order stays.
+ */
 #define PAIRS_ROW(at, w, sum) \
     do { \
         __m256i x, y; \

@@ -49,7 +49,8 @@ uint64_t vkb_cpu_panel_bytes(const vkb_tensor *t) {
 const void *vkb_cpu_panel(const vkb_cpu_program *p, const vkb_tensor *t, const void *weight, uint32_t panel, float *scratch) {
     const char *data = (const char *)weight + panel * vkb_cpu_panel_bytes(t);
     if (t->dtype != VKB_F16) return data;
-    p->kernels->widen((const uint16_t *)(const void *)data, (uint64_t)t->cols * VKB_CPU_PANEL, scratch); /* once for all rows of the block */
+    p->kernels->widen((const uint16_t *)(const void *)data, (uint64_t)t->cols * VKB_CPU_PANEL,
+                      scratch); /* once for all rows of the block */
     return scratch;
 }
 
@@ -99,9 +100,7 @@ static void norm_block(const linear *l, uint32_t block) {
         l->p->kernels->norm(l->op->norm, l->y + row * l->y_stride, l->outputs, l->norm_weight, l->norm_bias, l->op->norm_eps);
 }
 
-static const char *panel_at(const linear *l, uint32_t panel) {
-    return (const char *)l->weight + panel * vkb_cpu_panel_bytes(l->tensor);
-}
+static const char *panel_at(const linear *l, uint32_t panel) { return (const char *)l->weight + panel * vkb_cpu_panel_bytes(l->tensor); }
 
 static void product_task(void *context, uint32_t task, uint32_t worker) {
     const linear *l = context;
