@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/vkbert/vkbert/bert"
 	"github.com/vkbert/vkbert/loader"
 )
 
@@ -53,3 +54,13 @@ func (m *Model) Health() error {
 
 // Health says why the model is down, or nil, without trying the device.
 func (k kind) Health() error { return k.m.Health() }
+
+// Inspect says of a model, which is named as for [Open], what [Discover] would: what it is made for, its sizes, and in Err why it cannot be used. No weights are read.
+func Inspect(model string) (ModelInfo, error) {
+	dir, name, err := loader.Resolve(model)
+	if err != nil {
+		return ModelInfo{}, err
+	}
+	found := loader.Examine(name, dir, bert.Check)
+	return found, found.Err
+}

@@ -272,6 +272,11 @@ func (s *SparseModel) PrepareQueries(ctx context.Context, texts []string, cut Tr
 	return s.m.prepare(ctx, texts, cut, s.m.forQueries())
 }
 
+// PrepareDocuments is Prepare as [SparseModel.EmbedSparseDocuments] does it.
+func (s *SparseModel) PrepareDocuments(ctx context.Context, texts []string, cut Truncation) (*Prepared, error) {
+	return s.m.prepare(ctx, texts, cut, s.m.forDocuments())
+}
+
 // EmbedPrepared returns a sparse vector for each of the texts, in order.
 func (s *SparseModel) EmbedPrepared(ctx context.Context, p *Prepared) ([]SparseVector, error) {
 	to, err := s.m.enterFor(p)
