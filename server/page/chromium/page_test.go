@@ -56,6 +56,22 @@ type site struct {
 	requests int
 }
 
+// hub puts a model into a Hugging Face cache, so that the page shows its id and not where it lies here.
+func hub(t *testing.T, id, dir string) string {
+	t.Helper()
+	const revision = "0000000000000000000000000000000000000001"
+	cache := os.Getenv("HF_HUB_CACHE")
+	if !strings.HasPrefix(cache, os.TempDir()) {
+		cache = t.TempDir()
+		t.Setenv("HF_HUB_CACHE", cache)
+	}
+	repo := filepath.Join(cache, "models--"+strings.ReplaceAll(id, "/", "--"))
+	require.NoError(t, os.MkdirAll(filepath.Join(repo, "refs"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(repo, "refs", "main"), []byte(revision), 0o600))
+	require.NoError(t, os.CopyFS(filepath.Join(repo, "snapshots", revision), os.DirFS(dir)))
+	return id
+}
+
 // open starts a server, and a browser that has its page open.
 func open(t *testing.T, o server.Options, width, height int64, dark bool) *site {
 	t.Helper()
@@ -65,8 +81,8 @@ func open(t *testing.T, o server.Options, width, height int64, dark bool) *site 
 	cpu := []vkbert.Option{vkbert.WithDevice("cpu")}
 	o.Page, o.Version = vkbertpage.Handler(), "v0.1.0"
 	s, err := server.New([]server.Model{
-		{Name: "all-MiniLM-L6-v2", Path: dir, Options: cpu},
-		{Name: "reranker", Path: "../../../testdata/arch/cross_bert", Options: cpu},
+		{Name: "minilm", Path: hub(t, "sentence-transformers/all-MiniLM-L6-v2", dir), Options: cpu},
+		{Name: "reranker", Path: hub(t, "vkbert/tiny-reranker", "../../../testdata/arch/cross_bert"), Options: cpu},
 	}, o)
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
@@ -151,8 +167,11 @@ func (v *site) screenshot(t *testing.T, name string) {
 	if dir == "" {
 		return
 	}
+	for i := range 30 { // for a load that can be seen
+		v.run(t, chromedp.Click("#go"), chromedp.Sleep(time.Duration(100+i%7*90)*time.Millisecond))
+	}
 	var png []byte
-	v.run(t, chromedp.FullScreenshot(&png, 100))
+	v.run(t, chromedp.Evaluate("document.activeElement.blur(); window.scrollTo(0, 0)", nil), chromedp.Sleep(300*time.Millisecond), chromedp.FullScreenshot(&png, 100))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, name+".png"), png, 0o600))
 }
 
@@ -188,7 +207,7 @@ func TestPage(t *testing.T) {
 			background := eval[string](t, v, "getComputedStyle(document.body).backgroundColor")
 			assert.Equal(t, c.dark, background == "rgb(13, 18, 20)", background)
 			assert.LessOrEqual(t, eval[int](t, v, "document.documentElement.scrollWidth"), int(c.width), "nothing sticks out")
-			time.Sleep(1500 * time.Millisecond) // a status that has the request in it
+			v.until(t, "/[1-9]/.test(document.querySelectorAll('.tile .more')[1].textContent)") // the load shows the request
 			v.screenshot(t, "page-"+c.name)
 			v.clean(t)
 		})

@@ -22,14 +22,15 @@ export function svg(tag, attributes = {}, ...children) {
   return e;
 }
 
-export function short(n, digits = 1) {
+/** short is a number in few characters. */
+export function short(n) {
   if (!Number.isFinite(n)) return "–";
   for (const [unit, size] of [["G", 1e9], ["M", 1e6], ["k", 1e4]]) {
     if (n >= size) return (n / (unit === "k" ? 1e3 : size)).toFixed(1) + " " + unit;
   }
   if (n === 0) return "0";
   if (n >= 100) return Math.round(n).toLocaleString("en");
-  return n >= 10 || Number.isInteger(n) ? n.toFixed(n >= 10 ? Math.min(digits, 1) : 0) : n.toFixed(2);
+  return Number.isInteger(n) ? String(n) : n.toFixed(n >= 10 ? 1 : 2);
 }
 
 export function bytes(n) {

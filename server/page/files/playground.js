@@ -140,7 +140,7 @@ function drawHeat() {
       td.setAttribute("aria-label", `${i + 1} and ${j + 1}: ${matrix[i][j].toFixed(3)}`);
       td.style.setProperty("--v", v.toFixed(3));
       td.classList.toggle("strong", v > 0.5);
-      if (cell >= 34) td.textContent = matrix[i][j].toFixed(2).replace(/^(-?)0\./, "$1.");
+      if (cell >= 34) td.textContent = matrix[i][j].toFixed(2).replace(/^-?0\.00$/, "0").replace(/^(-?)0\./, "$1.");
       row.append(td);
     });
     body.append(row);
@@ -172,7 +172,7 @@ function headCell(scope, i, labels) {
 }
 
 function drawMap({ points: at, covered }) {
-  const W = 640, H = 400, pad = 34;
+  const W = Math.max(280, Math.min(900, $("map").clientWidth || 640)), H = Math.round(W < 480 ? W * 0.8 : W * 0.62), pad = 30;
   $("map-empty").hidden = true;
   $("covered").textContent = `two principal components, ${Math.round(100 * covered)} % of the variance`;
   const range = (k) => {
@@ -231,7 +231,7 @@ function choose(i, j, focusCell, focusPoint = false) {
   if (focusPoint) points[i].focus();
   const near = texts.map((t, k) => [t, matrix[i][k], level(matrix[i][k]), k]).filter((r) => r[3] !== i).sort((a, b) => b[1] - a[1]);
   const links = document.querySelector("#links");
-  links.replaceChildren(...near.slice(0, 3).map(([, , v, k]) => {
+  links.replaceChildren(...near.slice(0, 3).filter((r) => r[2] > 0.2).map(([, , v, k]) => {
     const [x1, y1] = points[i].at, [x2, y2] = points[k].at;
     return svg("line", { class: "link", x1, y1, x2, y2, "stroke-width": (0.5 + 3 * v).toFixed(2) });
   }));
