@@ -1,4 +1,3 @@
-// Package recipes holds the code of docs/recipes.md.
 package recipes
 
 import (
