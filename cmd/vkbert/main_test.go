@@ -86,7 +86,7 @@ func write(t *testing.T, name, contents string) string {
 }
 
 func TestHelp(t *testing.T) {
-	for _, name := range []string{"embed", "similarity", "tokenize", "verify", "info", "devices", "bench", "download", "models", "convert", "serve"} {
+	for _, name := range []string{"embed", "similarity", "tokenize", "verify", "info", "devices", "bench", "download", "models", "convert", "serve", "index", "search"} {
 		assert.Contains(t, good(t, "", "--help"), "\n  "+name+" ")
 		assert.Contains(t, good(t, "", name, "--help"), "vkbert "+name)
 	}

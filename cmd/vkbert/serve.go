@@ -15,6 +15,7 @@ import (
 
 	"github.com/vkbert/vkbert"
 	"github.com/vkbert/vkbert/server"
+	"github.com/vkbert/vkbert/server/page"
 )
 
 // apiKeyVariable holds API keys, with commas between them.
@@ -30,6 +31,7 @@ type serveFlags struct {
 	maxConcurrent, inputs int
 	tokens, queued        int
 	bodyBytes             int64
+	noPage                bool
 	options               server.Options
 }
 
@@ -66,6 +68,7 @@ A model may be on a device of its own: -m MODEL[=ALIAS]@DEVICE.`,
 	flags.DurationVar(&f.options.RequestTimeout, "request-timeout", time.Minute, "for a request to be answered")
 	flags.DurationVar(&f.options.ShutdownTimeout, "shutdown-timeout", 30*time.Second, "for the requests at work to finish after SIGTERM")
 	flags.DurationVar(&f.options.KeepAlive, "keep-alive", 0, "unload a model that nobody used for so long; 0 is never")
+	flags.BoolVar(&f.noPage, "no-page", false, "no page at /")
 	f.logFormat.add(cmd, "log-format", "form of the log on standard error: text or json")
 	f.logLevel.add(cmd, "log-level", "least level that is logged: info (a line a request), debug, warn or error")
 	model.addTruncation(cmd)
@@ -96,6 +99,9 @@ func (f *serveFlags) serve(cmd *cobra.Command, model *modelFlags) (err error) {
 	o.NoTruncation, o.Version, o.Logger = model.noTruncate, version(), f.logger(cmd)
 	if o.APIKeys, err = f.keys(); err != nil {
 		return err
+	}
+	if !f.noPage {
+		o.Page = page.Handler()
 	}
 	var models []server.Model
 	for _, spec := range f.models {
