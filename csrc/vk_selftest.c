@@ -129,6 +129,20 @@ static void linear_max(probe *p, vkb_op op, const vkb_op *like, uint32_t inputs,
     output(p, op, VKB_PER_SEQUENCE, outputs);
 }
 
+/* Seen by what products in int8 make of it: of an input, then of a norm's results. */
+static void quantize(probe *p, vkb_op op, uint32_t width) {
+    op.kind = VKB_OP_LINEAR;
+    op.input = input(p, width);
+    for (uint32_t i = 0; i < 2; i++) {
+        op.weight = p->tensor_count;
+        p->tensors[p->tensor_count++] = (vkb_tensor){width, width, VKB_LAYOUT_LINEAR, VKB_I8};
+        op.norm = i ? VKB_NORM_NONE : VKB_NORM_LAYER;
+        op.norm_eps = i ? 0 : 1e-5f;
+        output(p, op, VKB_PER_TOKEN, width);
+        op.input = p->value_count - 1;
+    }
+}
+
 /* As many query heads to a key head, but few of them. */
 static void set_heads(vkb_op *op, const vkb_op *like, uint32_t head_size, uint32_t *width, uint32_t *out) {
     uint32_t kv = like->kv_heads ? like->kv_heads : like->heads;
@@ -217,6 +231,7 @@ static bool build(probe *p, const vkb_kernel *kernel, const vkb_vk_usage *u) {
     case VKB_OP_ATTENTION: attention(p, op, like, u->head_size); return true;
     case VKB_OP_ROTATE: rotate(p, op, like, u->head_size); return true;
     case VKB_OP_NORM: norm(p, op, like, width); return true;
+    case VKB_KERNEL_QUANTIZE: quantize(p, op, width); return true;
     case VKB_OP_NORMALIZE: normalize(p, op, width, kernel->folds); return true;
     case VKB_OP_POOL:
         op.input = input(p, width);
@@ -289,8 +304,13 @@ static vkb_status run_probe(const probe *p, vkb_device *device, float **result, 
     return status;
 }
 
-/* How far a right result may be from the reference's, relative to 1 + its size: several roundings of what it is computed in. */
-static float tolerance(const probe *p) { return p->activations == VKB_F16 ? 4e-3f : 5e-5f; }
+/* How far a right result may be from the reference's, relative to 1 + its size: several roundings of what it is computed in. In int8 that is
+   a step of a few inputs that lie halfway between two. */
+static float tolerance(const probe *p) {
+    for (uint32_t i = 0; i < p->tensor_count; i++)
+        if (p->tensors[i].dtype == VKB_I8) return 1e-2f;
+    return p->activations == VKB_F16 ? 4e-3f : 5e-5f;
+}
 
 static void compare(const probe *p, const float *got, const float *want, char *reason, size_t size) {
     uint32_t width = p->values[p->value_count - 1].width;
