@@ -9,6 +9,7 @@
 #include "fixture.h"
 
 static vkb_device *reference;
+static const char *only = ""; /* kernels whose names have this */
 static const double unit = 1.0 / (1 << 24);
 
 /* q of the numbers x, as doubles; returns the scale. Halves are rare enough not to matter: the numbers are random. */
@@ -114,6 +115,7 @@ static void shapes(vkb_device *device, const char *about, uint32_t values) {
 static void each_kernel(vkb_device *device, const vkb_kernel *kernel) {
     static const uint32_t rows_and_k[][2] = {{3, 33}, {49, 255}, {130, 384}, {300, 1000}};
     vkb_task task = {.kind = kernel->kind, .weights = kernel->kind == VKB_KERNEL_QUANTIZE ? 0 : VKB_WEIGHTS_I8, .inputs = 384, .outputs = 384};
+    if (!strstr(kernel->name, only)) return;
     if ((kernel->kind != VKB_OP_LINEAR || !kernel->weights) && kernel->kind != VKB_KERNEL_QUANTIZE) return;
     if (!vkb_kernel_fits(kernel, &((const vkb_vk_device *)device)->abilities, &task)) return;
     vkb_kernel_force(kernel);
@@ -205,6 +207,7 @@ static void refused(vkb_device *device) {
 
 int main(int argc, char **argv) {
     vkb_device *device = open_device(argc > 1 ? argv[1] : "cpu");
+    if (argc > 2) only = argv[2];
     reference = open_device("reference");
     refused(device);
     definition();
