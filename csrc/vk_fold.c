@@ -76,8 +76,8 @@ vkb_status vkb_vk_folds_init(vkb_vk_program *p, vkb_error *error) {
         fold->attention = find_attention(p, i);
         if (fold->attention != VKB_NONE) s->ranges[VKB_BIND_POSITION] = p->steps[fold->attention].ranges[VKB_BIND_INPUT];
         if (fold->pool != VKB_NONE) s->ranges[VKB_BIND_RESIDUAL] = p->steps[fold->pool].ranges[VKB_BIND_INPUT];
-        vkb_vk_quantize_init(p, i);
     }
+    vkb_vk_quantize_init(p);
     return VKB_OK;
 }
 

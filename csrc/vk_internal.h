@@ -334,6 +334,8 @@ typedef struct vkb_vk_folds {           /* of a step: the steps that it can do b
     uint32_t norm_input, norm_residual; /* what makes its input, its residual */
     uint32_t pool, attention;           /* what makes its input */
     uint32_t norm;                      /* of QUANTIZE: what makes its value */
+    uint32_t quantize;                  /* of what makes a value: the QUANTIZE of that */
+    uint32_t quantized;                 /* of a product in int8: the QUANTIZE of its input, where another step might do it */
 } vkb_vk_folds;
 
 /* Fills program->folds; steps and `direct` are there. */
@@ -353,7 +355,7 @@ void vkb_vk_read_i8(const vkb_vk_program *program, vkb_vk_step *step);
 /* Makes a step write the int8 form of its output. */
 void vkb_vk_write_i8(const vkb_vk_program *program, vkb_vk_step *step);
 /* The parts of vkb_vk_folds_init, _find and _apply that are about QUANTIZE. */
-void vkb_vk_quantize_init(vkb_vk_program *program, uint32_t step);
+void vkb_vk_quantize_init(vkb_vk_program *program);
 void vkb_vk_quantize_find(const vkb_vk_program *program, uint32_t tokens, uint32_t sequences, bool *folded);
 void vkb_vk_quantize_apply(const vkb_vk_program *program, const bool *folded, uint32_t step, vkb_vk_step *s);
 

@@ -103,7 +103,7 @@ enum vkb_weight_form { VKB_WEIGHTS_F32 = 0, VKB_WEIGHTS_F16 = 1, VKB_WEIGHTS_F16
 
 /*
  * The int8 form of a value that products in int8 read: q [rows, stride], four to a word, padded with zeros, and behind it the scales, f32. One
- * a row, [rows], as QUANTIZE makes them; or, where VKB_LINEAR_BLOCKS says so, one for each VKB_I8_BLOCK columns, [rows, stride / VKB_I8_BLOCK]:
+ * a row, [rows], as QUANTIZE makes them; or, where VKB_FOLD_BLOCKS says so, one for each VKB_I8_BLOCK columns, [rows, stride / VKB_I8_BLOCK]:
  * a kernel that quantises the results of its own tile sees no more of a row. It lies behind the value in its slot (vkb_slot.i8_at) and is
  * bound as VKB_BIND_TYPE by what makes it, as VKB_BIND_INPUT by what reads it.
  */
@@ -126,8 +126,7 @@ enum vkb_attention {
     VKB_ATTENTION_TYPES_F16 = 1 << 9,
 };
 
-/* Of MODE, beside the activation and vkb_fold: the code for it is left out where there is none. BLOCKS: of the int8 form that is read. */
-enum { VKB_LINEAR_RESIDUAL = 1 << 12, VKB_LINEAR_BLOCKS = 1 << 15 };
+enum { VKB_LINEAR_RESIDUAL = 1 << 12 }; /* of MODE, beside the activation and vkb_fold: the code for it is left out where there is none */
 
 enum vkb_rotate {
     VKB_ROTATE_INTERLEAVED = 1 << 0,
@@ -171,15 +170,18 @@ typedef struct vkb_task {     /* a dispatch, as far as that decides which kernel
  * What a kernel can do by the way, so that another step is left out (vk_fold.c). The norms are bits of MODE too, where they are asked for:
  * the norm_* push constants are then those of the norm that has been left out. LINEAR: of its input, or of its residual; plain ATTENTION of
  * q|k|v, which is then bound as the position table, row_count elements a row (MODE from bit 16 on: head size / 16). NORMALIZE: POOL of what
- * is bound as the residual (MODE's lower byte: 1 + vkb_pool), and the norm of that. QUANTIZE: the NORM that makes its value, which it writes
- * then (vk_quantize.c).
+ * is bound as the residual (MODE's lower byte: 1 + vkb_pool), and the norm of that. In int8, likewise bits of MODE (vk_quantize.c):
+ * QUANTIZE: the NORM that makes its value, which it writes too. LINEAR: the QUANTIZE of its results, in blocks and in place of writing them,
+ * and reading what was quantised so.
  */
 enum vkb_fold {
     VKB_FOLD_NORM_INPUT = 1 << 8,
     VKB_FOLD_NORM_RESIDUAL = 1 << 9,
     VKB_FOLD_POOL = 1 << 10,
     VKB_FOLD_ATTENTION = 1 << 11,
-    VKB_FOLD_NORM = 1 << 13
+    VKB_FOLD_NORM = 1 << 13,
+    VKB_FOLD_QUANTIZE = 1 << 14,
+    VKB_FOLD_BLOCKS = 1 << 15
 };
 
 /*

@@ -16,9 +16,10 @@
 #include "spirv/embed_rows_subgroup.h"
 #include "spirv/gate_columns.h"
 #include "spirv/linear_bytes_dot.h"
+#include "spirv/linear_bytes_fragments.h"
 #include "spirv/linear_bytes_lanes.h"
-#include "spirv/linear_bytes_plain.h"
 #include "spirv/linear_bytes_matrix.h"
+#include "spirv/linear_bytes_plain.h"
 #include "spirv/linear_fragments.h"
 #include "spirv/linear_lanes.h"
 #include "spirv/linear_matrix.h"
@@ -80,6 +81,12 @@
 #define LINEAR_BYTES(shader, lx, ly, rows, columns) \
     .kind = VKB_OP_LINEAR, CODE(shader), .local_size = (lx) * (ly), .tile_rows = (ly) * (rows), .tile_columns = (lx) * (columns), \
     OWN(lx, rows, columns), .weights = 1 << VKB_WEIGHTS_I8
+/* Int8 by fragments: BM × BN outputs a workgroup, 64 × 64 a subgroup, BK of K a step. */
+#define LINEAR_BYTES_FRAGMENTS(bm, bn, bk) \
+    .kind = VKB_OP_LINEAR, CODE(linear_bytes_fragments), .local_size = (bm) * (bn) / 128, .subgroups = (bm) * (bn) / 4096, \
+    .tile_rows = bm, .tile_columns = bn, OWN(bm, bn, bk, 8), .shared_bytes = ((bm) + (bn)) * ((bk) + 16) + 4 * (bm), \
+    .needs = VKB_NEED_F16 | VKB_NEED_FRAGMENTS | VKB_NEED_MATRIX_I8, .subgroup = SUBGROUP_SHUFFLE, .weights = 1 << VKB_WEIGHTS_I8, \
+    .values = 1 << VKB_VALUES_F16, .inputs_multiple = bk, .folds = VKB_FOLD_QUANTIZE | VKB_FOLD_BLOCKS
 /* Int8 by matrices: BM × BN outputs a workgroup, SM × SN of them a subgroup, BK of K a step. */
 #define LINEAR_BYTES_MATRIX(bm, bn, sm, sn, bk) \
     .kind = VKB_OP_LINEAR, CODE(linear_bytes_matrix), .subgroups = (bm) / (sm) * ((bn) / (sn)), .tile_rows = bm, .tile_columns = bn, \
@@ -148,6 +155,8 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "linear fragments 128x128", LINEAR_FRAGMENTS(128, 128, 512, 0), .min_rows = 4096},
     {.name = "linear fragments 64x128", LINEAR_FRAGMENTS(64, 128, 128, 0), .min_rows = 17},
     {.name = "linear matrix 64x64", LINEAR_MATRIX(64, 32), .min_rows = 17},
+    {.name = "linear bytes fragments 128x128", LINEAR_BYTES_FRAGMENTS(128, 128, 128), .min_rows = 1024},
+    {.name = "linear bytes fragments 64x128", LINEAR_BYTES_FRAGMENTS(64, 128, 128), .min_rows = 17},
     {.name = "linear bytes matrix 128x128", LINEAR_BYTES_MATRIX(128, 128, 64, 64, 128), .min_rows = 1024},
     {.name = "linear bytes matrix 64x64", LINEAR_BYTES_MATRIX(64, 64, 32, 32, 64), .min_rows = 128},
     {.name = "linear bytes matrix 32x32", LINEAR_BYTES_MATRIX(32, 32, 16, 16, 64)},

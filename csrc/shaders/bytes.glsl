@@ -7,7 +7,7 @@ layout(set = 0, binding = 1) restrict readonly buffer InputScales { float input_
 layout(set = 0, binding = 4) restrict readonly buffer WeightScales { float weight_scales[]; };
 layout(set = 0, binding = 4) restrict readonly buffer WeightScales4 { vec4 weight_scales4[]; };
 
-const bool BLOCKS = (MODE & 0x8000u) != 0u; // VKB_LINEAR_BLOCKS
+const bool BLOCKS = (MODE & 0x8000u) != 0u; // VKB_FOLD_BLOCKS
 const uint BLOCK = 64;                      // VKB_I8_BLOCK
 
 // Where the weights' scales begin, floats: behind as many rows as VKB_OUTPUT_ALIGN asks for.

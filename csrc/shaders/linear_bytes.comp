@@ -50,12 +50,8 @@ void main() {
     const uint k16s = push.input_stride >> 4;
 
     int sum[ROWS][COLUMNS];
-    float whole[ROWS][COLUMNS]; // of the blocks that are done, where they have scales of their own
     [[unroll]] for (uint r = 0; r < ROWS; r++)
-        [[unroll]] for (uint c = 0; c < COLUMNS; c++) {
-            sum[r][c] = 0;
-            whole[r][c] = 0.0;
-        }
+        [[unroll]] for (uint c = 0; c < COLUMNS; c++) sum[r][c] = 0;
 
     for (uint k = 0; k < k16s; k++) {
         uvec4 x[ROWS];
@@ -65,22 +61,13 @@ void main() {
             [[unroll]] for (uint r = 0; r < ROWS; r++)
                 sum[r][c] = dot_add(x[r].w, w.w, dot_add(x[r].z, w.z, dot_add(x[r].y, w.y, dot_add(x[r].x, w.x, sum[r][c]))));
         }
-        if (BLOCKS && k % (BLOCK / 16) == BLOCK / 16 - 1)
-            [[unroll]] for (uint r = 0; r < ROWS; r++) {
-                const float scale = block_scale(row + r * LY, k / (BLOCK / 16));
-                [[unroll]] for (uint c = 0; c < COLUMNS; c++) {
-                    whole[r][c] = fma(float(sum[r][c]), scale, whole[r][c]);
-                    sum[r][c] = 0;
-                }
-            }
     }
 
     [[unroll]] for (uint r = 0; r < ROWS; r++) {
         const uint at = row + r * LY;
-        const float scale = BLOCKS ? 1.0 : row_scale(at);
+        const float scale = row_scale(at);
         [[unroll]] for (uint c = 0; c < COLUMNS; c += 4) {
-            const vec4 blocks = vec4(whole[r][c], whole[r][c + 1], whole[r][c + 2], whole[r][c + 3]);
-            const vec4 products = BLOCKS ? blocks : vec4(sum[r][c], sum[r][c + 1], sum[r][c + 2], sum[r][c + 3]);
+            const vec4 products = vec4(sum[r][c], sum[r][c + 1], sum[r][c + 2], sum[r][c + 3]);
             const vec4 scales = weight_scales4[(weight_scales_at() + column + c) >> 2];
             store_output(at, column + c, finish_output(at, column + c, products * (scale * scales)));
         }
