@@ -128,6 +128,71 @@ static void each_kernel(vkb_device *device, const vkb_kernel *kernel) {
     printf("%s\n", kernel->name);
 }
 
+/* The least cosine of rows of a with those of b. */
+static double least_cosine(const float *a, const float *b, uint64_t rows, uint32_t width) {
+    double least = 1;
+    for (uint64_t r = 0; r < rows; r++, a += width, b += width) {
+        double dot = 0;
+        for (uint32_t i = 0; i < width; i++) dot += (double)a[i] * b[i];
+        double size = norm_of(a, width) * norm_of(b, width);
+        if (size > 0 && dot / size < least) least = dot / size;
+    }
+    return least;
+}
+
+/* Two feed-forward networks, as they follow one another in an encoder, and a LINEAR_MAX: what steps hand on to one another in int8, the
+   first's inner values and the norms' results, comes out in the second. Of a size that kernels for large tiles take, or an odd one. */
+static void network(vkb_device *device, uint32_t seed, uint32_t width, uint32_t inner) {
+    uint32_t lengths[6], random = seed;
+    for (uint32_t b = 0; b < COUNT(lengths); b++) {
+        random = random * 1664525u + 1013904223u;
+        lengths[b] = 1 + (random >> 16) % (seed % 2 ? 9 : 300);
+    }
+    fixture f;
+    fixture_begin(&f, lengths, COUNT(lengths), seed);
+    f.activations = VKB_F16;
+    uint32_t x = fixture_input(&f, width, 1);
+    for (uint32_t layer = 0; layer < 2; layer++) {
+        vkb_op op = empty_op;
+        op.kind = VKB_OP_LINEAR;
+        op.input = x;
+        op.activation = VKB_ACT_GELU;
+        f.dtype = VKB_I8;
+        op.weight = fixture_tensor(&f, inner, width, VKB_LAYOUT_LINEAR, 3 / sqrtf((float)width));
+        op.bias = fixture_vector(&f, inner, 1);
+        op.output = fixture_value(&f, VKB_PER_TOKEN, inner);
+        f.ops[f.op_count++] = op;
+        op.activation = VKB_ACT_NONE;
+        op.input = op.output;
+        op.residual = x;
+        op.weight = fixture_tensor(&f, width, inner, VKB_LAYOUT_LINEAR, 3 / sqrtf((float)inner));
+        op.bias = fixture_vector(&f, width, 1);
+        op.norm = VKB_NORM_LAYER;
+        op.norm_eps = 1e-5f;
+        x = fixture_op(&f, op, VKB_PER_TOKEN, width);
+    }
+    vkb_op op = empty_op;
+    op.kind = VKB_OP_LINEAR_MAX;
+    op.input = x;
+    op.weight = fixture_tensor(&f, 150, width, VKB_LAYOUT_LINEAR, 1);
+    op.bias = fixture_vector(&f, 150, 1);
+    fixture_op(&f, op, VKB_PER_SEQUENCE, 150);
+    results got, want;
+    if (fixture_run(&f, reference, &want, "reference")) {
+        if (fixture_run(&f, device, &got, "network")) {
+            for (uint32_t i = 0; i < f.output_count; i++) {
+                bool tokens = f.values[f.outputs[i]].scope == VKB_PER_TOKEN;
+                double cosine =
+                    least_cosine(got.data[i], want.data[i], tokens ? f.tokens : f.sequences, f.values[f.outputs[i]].width);
+                CHECK(cosine >= 0.995, "seed %u, %u and %u wide: output %u has a row whose cosine is %.6f", seed, width, inner, i, cosine);
+            }
+            results_free(&got);
+        }
+        results_free(&want);
+    }
+    fixture_end(&f);
+}
+
 /* The same whether rows come at once or in pieces, in whatever order of rows; what is not put is zero. */
 static void pieces(vkb_device *device) {
     const uint32_t rows = 3, k = 50, outputs = 7;
@@ -215,6 +280,8 @@ int main(int argc, char **argv) {
     shapes(device, "int8", VKB_F32);
     if (vulkan) shapes(device, "int8 and f16", VKB_F16);
     for (uint32_t i = 0; i < vkb_kernel_count && vulkan; i++) each_kernel(device, &vkb_kernels[i]);
+    for (uint32_t seed = 1; seed <= 4; seed++) network(device, seed, 128, 512);
+    for (uint32_t seed = 5; seed <= 8; seed++) network(device, seed, 100, 300);
     pieces(device);
     not_finite(device);
     vkb_device_close(device);
