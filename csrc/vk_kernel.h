@@ -102,10 +102,10 @@ enum vkb_spec {
 enum vkb_weight_form { VKB_WEIGHTS_F32 = 0, VKB_WEIGHTS_F16 = 1, VKB_WEIGHTS_F16_TILES = 2, VKB_WEIGHTS_I8 = 3 };
 
 /*
- * The int8 form of a value that products in int8 read: q [rows, stride], four to a word, padded with zeros, and behind it the scales, f32. One
- * a row, [rows], as QUANTIZE makes them; or, where VKB_FOLD_BLOCKS says so, one for each VKB_I8_BLOCK columns, [rows, stride / VKB_I8_BLOCK]:
- * a kernel that quantises the results of its own tile sees no more of a row. It lies behind the value in its slot (vkb_slot.i8_at) and is
- * bound as VKB_BIND_TYPE by what makes it, as VKB_BIND_INPUT by what reads it.
+ * The int8 form of a value that products in int8 read: q [rows, stride], four to a word, padded with zeros, and behind it the scales, f32.
+ * One a row, [rows], as QUANTIZE makes them; or, where VKB_FOLD_BLOCKS says so, one for each VKB_I8_BLOCK columns, [rows, stride /
+ * VKB_I8_BLOCK]: a kernel that quantises the results of its own tile sees no more of a row. It lies behind the value in its slot
+ * (vkb_slot.i8_at) and is bound as VKB_BIND_TYPE by what makes it, as VKB_BIND_INPUT by what reads it.
  */
 #define VKB_I8_BLOCK 64u
 
@@ -135,10 +135,10 @@ enum vkb_rotate {
 
 /* What a kernel may need beyond what every Vulkan 1.2 device has. */
 enum vkb_need {
-    VKB_NEED_F16 = 1 << 0,        /* 16-bit storage, f16 arithmetic */
-    VKB_NEED_ADDRESSES = 1 << 1,  /* buffer device addresses, 64-bit integers */
-    VKB_NEED_MATRIX = 1 << 2,     /* VK_KHR_cooperative_matrix, f16 × f16 → f32 by a subgroup, of any shape */
-    VKB_NEED_FRAGMENTS = 1 << 3,  /* the same of 16×16×16 by subgroups of 32, whose elements lie as vkb_weight_form's tiles have them */
+    VKB_NEED_F16 = 1 << 0,         /* 16-bit storage, f16 arithmetic */
+    VKB_NEED_ADDRESSES = 1 << 1,   /* buffer device addresses, 64-bit integers */
+    VKB_NEED_MATRIX = 1 << 2,      /* VK_KHR_cooperative_matrix, f16 × f16 → f32 by a subgroup, of any shape */
+    VKB_NEED_FRAGMENTS = 1 << 3,   /* the same of 16×16×16 by subgroups of 32, whose elements lie as vkb_weight_form's tiles have them */
     VKB_NEED_SUBGROUP_32 = 1 << 4, /* subgroups of at least 32 invocations */
     VKB_NEED_MATRIX_I8 = 1 << 5,   /* VK_KHR_cooperative_matrix, int8 × int8 → int32 by a subgroup, of any shape */
     VKB_NEED_DOT = 1 << 6          /* VK_KHR_shader_integer_dot_product */
@@ -150,7 +150,7 @@ typedef struct vkb_abilities { /* of a device: what decides which kernels it can
     uint32_t workgroup_invocations, shared_bytes;
     uint32_t subgroup_operations; /* VkSubgroupFeatureFlags that compute shaders may use */
     uint32_t subgroup_size;
-    uint32_t needs;     /* vkb_need: those that are met */
+    uint32_t needs;        /* vkb_need: those that are met */
     uint32_t matrix[3];    /* M, N, K with VKB_NEED_MATRIX */
     uint32_t matrix_i8[3]; /* with VKB_NEED_MATRIX_I8 */
     bool software;
@@ -171,8 +171,8 @@ typedef struct vkb_task {     /* a dispatch, as far as that decides which kernel
  * the norm_* push constants are then those of the norm that has been left out. LINEAR: of its input, or of its residual; plain ATTENTION of
  * q|k|v, which is then bound as the position table, row_count elements a row (MODE from bit 16 on: head size / 16). NORMALIZE: POOL of what
  * is bound as the residual (MODE's lower byte: 1 + vkb_pool), and the norm of that. In int8, likewise bits of MODE (vk_quantize.c):
- * QUANTIZE: the NORM that makes its value, which it writes too. LINEAR: the QUANTIZE of its results, in blocks and in place of writing them,
- * and reading what was quantised so.
+ * QUANTIZE: the NORM that makes its value, which it writes too. LINEAR: the QUANTIZE of its results, in blocks and in place of writing
+ * them, and reading what was quantised so.
  */
 enum vkb_fold {
     VKB_FOLD_NORM_INPUT = 1 << 8,

@@ -90,8 +90,8 @@
 /* Int8 by matrices: BM × BN outputs a workgroup, SM × SN of them a subgroup, BK of K a step. */
 #define LINEAR_BYTES_MATRIX(bm, bn, sm, sn, bk) \
     .kind = VKB_OP_LINEAR, CODE(linear_bytes_matrix), .subgroups = (bm) / (sm) * ((bn) / (sn)), .tile_rows = bm, .tile_columns = bn, \
-    OWN(bm, bn, sm, sn, bk, 8), .shared_bytes = ((bm) + (bn)) * ((bk) + 16), .needs = VKB_NEED_MATRIX_I8, \
-    .weights = 1 << VKB_WEIGHTS_I8, .inputs_multiple = bk
+    OWN(bm, bn, sm, sn, bk, 8), .shared_bytes = ((bm) + (bn)) * ((bk) + 16), .needs = VKB_NEED_MATRIX_I8, .weights = 1 << VKB_WEIGHTS_I8, \
+    .inputs_multiple = bk
 /* Tiles of 16 columns, at most half as many as subgroups, which split the inputs; chunks of so many steps of 16 inputs, and how many of
    them each has under way; what it folds beside norms. */
 #define LINEAR_NARROW(columns, count, steps, depth, more) \
@@ -261,8 +261,8 @@ static bool divides(uint32_t multiple, uint32_t n) { return !multiple || n % mul
 bool vkb_kernel_fits(const vkb_kernel *k, const vkb_abilities *a, const vkb_task *t) {
     return k->kind == t->kind && vkb_kernel_invocations(k, a) <= a->workgroup_invocations && k->shared_bytes <= a->shared_bytes &&
            !(k->needs & ~a->needs) && !(k->subgroup & ~a->subgroup_operations) && (!k->max_head || t->head_size <= k->max_head) &&
-           !(k->modes & t->mode) && reads_weights(k, t->weights) && among(k->values, t->values) &&
-           divides(k->inputs_multiple, t->inputs) && divides(k->outputs_multiple, t->outputs) && divides(k->head_multiple, t->head_size) &&
+           !(k->modes & t->mode) && reads_weights(k, t->weights) && among(k->values, t->values) && divides(k->inputs_multiple, t->inputs) &&
+           divides(k->outputs_multiple, t->outputs) && divides(k->head_multiple, t->head_size) &&
            (!k->max_outputs || t->outputs <= k->max_outputs) && t->outputs >= k->min_outputs;
 }
 

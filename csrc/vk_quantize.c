@@ -1,7 +1,7 @@
 /*
  * Values in int8. A product in int8 (LINEAR, LINEAR_MAX with weights in VKB_I8) reads its input's int8 form, which lies behind the value in
- * its slot and lives as long. A QUANTIZE step makes it, right after the step that makes the value. Two steps can become one: where that is a
- * NORM, the QUANTIZE normalises too; where it is a LINEAR whose results nothing else reads, as the first of a feed-forward network, that
+ * its slot and lives as long. A QUANTIZE step makes it, right after the step that makes the value. Two steps can become one: where that is
+ * a NORM, the QUANTIZE normalises too; where it is a LINEAR whose results nothing else reads, as the first of a feed-forward network, that
  * quantises them while they are in registers.
  */
 #include "vk_internal.h"

@@ -93,11 +93,16 @@ static vkb_vk_usage usage_of(const vkb_kernel *k) {
     bool f16_values = k->values && !(k->values & 1), f16_weights = k->weights && !i8 && !(k->weights & 1 << VKB_WEIGHTS_F32);
     vkb_vk_usage u = {.task = {.kind = k->kind, .inputs = 256, .outputs = k->min_outputs > 256 ? k->min_outputs : 256},
                       .op = typical(k->kind),
-                      .tensors = i8 ? byte_tensors : f16_weights ? half_tensors : tensors,
+                      .tensors = i8            ? byte_tensors
+                                 : f16_weights ? half_tensors
+                                               : tensors,
                       .activations = f16_values ? VKB_F16 : VKB_F32,
                       .width = 200};
     u.task.values = !f16_values ? 0 : k->values & 1 << VKB_VALUES_F16 ? VKB_VALUES_F16 : VKB_INPUT_F16;
-    u.task.weights = i8 ? VKB_WEIGHTS_I8 : !f16_weights ? VKB_WEIGHTS_F32 : k->weights & 1 << VKB_WEIGHTS_F16 ? VKB_WEIGHTS_F16 : VKB_WEIGHTS_F16_TILES;
+    u.task.weights = i8                                  ? VKB_WEIGHTS_I8
+                     : !f16_weights                      ? VKB_WEIGHTS_F32
+                     : k->weights & 1 << VKB_WEIGHTS_F16 ? VKB_WEIGHTS_F16
+                                                         : VKB_WEIGHTS_F16_TILES;
     if (k->kind == VKB_OP_LINEAR || k->kind == VKB_OP_GATE) u.task.mode = u.op->activation;
     if (k->kind == VKB_OP_POOL) u.task.mode = u.op->pool;
     if (k->kind == VKB_OP_ATTENTION || k->kind == VKB_OP_ROTATE) u.head_size = k->max_head ? k->max_head : 64;
@@ -135,7 +140,10 @@ static void say_unfit(const vkb_abilities *a, const vkb_kernel *k, vkb_variant *
 
 static vkb_status describe(vkb_vk_device *device, const vkb_kernel *kernel, vkb_variant *variant, vkb_error *error) {
     vkb_vk_usage usage = usage_of(kernel);
-    snprintf(variant->op, sizeof variant->op, "%s", !usage.op ? "" : kernel->kind == VKB_KERNEL_QUANTIZE ? "QUANTIZE" : vkb_op_name(kernel->kind));
+    snprintf(variant->op, sizeof variant->op, "%s",
+             !usage.op                             ? ""
+             : kernel->kind == VKB_KERNEL_QUANTIZE ? "QUANTIZE"
+                                                   : vkb_op_name(kernel->kind));
     snprintf(variant->name, sizeof variant->name, "%s", kernel->name);
     if (!vkb_kernel_fits(kernel, &device->abilities, &usage.task)) {
         variant->state = VKB_VARIANT_UNFIT;

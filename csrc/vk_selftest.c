@@ -111,8 +111,8 @@ static uint32_t normed(probe *p, uint32_t width) {
     return p->value_count - 1;
 }
 
-/* A norm of its own is tested by itself. chained: what is seen is what a second product makes of the results, which a kernel that folds their
-   QUANTIZE hands on in int8. */
+/* A norm of its own is tested by itself. chained: what is seen is what a second product makes of the results, which a kernel that folds
+   their QUANTIZE hands on in int8. */
 static void linear(probe *p, vkb_op op, const vkb_op *like, uint32_t inputs, uint32_t outputs, bool folds, bool chained) {
     op.input = folds ? normed(p, inputs) : input(p, inputs);
     if (like->residual != VKB_NONE) op.residual = input(p, outputs);
@@ -311,8 +311,8 @@ static vkb_status run_probe(const probe *p, vkb_device *device, float **result, 
     return status;
 }
 
-/* How far a right result may be from the reference's, relative to 1 + its size: several roundings of what it is computed in. In int8 that is
-   a step of a few inputs that lie halfway between two. */
+/* How far a right result may be from the reference's, relative to 1 + its size: several roundings of what it is computed in. In int8 that
+   is a step of a few inputs that lie halfway between two. */
 static float tolerance(const probe *p) {
     for (uint32_t i = 0; i < p->tensor_count; i++)
         if (p->tensors[i].dtype == VKB_I8) return 1e-2f;

@@ -1,6 +1,7 @@
 /*
  * A program's ops as steps, one a dispatch: EMBED one for each block of rows of its word table, LINEAR with a norm a second one that
- * normalises its output in place, all others one; what makes a value that products in int8 read, one more for the int8 form. What a step binds and pushes never changes but for tiles_at, which depends on the kernel.
+ * normalises its output in place, all others one; what makes a value that products in int8 read, one more for the int8 form. What a step
+ * binds and pushes never changes but for tiles_at, which depends on the kernel.
  */
 #include <stdlib.h>
 

@@ -114,7 +114,8 @@ static void shapes(vkb_device *device, const char *about, uint32_t values) {
 /* One of the kernels for products in int8, or for making values int8, wherever it can be taken. */
 static void each_kernel(vkb_device *device, const vkb_kernel *kernel) {
     static const uint32_t rows_and_k[][2] = {{3, 33}, {49, 255}, {130, 384}, {300, 1000}};
-    vkb_task task = {.kind = kernel->kind, .weights = kernel->kind == VKB_KERNEL_QUANTIZE ? 0 : VKB_WEIGHTS_I8, .inputs = 384, .outputs = 384};
+    vkb_task task = {
+        .kind = kernel->kind, .weights = kernel->kind == VKB_KERNEL_QUANTIZE ? 0 : VKB_WEIGHTS_I8, .inputs = 384, .outputs = 384};
     if (!strstr(kernel->name, only)) return;
     if ((kernel->kind != VKB_OP_LINEAR || !kernel->weights) && kernel->kind != VKB_KERNEL_QUANTIZE) return;
     if (!vkb_kernel_fits(kernel, &((const vkb_vk_device *)device)->abilities, &task)) return;
@@ -182,8 +183,7 @@ static void network(vkb_device *device, uint32_t seed, uint32_t width, uint32_t 
         if (fixture_run(&f, device, &got, "network")) {
             for (uint32_t i = 0; i < f.output_count; i++) {
                 bool tokens = f.values[f.outputs[i]].scope == VKB_PER_TOKEN;
-                double cosine =
-                    least_cosine(got.data[i], want.data[i], tokens ? f.tokens : f.sequences, f.values[f.outputs[i]].width);
+                double cosine = least_cosine(got.data[i], want.data[i], tokens ? f.tokens : f.sequences, f.values[f.outputs[i]].width);
                 CHECK(cosine >= 0.995, "seed %u, %u and %u wide: output %u has a row whose cosine is %.6f", seed, width, inner, i, cosine);
             }
             results_free(&got);
