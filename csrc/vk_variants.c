@@ -443,7 +443,8 @@ vkb_status vkb_vk_variant_choose(vkb_vk_device *device, const vkb_vk_usage *u, u
     if (!under_test) vkb_mutex_lock(v->mutex); /* else this thread holds it */
     do {
         vkb_abilities abilities = device->abilities;
-        if (under_test) abilities.needs &= ~(uint32_t)VKB_NEED_MATRIX_I8; /* what else is wrong is not to be its fault */
+        if (under_test && !vkb_kernel_forced())
+            abilities.needs &= ~(uint32_t)VKB_NEED_MATRIX_I8; /* what else is wrong is not to be its fault */
         *kernel = vkb_kernel_choose(&abilities, &u->task, rows);
         const vkb_kernel *tuned = under_test ? NULL : fastest(v, tune_key(&u->task, rows));
         if (tuned && !vkb_kernel_forced() && vkb_kernel_fits(tuned, &device->abilities, &u->task)) *kernel = tuned;

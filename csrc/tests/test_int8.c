@@ -118,12 +118,13 @@ static void each_kernel(vkb_device *device, const vkb_kernel *kernel) {
         .kind = kernel->kind, .weights = kernel->kind == VKB_KERNEL_QUANTIZE ? 0 : VKB_WEIGHTS_I8, .inputs = 384, .outputs = 384};
     if (!strstr(kernel->name, only)) return;
     if ((kernel->kind != VKB_OP_LINEAR || !kernel->weights) && kernel->kind != VKB_KERNEL_QUANTIZE) return;
+    if (kernel->values) task.values = VKB_VALUES_F16;
     if (!vkb_kernel_fits(kernel, &((const vkb_vk_device *)device)->abilities, &task)) return;
     vkb_kernel_force(kernel);
     for (uint32_t s = 0; s < COUNT(rows_and_k); s++) {
         task.inputs = task.outputs = (uint32_t)vkb_align_up(rows_and_k[s][1], VKB_COLUMN_ALIGN);
         if (!vkb_kernel_fits(kernel, &((const vkb_vk_device *)device)->abilities, &task)) continue;
-        one_shape(device, kernel->name, rows_and_k[s][0], rows_and_k[s][1], s % 2 ? VKB_F16 : VKB_F32);
+        one_shape(device, kernel->name, rows_and_k[s][0], rows_and_k[s][1], s % 2 || kernel->values ? VKB_F16 : VKB_F32);
     }
     vkb_kernel_force(NULL);
     printf("%s\n", kernel->name);
