@@ -25,6 +25,7 @@
 #include "spirv/linear_tile.h"
 #include "spirv/norm_rows_shared.h"
 #include "spirv/norm_rows_subgroup.h"
+#include "spirv/norm_words.h"
 #include "spirv/normalize_pooled.h"
 #include "spirv/normalize_rows.h"
 #include "spirv/pool_columns.h"
@@ -108,6 +109,10 @@
     .kind = op, CODE(shader), .local_size = local, .tile_rows = (local) / (lanes), OWN(lanes, kept), .shared_bytes = 8 * (local)
 #define ROWS_SUBGROUP(op, shader, kept) \
     ROWS_KEPT(op, shader, 128, 32, kept), .subgroups = 4, .needs = VKB_NEED_SUBGROUP_32, .subgroup = SUBGROUP_CLUSTERED
+/* 16-byte words of a row that each of 32 invocations takes. */
+#define NORM_WORDS(words) \
+    .kind = VKB_OP_NORM, CODE(norm_words), .local_size = 128, .subgroups = 4, .tile_rows = 4, OWN(words), .max_outputs = 256 * (words), \
+    .needs = VKB_NEED_SUBGROUP_32, .subgroup = SUBGROUP_CLUSTERED, .values = 1 << VKB_VALUES_F16
 /* Invocations that share a row. */
 #define ROWS(op, shader, local, lanes) \
     .kind = op, CODE(shader), .local_size = local, .tile_rows = (local) / (lanes), OWN(lanes), .shared_bytes = 8 * (local)
@@ -164,6 +169,9 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "attention keys head 128", ATTENTION_KEYS(64, 128)},
     {.name = "attention keys head 256", ATTENTION_KEYS(64, 256)},
 
+    {.name = "norm words 2", NORM_WORDS(2)},
+    {.name = "norm words 3", NORM_WORDS(3)},
+    {.name = "norm words 4", NORM_WORDS(4)},
     {.name = "norm subgroup 4", ROWS_SUBGROUP(VKB_OP_NORM, norm_rows_subgroup, 4), .max_outputs = 512},
     {.name = "norm subgroup 8", ROWS_SUBGROUP(VKB_OP_NORM, norm_rows_subgroup, 8)},
     {.name = "norm", ROWS_KEPT(VKB_OP_NORM, norm_rows_shared, 128, 32, 4)},
