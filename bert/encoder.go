@@ -175,7 +175,7 @@ func planRandom(c *loader.Config, o Options) (*planned, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := newPlan(arch, c, &randomTensors{}, o)
+	p, err := newPlan(arch, c, &randomTensors{width: randomWidth}, o)
 	if err != nil {
 		return nil, err
 	}
