@@ -31,6 +31,7 @@
 #include "spirv/linear_tile.h"
 #include "spirv/norm_rows_shared.h"
 #include "spirv/norm_rows_subgroup.h"
+#include "spirv/norm_words.h"
 #include "spirv/normalize_pooled.h"
 #include "spirv/normalize_rows.h"
 #include "spirv/pool_columns.h"
@@ -54,11 +55,12 @@
 #define LINEAR_TILE(bm, bn, bk, tm, tn, stages) \
     .kind = VKB_OP_LINEAR, CODE(linear_tile), .local_size = 32 * (bm) / (4 * (tm)) * (bn) / (8 * (tn)), .tile_rows = bm, \
     .tile_columns = bn, OWN(bm, bn, bk, tm, tn, stages), .shared_bytes = 4 * (stages) * (bk) * ((bm) + (bn))
-/* BM × BN outputs a workgroup, 64 × 64 a subgroup; of which K and N are multiples. */
-#define LINEAR_FRAGMENTS(bm, bn, inputs, outputs) \
+/* BM × BN outputs a tile, 64 × 64 a subgroup; whether the next tile's loads start early; of which K and N are multiples. Its registers let
+   a multiprocessor hold eight subgroups. */
+#define LINEAR_FRAGMENTS(bm, bn, ahead, inputs, outputs) \
     .kind = VKB_OP_LINEAR, CODE(linear_fragments), .local_size = (bm) * (bn) / 128, .subgroups = (bm) * (bn) / 4096, .tile_rows = bm, \
-    .tile_columns = bn, OWN(bm, bn, 8), .shared_bytes = 2 * (bm)*9 * 16, .needs = FRAGMENTS, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
-    .values = 1 << VKB_VALUES_F16, .inputs_multiple = inputs, .outputs_multiple = outputs
+    .tile_columns = bn, .resident = 32768 / ((bm) * (bn)), OWN(bm, bn, 8, ahead), .shared_bytes = 2 * (bm)*9 * 16, .needs = FRAGMENTS, \
+    .weights = 1 << VKB_WEIGHTS_F16_TILES, .values = 1 << VKB_VALUES_F16, .inputs_multiple = inputs, .outputs_multiple = outputs
 /* One sequence, 64 rows at a time, and BN outputs a workgroup. */
 #define LINEAR_MAX_FRAGMENTS(bn) \
     .kind = VKB_OP_LINEAR_MAX, CODE(linear_max_fragments), .local_size = (bn) / 2, .subgroups = (bn) / 64, .tile_rows = 1, \
@@ -131,6 +133,10 @@
     .kind = op, CODE(shader), .local_size = local, .tile_rows = (local) / (lanes), OWN(lanes, kept), .shared_bytes = 8 * (local)
 #define ROWS_SUBGROUP(op, shader, kept) \
     ROWS_KEPT(op, shader, 128, 32, kept), .subgroups = 4, .needs = VKB_NEED_SUBGROUP_32, .subgroup = SUBGROUP_CLUSTERED
+/* 16-byte words of a row that each of 32 invocations takes. */
+#define NORM_WORDS(words) \
+    .kind = VKB_OP_NORM, CODE(norm_words), .local_size = 128, .subgroups = 4, .tile_rows = 4, OWN(words), .max_outputs = 256 * (words), \
+    .needs = VKB_NEED_SUBGROUP_32, .subgroup = SUBGROUP_CLUSTERED, .values = 1 << VKB_VALUES_F16
 /* A norm goes over what is kept. */
 #define QUANTIZE_NORM(kept) .folds = VKB_FOLD_NORM, .max_outputs = 128 * (kept)
 /* Invocations that share a row. */
@@ -150,10 +156,10 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "linear narrow 16x32", LINEAR_NARROW(2, 8, 2, 2, 0), .min_rows = 17, .max_rows = 128},
     {.name = "linear narrow 16x32 wide", LINEAR_NARROW(2, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16, .min_outputs = 640},
     {.name = "linear narrow 16x16", LINEAR_NARROW(1, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16},
-    {.name = "linear fragments 64x256", LINEAR_FRAGMENTS(64, 256, 128, 256), .min_rows = 4096},
+    {.name = "linear fragments 64x256", LINEAR_FRAGMENTS(64, 256, 1, 128, 256), .min_rows = 4096},
     /* for long K: 1536 → 384 in 144 µs instead of 164, but 384 → 1152 in 127 instead of 119 */
-    {.name = "linear fragments 128x128", LINEAR_FRAGMENTS(128, 128, 512, 0), .min_rows = 4096},
-    {.name = "linear fragments 64x128", LINEAR_FRAGMENTS(64, 128, 128, 0), .min_rows = 17},
+    {.name = "linear fragments 128x128", LINEAR_FRAGMENTS(128, 128, 0, 512, 0), .min_rows = 4096},
+    {.name = "linear fragments 64x128", LINEAR_FRAGMENTS(64, 128, 0, 128, 0), .min_rows = 17},
     {.name = "linear matrix 64x64", LINEAR_MATRIX(64, 32), .min_rows = 17},
     {.name = "linear bytes fragments 128x128", LINEAR_BYTES_FRAGMENTS(128, 128, 128), .min_rows = 1024},
     {.name = "linear bytes fragments 64x128", LINEAR_BYTES_FRAGMENTS(64, 128, 128), .min_rows = 17},
@@ -197,6 +203,9 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "attention keys head 128", ATTENTION_KEYS(64, 128)},
     {.name = "attention keys head 256", ATTENTION_KEYS(64, 256)},
 
+    {.name = "norm words 2", NORM_WORDS(2)},
+    {.name = "norm words 3", NORM_WORDS(3)},
+    {.name = "norm words 4", NORM_WORDS(4)},
     {.name = "norm subgroup 4", ROWS_SUBGROUP(VKB_OP_NORM, norm_rows_subgroup, 4), .max_outputs = 512},
     {.name = "norm subgroup 8", ROWS_SUBGROUP(VKB_OP_NORM, norm_rows_subgroup, 8)},
     {.name = "norm", ROWS_KEPT(VKB_OP_NORM, norm_rows_shared, 128, 32, 4)},
