@@ -132,6 +132,9 @@ func plan(m *loader.Model, o Options) (*planned, error) {
 	if err != nil {
 		return nil, err
 	}
+	if m.Kind == loader.KindEmbedding {
+		p.addTokenVectors()
+	}
 	if p.output, err = p.addModules(m, stored, o.Pooling); err != nil {
 		return nil, err
 	}
@@ -175,7 +178,7 @@ func planRandom(c *loader.Config, o Options) (*planned, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := newPlan(arch, c, &randomTensors{}, o)
+	p, err := newPlan(arch, c, &randomTensors{width: randomWidth}, o)
 	if err != nil {
 		return nil, err
 	}

@@ -18,13 +18,19 @@ import (
 // vectors, relative to each vector's largest value.
 func embedMutated(t *testing.T, folder, name string, mutate func(b *builder)) float64 {
 	t.Helper()
+	return embedReplanned(t, folder, name, func(p *planned) { mutate(p.builder) })
+}
+
+// embedReplanned is embedMutated for changes beyond the ops.
+func embedReplanned(t *testing.T, folder, name string, mutate func(p *planned)) float64 {
+	t.Helper()
 	ctx := context.Background()
 	m, err := loader.Open(testmodel.Path(folder, name))
 	require.NoError(t, err)
 	defer m.Close()
 	p, err := plan(m, Options{})
 	require.NoError(t, err)
-	mutate(p.builder)
+	mutate(p)
 	e, err := p.open(ctx, Options{Device: "reference"})
 	require.NoError(t, err)
 	defer e.Close()
@@ -128,6 +134,7 @@ func TestGoldenTestSeesMutationsOfOtherArchitectures(t *testing.T) {
 		{"jina_v2", "no ALiBi", attention(func(op *cgo.Op) { op.Bias = none })},
 		{"deberta_v2", "no position keys", attention(func(op *cgo.Op) { op.PositionTable = none })},
 		{"deberta_v2", "no position queries", attention(func(op *cgo.Op) { op.TypeTable = none })},
+		{"deberta_conv5", "no convolution", ofKind(cgo.OpNorm, func(op *cgo.Op) { op.Input, op.Residual = op.Residual, none })},
 		{"modernbert", "no window", noWindow},
 		{"modernbert", "one RoPE base", oneRope},
 		{"gemma3", "no window", noWindow},
@@ -158,6 +165,21 @@ func TestGoldenTestSeesMutationsOfOtherArchitectures(t *testing.T) {
 			assert.Greater(t, d, 10*tolerance)
 		})
 	}
+}
+
+// The base of a dynamic rotary embedding follows the length of a text.
+func TestGoldenTestSeesTheDynamicBase(t *testing.T) {
+	const tolerance = 1e-5
+	assert.LessOrEqual(t, embedReplanned(t, "arch", "nomic_bert_dynamic", func(*planned) {}), tolerance, "nothing changed")
+	d := embedReplanned(t, "arch", "nomic_bert_dynamic", func(p *planned) {
+		p.encoder.positions = func(_, positions []int32) { // the base that the model was trained with
+			for i := range positions {
+				positions[i] = int32(i)
+			}
+		}
+	})
+	t.Logf("moves the vectors by %.2g of their largest value", d)
+	assert.Greater(t, d, 10*tolerance)
 }
 
 // A kindGolden is what the golden files of the other kinds of models hold.

@@ -61,8 +61,13 @@ func RandomProgram(c *loader.Config) ([]cgo.Tensor, cgo.ProgramDesc, error) {
 	return shapes, p.program().desc(cgo.F32, 0, 0), nil
 }
 
-// randomTensors makes up weights of the true shapes: small uniform numbers, so that activations stay in range, the same ones every time.
-type randomTensors struct{ state uint64 }
+// randomTensors makes up weights of the true shapes, the same ones every time: uniform numbers, so small that activations stay in range.
+type randomTensors struct {
+	state uint64
+	width float32 // of the interval around 0, or around 1 for the weights of norms
+}
+
+const randomWidth = 0.04
 
 func (r *randomTensors) check(string, []int) error { return nil }
 
@@ -79,7 +84,7 @@ func (r *randomTensors) stream(name string, shape []int, buffer []byte, put func
 		n := min(left, len(buffer)/4)
 		chunk := buffer[:4*n]
 		for b := range slices.Chunk(chunk, 4) {
-			binary.LittleEndian.PutUint32(b, math.Float32bits(center+0.04*r.next()))
+			binary.LittleEndian.PutUint32(b, math.Float32bits(center+r.width*r.next()))
 		}
 		if err := put(first, cgo.F32, chunk); err != nil {
 			return err

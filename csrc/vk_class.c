@@ -67,7 +67,9 @@ static vkb_status add_list(vkb_vk_program *p, uint32_t tile_rows, vkb_error *err
 static vkb_status choose(vkb_vk_program *p, uint32_t number, uint32_t class, vkb_error *error) {
     vkb_vk_device *device = vkb_vk_device_of(&p->base);
     const vkb_vk_step *s = vkb_vk_step_at(p, number);
-    const char *name = s->task.kind == VKB_KERNEL_COPY_OUT ? "output" : vkb_op_name(s->task.kind);
+    const char *name = s->task.kind == VKB_KERNEL_COPY_OUT   ? "output"
+                       : s->task.kind == VKB_KERNEL_QUANTIZE ? "in int8"
+                                                             : vkb_op_name(s->task.kind);
     vkb_vk_usage usage = vkb_vk_usage_of(p, s);
     const vkb_kernel *kernel;
     vkb_status status = vkb_vk_variant_choose(device, &usage, p->thresholds[class], &kernel, error);

@@ -19,13 +19,17 @@ static uint64_t padded_rows(const vkb_tensor *t) {
     return t->layout == VKB_LAYOUT_LINEAR ? vkb_align_up(t->rows, VKB_OUTPUT_ALIGN) : t->rows;
 }
 
+/* What lies behind a LINEAR's rows: the scales of int8. */
+static uint64_t scales_bytes(const vkb_tensor *t) { return t->dtype == VKB_I8 ? padded_rows(t) * sizeof(float) : 0; }
+
 static uint64_t padded_row_bytes(const vkb_tensor *t) {
     if (t->layout == VKB_LAYOUT_VECTOR) return vkb_align_up(t->cols, VKB_OUTPUT_ALIGN) * sizeof(float);
-    return vkb_align_up(t->cols, VKB_COLUMN_ALIGN) * vkb_dtype_size(t->dtype);
+    return vkb_align_up(t->cols, VKB_COLUMN_ALIGN) * (t->dtype == VKB_I8 ? 1 : vkb_dtype_size(t->dtype));
 }
 
 static uint32_t form_of(const vkb_vk_weights *w, const vkb_tensor *t) {
     bool matrix = ((const vkb_vk_device *)w->base.device)->abilities.needs & VKB_NEED_MATRIX;
+    if (t->dtype == VKB_I8) return VKB_WEIGHTS_I8;
     if (t->layout == VKB_LAYOUT_VECTOR || t->dtype != VKB_F16) return VKB_WEIGHTS_F32;
     return t->layout == VKB_LAYOUT_LINEAR && matrix ? VKB_WEIGHTS_F16_TILES : VKB_WEIGHTS_F16;
 }
@@ -78,7 +82,7 @@ static double mib(uint64_t bytes) { return (double)bytes / (1 << 20); }
 static vkb_status place_matrix(vkb_vk_weights *w, arena *a, uint32_t tensor, uint64_t range, vkb_error *error) {
     const vkb_tensor *t = &w->base.tensors[tensor];
     uint64_t row_bytes = w->tensors[tensor].row_bytes, rows = padded_rows(t);
-    uint64_t bytes = rows * row_bytes; /* check_total saw to it that this fits */
+    uint64_t bytes = rows * row_bytes + scales_bytes(t); /* check_total saw to it that this fits */
     uint64_t block_rows = range / row_bytes;
     if (bytes > range && t->layout == VKB_LAYOUT_LINEAR)
         return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: tensor %u, a LINEAR weight of [%u, %u], takes %.1f MiB; a kernel can bind %.1f",
@@ -89,7 +93,8 @@ static vkb_status place_matrix(vkb_vk_weights *w, arena *a, uint32_t tensor, uin
                         w->base.device->info.name, tensor, mib(row_bytes), mib(range));
     for (uint64_t row = 0; row < rows; row += block_rows) {
         uint64_t n = rows - row < block_rows ? rows - row : block_rows;
-        vkb_status status = add_piece(w, a, (vkb_vk_piece){.row_first = (uint32_t)row, .rows = (uint32_t)n, .bytes = n * row_bytes}, error);
+        vkb_vk_piece piece = {.row_first = (uint32_t)row, .rows = (uint32_t)n, .bytes = n * row_bytes + scales_bytes(t)};
+        vkb_status status = add_piece(w, a, piece, error);
         if (status) return status;
         w->tensors[tensor].piece_count++;
     }
@@ -123,8 +128,8 @@ static vkb_status check_total(const vkb_vk_weights *w, vkb_error *error) {
     const vkb_device_info *info = &w->base.device->info;
     uint64_t total = 0, bytes;
     for (uint32_t i = 0; i < w->base.count; i++)
-        if (!vkb_mul(padded_rows(&w->base.tensors[i]), w->tensors[i].row_bytes, &bytes) || !vkb_add(total, bytes, &total) ||
-            total > info->memory_bytes)
+        if (!vkb_mul(padded_rows(&w->base.tensors[i]), w->tensors[i].row_bytes, &bytes) ||
+            !vkb_add(bytes, scales_bytes(&w->base.tensors[i]), &bytes) || !vkb_add(total, bytes, &total) || total > info->memory_bytes)
             return vkb_fail(error, VKB_ERROR_OUT_OF_DEVICE_MEMORY, "%s: the weights up to tensor %u take more than its memory of %.1f MiB",
                             info->name, i, mib(info->memory_bytes));
     return VKB_OK;
@@ -315,6 +320,16 @@ vkb_status vkb_vk_weights_put(vkb_weights *weights, uint32_t tensor, uint64_t fi
         done += n;
     }
     return VKB_OK;
+}
+
+/* The row's padding is zero from the beginning. */
+vkb_status vkb_vk_weights_put_i8(vkb_weights *weights, uint32_t tensor, uint32_t row, const int8_t *q, float scale, vkb_error *error) {
+    vkb_vk_weights *w = (vkb_vk_weights *)weights;
+    const vkb_tensor *t = &weights->tensors[tensor];
+    const vkb_vk_tensor *layout = &w->tensors[tensor];
+    const vkb_vk_piece *piece = &w->pieces[layout->piece];
+    vkb_status status = send(w, piece, row * layout->row_bytes, q, t->cols, error);
+    return status ? status : send(w, piece, padded_rows(t) * layout->row_bytes + row * sizeof scale, &scale, sizeof scale, error);
 }
 
 static void free_bands(vkb_vk_weights *w) {
