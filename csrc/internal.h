@@ -46,6 +46,8 @@ float vkb_quantize(const float *x, uint32_t count, int8_t *q);
 enum { VKB_I8_MAX_COLUMNS = 1 << 17 }; /* 127·127 times as many is less than 2³¹ */
 float vkb_f16_to_f32(uint16_t h);
 uint16_t vkb_f32_to_f16(float f); /* round to nearest even; overflow gives infinity */
+void vkb_to_f16(const float *x, uint64_t count, uint16_t *out);
+void vkb_round_to_f16(float *x, uint64_t count);
 static inline float vkb_bf16_to_f32(uint16_t h) {
     union {
         uint32_t u;

@@ -227,31 +227,57 @@ static vkb_status send_band(vkb_vk_weights *w, vkb_error *error) {
     return send(w, &w->pieces[t->piece], w->band.number * bytes, w->band.data, bytes, error);
 }
 
-static vkb_status put_tiles(vkb_vk_weights *w, uint32_t tensor, uint64_t first, const float *x, uint64_t count, vkb_error *error) {
+/* Inputs k … k + count - 1 of output n, in a band's tiles. Sixteen that begin at a multiple of sixteen are eight pairs in known places. */
+static void fill_row(uint16_t *band, uint64_t n, uint64_t k, uint64_t count, uint64_t inputs, const uint16_t *half) {
+    for (uint64_t i = 0; i < count;) {
+        uint16_t *to = band + tile_place(n % VKB_BAND, k + i, inputs);
+        if ((k + i) % 16 || count - i < 16) {
+            *to = half[i++];
+            continue;
+        }
+        for (uint32_t pair = 0; pair < 8; pair++) memcpy(to + pair % 4 * 8 + pair / 4 * 2, half + i + 2 * pair, 2 * sizeof *half);
+        i += 16;
+    }
+}
+
+/* Some of a row: into the band, or, where that has gone already, element by element after it. */
+static vkb_status put_row(vkb_vk_weights *w, uint32_t tensor, uint64_t n, uint64_t k, const uint16_t *half, uint64_t count,
+                          vkb_error *error) {
     const vkb_tensor *t = &w->base.tensors[tensor];
     const vkb_vk_tensor *layout = &w->tensors[tensor];
-    uint64_t inputs = layout->row_bytes / sizeof(uint16_t), n = first / t->cols, k = first % t->cols;
+    uint64_t inputs = layout->row_bytes / sizeof(uint16_t), number = n / VKB_BAND;
     vkb_status status = VKB_OK;
-    for (uint64_t i = 0; i < count && !status; i++) {
-        uint64_t number = n / VKB_BAND, place = tile_place(n, k, inputs);
-        uint16_t half = vkb_f32_to_f16(x[i]);
-        if (layout->sent[number / 8] >> number % 8 & 1) {
-            status = send(w, &w->pieces[layout->piece], place * sizeof half, &half, sizeof half, error);
-        } else {
-            if (w->band.tensor != tensor || w->band.number != number) {
-                status = send_band(w, error);
-                memset(w->band.data, 0, VKB_BAND * layout->row_bytes);
-                w->band.tensor = tensor;
-                w->band.number = number;
-                w->band.filled = 0;
-            }
-            w->band.data[place - number * VKB_BAND * inputs] = half;
-            uint64_t rows = t->rows - number * VKB_BAND < VKB_BAND ? t->rows - number * VKB_BAND : VKB_BAND;
-            if (++w->band.filled == rows * t->cols && !status) status = send_band(w, error);
-        }
-        if (++k < t->cols) continue;
-        k = 0;
-        n++;
+    if (layout->sent[number / 8] >> number % 8 & 1) {
+        for (uint64_t i = 0; i < count && !status; i++)
+            status = send(w, &w->pieces[layout->piece], tile_place(n, k + i, inputs) * sizeof *half, &half[i], sizeof *half, error);
+        return status;
+    }
+    if (w->band.tensor != tensor || w->band.number != number) {
+        status = send_band(w, error);
+        if (status) return status;
+        memset(w->band.data, 0, VKB_BAND * layout->row_bytes);
+        w->band.tensor = tensor;
+        w->band.number = number;
+        w->band.filled = 0;
+    }
+    fill_row(w->band.data, n, k, count, inputs, half);
+    w->band.filled += count;
+    uint64_t rows = t->rows - number * VKB_BAND < VKB_BAND ? t->rows - number * VKB_BAND : VKB_BAND;
+    return w->band.filled == rows * t->cols ? send_band(w, error) : VKB_OK;
+}
+
+static vkb_status put_tiles(vkb_vk_weights *w, uint32_t tensor, uint64_t first, const float *x, uint64_t count, vkb_error *error) {
+    uint64_t cols = w->base.tensors[tensor].cols;
+    enum { AT_ONCE = 4096 };
+    uint16_t half[AT_ONCE];
+    vkb_status status = VKB_OK;
+    for (uint64_t done = 0; done < count && !status;) {
+        uint64_t k = (first + done) % cols, n = cols - k;
+        if (n > count - done) n = count - done;
+        if (n > AT_ONCE) n = AT_ONCE;
+        vkb_to_f16(x + done, n, half);
+        status = put_row(w, tensor, (first + done) / cols, k, half, n, error);
+        done += n;
     }
     return status;
 }
@@ -264,7 +290,7 @@ static void convert(uint32_t dtype, const float *x, uint64_t n, uint64_t zeros, 
         return;
     }
     uint16_t *half = (uint16_t *)(void *)to; /* rows are multiples of 64 bytes, so elements lie at even addresses */
-    for (uint64_t i = 0; i < n; i++) half[i] = vkb_f32_to_f16(x[i]);
+    vkb_to_f16(x, n, half);
     memset(half + n, 0, zeros * sizeof *half);
 }
 
