@@ -1,7 +1,7 @@
 # Every target does its own set-up: on Debian and Ubuntu it installs missing packages when it may (root, or sudo without a
 # password), elsewhere it names them. What is built lies in build/out, what is downloaded in build/cache and the user's cache.
 .DEFAULT_GOAL := help
-.PHONY: help all build test test-matrix race asan arm fuzz shaders shaders-check bench bench-cpu bench-gpu lint fmt demo clean
+.PHONY: help all build test test-adapters test-page test-matrix race asan arm fuzz shaders shaders-check bench bench-cpu bench-gpu lint fmt demo clean
 
 FUZZTIME ?= 30s
 
@@ -15,6 +15,12 @@ build: ## vkbert and vkbert-bench in build/out
 
 test: build ## all tests: Go and C, the real model, software Vulkan under the validation layers
 	@build/test.sh
+
+test-adapters: ## the adapters for langchaingo, chromem-go, genkit and eino, each a module of its own
+	@build/adapters.sh
+
+test-page: ## the page that a server shows, in headless Chromium
+	@build/page.sh
 
 test-matrix: build ## the C tests of the kernels for matrix hardware, on a newer Mesa's software Vulkan in a chroot (root)
 	@build/matrix.sh

@@ -27,7 +27,7 @@ type options struct {
 func WithDevice(selector string) Option { return func(o *options) { o.device = selector } }
 
 // WithDType chooses how weights and intermediate results are stored on the device: "auto" (the default), "f32", "f16" (half the memory, and several times
-// as fast on a GPU with matrix hardware; sums, softmax and norms are f32 all the same) or "int8" (a quarter; the CPU backend). With "int8" the linear layers
+// as fast on a GPU with matrix hardware; sums, softmax and norms are f32 all the same) or "int8" (a quarter). With "int8" the linear layers
 // of the transformer multiply 8-bit integers, weights scaled by output and activations by token, with exact sums: faster, and a vector differs in the second
 // or third digit; embedding tables are f16, and what follows the transformer is f32. "auto" is f16 where the GPU has matrix hardware, else f32. A device
 // that cannot do what is asked for fails with [ErrUnsupported] or a [DeviceError].

@@ -78,13 +78,18 @@ func (r *Reranker) Score(ctx context.Context, pairs []Pair) ([][]float32, error)
 	if err != nil {
 		return nil, err
 	}
+	r.activate(scores)
+	return scores, nil
+}
+
+// activate applies the model's activation to logits, in place.
+func (r *Reranker) activate(scores [][]float32) {
 	activate := scoreActivations[r.m.files.CrossEncoder.Activation]
 	for _, row := range scores {
 		for i, x := range row {
 			row[i] = float32(activate(float64(x)))
 		}
 	}
-	return scores, nil
 }
 
 var scoreActivations = map[loader.Activation]func(float64) float64{

@@ -89,12 +89,18 @@ func (m *Model) embedSparse(ctx context.Context, texts []string, w way) ([]Spars
 	if err != nil {
 		return nil, err
 	}
+	return m.sparse(ctx, seqs)
+}
+
+// sparse makes the vectors of sequences, within a call of m.
+func (m *Model) sparse(ctx context.Context, seqs []bert.Sequence) ([]SparseVector, error) {
 	keep := m.files.MaxActive
 	if m.encoder != nil {
 		return m.encoder.EmbedSparse(ctx, seqs, keep)
 	}
 	vectors := make([]SparseVector, len(seqs))
 	for i, s := range seqs {
+		var err error
 		if vectors[i], err = m.words.Embed(s.IDs, keep); err != nil {
 			return nil, fmt.Errorf("text %d: %w", i, err)
 		}

@@ -38,9 +38,6 @@ func TestRandomBatches(t *testing.T) {
 				continue // the second is slow
 			}
 			for dtype, bar := range map[string]float64{"f32": 0, "f16": 0.9999, "int8": 0.98} {
-				if dtype == "int8" && device != "cpu" {
-					continue // not there yet
-				}
 				t.Run(fmt.Sprintf("%d/%s/%s", shape.hidden, device, dtype), func(t *testing.T) {
 					e := openWide(t, config, Options{Device: testmodel.Device(t, device), DType: dtype})
 					defer e.Close()

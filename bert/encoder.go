@@ -132,6 +132,9 @@ func plan(m *loader.Model, o Options) (*planned, error) {
 	if err != nil {
 		return nil, err
 	}
+	if m.Kind == loader.KindEmbedding {
+		p.addTokenVectors()
+	}
 	if p.output, err = p.addModules(m, stored, o.Pooling); err != nil {
 		return nil, err
 	}

@@ -110,6 +110,13 @@ func (l *lane) hold(now time.Time) time.Duration {
 	return rest - min(max(rest/4, least), most)
 }
 
+// brief says whether so many tokens are known to take so little time that a call need not be able to end before its batch does.
+func (l *lane) brief(tokens int) bool {
+	const most = 2 * time.Millisecond
+	took := l.budget.estimate(tokens)
+	return took > 0 && took <= most
+}
+
 // once packs a batch and runs it. The mutex is held before and after, not meanwhile.
 func (l *lane) once() {
 	q := l.queue

@@ -309,9 +309,9 @@ func (q *queue) run(ctx context.Context, seqs []Sequence) ([][]float32, error) {
 		q.mutex.Unlock()
 		return nil, err
 	}
-	if ctx.Done() == nil && len(seqs) <= q.maxSequences {
-		// A call that cannot be cancelled need not change goroutines, which takes some microseconds.
-		if l := q.idle(total); l != nil {
+	if len(seqs) <= q.maxSequences {
+		// A call that cannot be cancelled, or would be over before that is noticed, need not change goroutines, which takes some microseconds.
+		if l := q.idle(total); l != nil && (ctx.Done() == nil || l.brief(total)) {
 			q.put(c, piece{seqs: seqs, since: time.Now()}, total)
 			l.once()
 			q.mutex.Unlock()

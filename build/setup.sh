@@ -1,5 +1,5 @@
 #!/bin/sh
-# usage: build/setup.sh GROUP…       (build, test, arm, matrix, pip, lint)
+# usage: build/setup.sh GROUP…       (build, test, page, arm, matrix, pip, lint)
 # Looks for what the groups need. What is missing is installed on Debian and Ubuntu when that is allowed (root, or sudo without
 # a password), and named otherwise. Quick when nothing is missing.
 . "$(dirname "$0")/common.sh"
@@ -22,6 +22,7 @@ vulkan_headers() { compiles '#include <vulkan/vulkan.h>
 int main(void) { return 0; }'; }
 vulkan_loader() { compiles 'int main(void) { return 0; }' -lvulkan; }
 certificates() { ls /etc/ssl/certs/ca-certificates.crt /etc/ssl/cert.pem /etc/pki/tls/certs/ca-bundle.crt 2>/dev/null | grep .; }
+chromium() { command -v "${VKBERT_CHROMIUM:-chromium}" || command -v chromium-browser || command -v google-chrome; }
 lavapipe() { lavapipe_json | grep .; }
 validation() { ls /usr/share/vulkan/explicit_layer.d /etc/vulkan/explicit_layer.d | grep -x VkLayer_khronos_validation.json; }
 rust() { go run ./build/deps -n; }
@@ -53,6 +54,9 @@ for group; do
 		need 'the Vulkan loader' libvulkan-dev vulkan_loader
 		need "Mesa's software Vulkan driver" mesa-vulkan-drivers lavapipe
 		need 'the Khronos validation layer' vulkan-validationlayers validation
+		;;
+	page)
+		need Chromium chromium chromium
 		;;
 	arm)
 		need "a C compiler for aarch64" 'gcc-aarch64-linux-gnu libc6-dev-arm64-cross' command -v aarch64-linux-gnu-gcc

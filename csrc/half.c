@@ -19,27 +19,37 @@ static uint32_t to_bits(float f) {
     return u;
 }
 
-/* IEEE 754 binary16: 1 sign, 5 exponent (bias 15), 10 fraction bits. */
-float vkb_f16_to_f32(uint16_t h) {
-    uint32_t sign = (uint32_t)(h & 0x8000u) << 16;
-    uint32_t exponent = (h >> 10) & 0x1fu, fraction = h & 0x3ffu;
-    if (exponent == 0x1f) return from_bits(sign | 0x7f800000u | fraction << 13); /* infinity, NaN */
-    if (exponent) return from_bits(sign | (exponent + 112) << 23 | fraction << 13);
-    float f = (float)fraction * 0x1p-24f; /* zero and subnormals */
-    return sign ? -f : f;
+/* IEEE 754 binary16: 1 sign, 5 exponent (bias 15), 10 fraction bits. Both ways are computed without a branch, so that compilers do several
+   at a time: a model has millions. */
+static inline float widen(uint16_t h) {
+    uint32_t sign = (uint32_t)(h & 0x8000u) << 16, rest = (uint32_t)(h & 0x7fffu) << 13;
+    uint32_t small = to_bits((float)(int32_t)(h & 0x3ffu) * 0x1p-24f); /* zero and subnormals */
+    uint32_t usual = rest + (112u << 23);
+    usual = rest >= 0x0f800000u ? rest | 0x7f800000u : usual; /* infinity, NaN */
+    return from_bits(sign | (rest < 0x00800000u ? small : usual));
 }
 
-uint16_t vkb_f32_to_f16(float f) {
+static inline uint16_t narrow(float f) {
     uint32_t u = to_bits(f), sign = u >> 16 & 0x8000u;
     u &= 0x7fffffffu;
-    if (u > 0x7f800000u) return (uint16_t)(sign | 0x7e00u);  /* NaN */
-    if (u >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u); /* 65520 and more round to infinity */
-    if (u < 0x38800000u) {                                   /* below 2^-14: subnormal; the sum rounds to a multiple of 2^-24 */
-        float rounded = from_bits(u) + 0.5f;
-        return (uint16_t)(sign | (to_bits(rounded) - to_bits(0.5f)));
-    }
-    uint32_t odd = u >> 13 & 1;
-    return (uint16_t)(sign | ((u - 0x38000000u + 0xfffu + odd) >> 13));
+    uint32_t small = to_bits(from_bits(u < 0x38800000u ? u : 0) + 0.5f) - to_bits(0.5f); /* the sum rounds to a multiple of 2^-24 */
+    uint32_t usual = (u - 0x38000000u + 0xfffu + (u >> 13 & 1)) >> 13;
+    usual = u < 0x38800000u ? small : usual;    /* below 2^-14 */
+    usual = u >= 0x477ff000u ? 0x7c00u : usual; /* 65520 and more round to infinity */
+    usual = u > 0x7f800000u ? 0x7e00u : usual;  /* NaN */
+    return (uint16_t)(sign | usual);
+}
+
+float vkb_f16_to_f32(uint16_t h) { return widen(h); }
+
+uint16_t vkb_f32_to_f16(float f) { return narrow(f); }
+
+void vkb_to_f16(const float *x, uint64_t count, uint16_t *out) {
+    for (uint64_t i = 0; i < count; i++) out[i] = narrow(x[i]);
+}
+
+void vkb_round_to_f16(float *x, uint64_t count) {
+    for (uint64_t i = 0; i < count; i++) x[i] = widen(narrow(x[i]));
 }
 
 void vkb_to_f32(uint32_t dtype, const void *data, uint64_t count, float *out) {
@@ -48,10 +58,15 @@ void vkb_to_f32(uint32_t dtype, const void *data, uint64_t count, float *out) {
         memcpy(out, bytes, count * 4);
         return;
     }
-    for (uint64_t i = 0; i < count; i++) {
+    for (uint64_t i = 0; i < count && dtype == VKB_F16; i++) {
         uint16_t h;
         memcpy(&h, bytes + 2 * i, 2);
-        out[i] = dtype == VKB_F16 ? vkb_f16_to_f32(h) : vkb_bf16_to_f32(h);
+        out[i] = widen(h);
+    }
+    for (uint64_t i = 0; i < count && dtype == VKB_BF16; i++) {
+        uint16_t h;
+        memcpy(&h, bytes + 2 * i, 2);
+        out[i] = vkb_bf16_to_f32(h);
     }
 }
 

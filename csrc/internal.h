@@ -46,6 +46,8 @@ float vkb_quantize(const float *x, uint32_t count, int8_t *q);
 enum { VKB_I8_MAX_COLUMNS = 1 << 17 }; /* 127·127 times as many is less than 2³¹ */
 float vkb_f16_to_f32(uint16_t h);
 uint16_t vkb_f32_to_f16(float f); /* round to nearest even; overflow gives infinity */
+void vkb_to_f16(const float *x, uint64_t count, uint16_t *out);
+void vkb_round_to_f16(float *x, uint64_t count);
 static inline float vkb_bf16_to_f32(uint16_t h) {
     union {
         uint32_t u;
@@ -109,7 +111,8 @@ struct vkb_weights {
 
 typedef struct vkb_slot { /* where a value lies in the activation arena; values whose lives do not overlap share room */
     uint64_t offset;      /* bytes, a multiple of backend->arena_align */
-    uint64_t bytes;       /* rows · stride · size */
+    uint64_t bytes;       /* rows · stride · size, and the int8 form */
+    uint64_t i8_at;       /* bytes in the slot: where the value's int8 form lies, behind the value; 0: it has none */
     uint32_t rows;        /* max_tokens or max_sequences, rounded up to backend->row_tile */
     uint32_t stride;      /* elements from row to row: width rounded up to backend->column_align */
     uint32_t size;        /* bytes of an element: 2 for values per token of a program with activations in f16, else 4 */
@@ -141,6 +144,9 @@ struct vkb_backend {
     uint64_t arena_align;  /* bytes */
     uint32_t row_tile;     /* rows of a value are rounded up to this; rows past the batch may hold anything, also NaN */
     uint32_t column_align; /* elements; columns past the width must be written as zeros, so that kernels may read them */
+    /* Bytes of the int8 form, as the backend keeps it, of a value that a LINEAR or LINEAR_MAX with weights in VKB_I8 reads; NULL: it keeps
+       none. rows, stride: the slot's */
+    uint64_t (*i8_bytes)(uint64_t rows, uint64_t stride);
     bool concurrent; /* runs of one program may come from several threads at a time, in batches whose type_ids and positions may be NULL */
     size_t weights_size;
     size_t program_size;

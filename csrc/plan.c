@@ -45,6 +45,16 @@ static void place(vkb_slot *slots, const life *lives, uint32_t v, uint64_t align
     slots[v].offset = offset;
 }
 
+/* Whether a product in int8 reads the value. */
+static bool wants_i8(const vkb_program *p, uint32_t value) {
+    for (uint32_t i = 0; i < p->op_count; i++) {
+        const vkb_op *op = &p->ops[i];
+        bool product = op->kind == VKB_OP_LINEAR || op->kind == VKB_OP_LINEAR_MAX;
+        if (product && op->input == value && p->weights->tensors[op->weight].dtype == VKB_I8) return true;
+    }
+    return false;
+}
+
 vkb_status vkb_plan(vkb_program *program, vkb_error *error) {
     const vkb_backend *backend = program->weights->device->backend;
     life *lives = calloc(program->value_count, sizeof *lives);
@@ -64,6 +74,10 @@ vkb_status vkb_plan(vkb_program *program, vkb_error *error) {
             status = vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "value %u: %llu rows of %llu elements overflow", v,
                               (unsigned long long)rows, (unsigned long long)stride);
             break;
+        }
+        if (backend->i8_bytes && wants_i8(program, v)) {
+            slot->i8_at = slot->bytes;
+            slot->bytes += backend->i8_bytes(rows, stride);
         }
         slot->rows = (uint32_t)rows;
         slot->stride = (uint32_t)stride;

@@ -53,6 +53,12 @@ uint32_t vkb_vk_groups_x(const vkb_vk_step *s, const vkb_kernel *kernel) {
     return kernel->tile_columns ? (uint32_t)groups(s->columns, kernel->tile_columns) : 1;
 }
 
+uint32_t vkb_vk_groups_resident(const vkb_vk_program *p, const vkb_kernel *kernel) {
+    enum { FEW = 2 }; /* so that a self-test's few tiles are several for each */
+    if (vkb_vk_selftest_kernel()) return kernel->resident ? FEW : 0;
+    return kernel->resident * p->base.weights->device->info.processors; /* 0 where the driver does not tell */
+}
+
 /* Sees to a list for attention tiles of this size. */
 static vkb_status add_list(vkb_vk_program *p, uint32_t tile_rows, vkb_error *error) {
     for (uint32_t i = 0; i < p->list_count; i++)
@@ -67,7 +73,9 @@ static vkb_status add_list(vkb_vk_program *p, uint32_t tile_rows, vkb_error *err
 static vkb_status choose(vkb_vk_program *p, uint32_t number, uint32_t class, vkb_error *error) {
     vkb_vk_device *device = vkb_vk_device_of(&p->base);
     const vkb_vk_step *s = vkb_vk_step_at(p, number);
-    const char *name = s->task.kind == VKB_KERNEL_COPY_OUT ? "output" : vkb_op_name(s->task.kind);
+    const char *name = s->task.kind == VKB_KERNEL_COPY_OUT   ? "output"
+                       : s->task.kind == VKB_KERNEL_QUANTIZE ? "in int8"
+                                                             : vkb_op_name(s->task.kind);
     vkb_vk_usage usage = vkb_vk_usage_of(p, s);
     const vkb_kernel *kernel;
     vkb_status status = vkb_vk_variant_choose(device, &usage, p->thresholds[class], &kernel, error);

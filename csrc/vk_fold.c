@@ -77,6 +77,7 @@ vkb_status vkb_vk_folds_init(vkb_vk_program *p, vkb_error *error) {
         if (fold->attention != VKB_NONE) s->ranges[VKB_BIND_POSITION] = p->steps[fold->attention].ranges[VKB_BIND_INPUT];
         if (fold->pool != VKB_NONE) s->ranges[VKB_BIND_RESIDUAL] = p->steps[fold->pool].ranges[VKB_BIND_INPUT];
     }
+    vkb_vk_quantize_init(p);
     return VKB_OK;
 }
 
@@ -116,6 +117,7 @@ void vkb_vk_folds_find(const vkb_vk_program *p, uint32_t tokens, uint32_t sequen
         if (in_place && !is_output(p, s->output) && p->base.values[s->output].width % 16 == 0)
             folded[i] = all_fold(p, i, tokens, sequences, folded);
     }
+    vkb_vk_quantize_find(p, tokens, sequences, folded);
 }
 
 static void take_norm(const vkb_vk_program *p, const bool *folded, uint32_t norm, uint32_t mode, vkb_vk_step *s) {
@@ -157,5 +159,6 @@ vkb_vk_step vkb_vk_folds_apply(const vkb_vk_program *p, const bool *folded, uint
     take_norm(p, folded, f->norm_residual, VKB_FOLD_NORM_RESIDUAL, &s);
     if (f->attention != VKB_NONE && folded[f->attention]) take_attention(p, &p->steps[f->attention], &s);
     if (f->pool != VKB_NONE && folded[f->pool]) take_pool(p, folded, f->pool, &s);
+    vkb_vk_quantize_apply(p, folded, step, &s);
     return s;
 }

@@ -210,6 +210,7 @@ typedef struct vkb_vk_weights {
 
 vkb_status vkb_vk_weights_init(vkb_weights *weights, vkb_error *error);
 vkb_status vkb_vk_weights_put(vkb_weights *weights, uint32_t tensor, uint64_t first, const float *x, uint64_t count, vkb_error *error);
+vkb_status vkb_vk_weights_put_i8(vkb_weights *weights, uint32_t tensor, uint32_t row, const int8_t *q, float scale, vkb_error *error);
 vkb_status vkb_vk_weights_seal(vkb_weights *weights, vkb_error *error);
 void vkb_vk_weights_free(vkb_weights *weights);
 vkb_vk_range vkb_vk_piece_range(const vkb_vk_weights *weights, const vkb_vk_piece *piece);
@@ -332,6 +333,9 @@ vkb_status vkb_vk_steps_build(vkb_vk_program *program, vkb_error *error);
 typedef struct vkb_vk_folds {           /* of a step: the steps that it can do by the way, or VKB_NONE */
     uint32_t norm_input, norm_residual; /* what makes its input, its residual */
     uint32_t pool, attention;           /* what makes its input */
+    uint32_t norm;                      /* of QUANTIZE: what makes its value */
+    uint32_t quantize;                  /* of what makes a value: the QUANTIZE of that */
+    uint32_t quantized;                 /* of a product in int8: the QUANTIZE of its input, where another step might do it */
 } vkb_vk_folds;
 
 /* Fills program->folds; steps and `direct` are there. */
@@ -340,6 +344,20 @@ vkb_status vkb_vk_folds_init(vkb_vk_program *program, vkb_error *error);
 void vkb_vk_folds_find(const vkb_vk_program *program, uint32_t tokens, uint32_t sequences, bool *folded);
 /* The step with all that it takes over. */
 vkb_vk_step vkb_vk_folds_apply(const vkb_vk_program *program, const bool *folded, uint32_t step);
+
+/* ---- vk_quantize.c: values in int8, for products in int8 ---- */
+
+uint64_t vkb_vk_i8_bytes(uint64_t rows, uint64_t stride);
+/* Whether the value has an int8 form. */
+bool vkb_vk_has_i8(const vkb_vk_program *program, uint32_t value);
+/* Makes a LINEAR or LINEAR_MAX step read its input's int8 form. */
+void vkb_vk_read_i8(const vkb_vk_program *program, vkb_vk_step *step);
+/* Makes a step write the int8 form of its output. */
+void vkb_vk_write_i8(const vkb_vk_program *program, vkb_vk_step *step);
+/* The parts of vkb_vk_folds_init, _find and _apply that are about QUANTIZE. */
+void vkb_vk_quantize_init(vkb_vk_program *program);
+void vkb_vk_quantize_find(const vkb_vk_program *program, uint32_t tokens, uint32_t sequences, bool *folded);
+void vkb_vk_quantize_apply(const vkb_vk_program *program, const bool *folded, uint32_t step, vkb_vk_step *s);
 
 /* ---- vk_program.c ---- */
 
@@ -393,6 +411,8 @@ uint32_t vkb_vk_class_of(const vkb_vk_program *program, uint32_t rows);
 uint32_t vkb_vk_class_most(const vkb_vk_program *program, uint32_t class); /* rows */
 /* Workgroups side by side. */
 uint32_t vkb_vk_groups_x(const vkb_vk_step *step, const vkb_kernel *kernel);
+/* The number of workgroups of a kernel that gives each several tiles, however many rows there are; 0: it is one a tile. */
+uint32_t vkb_vk_groups_resident(const vkb_vk_program *p, const vkb_kernel *kernel);
 /* What does a dispatch in batches of these classes of tokens and of sequences. */
 const vkb_kernel *vkb_vk_kernel_for(const vkb_vk_program *program, uint32_t number, uint32_t tokens, uint32_t sequences);
 

@@ -29,7 +29,7 @@ enum vkb_binding {
     VKB_BIND_WEIGHT = 4,   /* EMBED: a block of rows of the word table. LINEAR, LINEAR_MAX: the weight. ATTENTION: its distance bias */
     VKB_BIND_VECTORS = 5,  /* float[]: all VECTOR tensors of the weights; push constants say where each begins */
     VKB_BIND_POSITION = 6, /* position_table of EMBED, ATTENTION, ROTATE */
-    VKB_BIND_TYPE = 7,     /* type_table of EMBED, ATTENTION */
+    VKB_BIND_TYPE = 7,     /* type_table of EMBED, ATTENTION. QUANTIZE, or LINEAR with it: the int8 form that it makes */
     VKB_BIND_COUNT = 8     /* unused ones are bound to any buffer */
 };
 
@@ -70,7 +70,8 @@ typedef struct vkb_push { /* 31 words = 124 bytes ≤ 128 */
     float norm_eps;                        /* */
     float scale;                           /* EMBED, ATTENTION */
     uint32_t heads, head_size;             /* ATTENTION, ROTATE */
-    uint32_t row_first, row_count;         /* EMBED: the table rows bound; a token with another id is left to another dispatch */
+    uint32_t row_first, row_count;         /* EMBED: the table rows bound; a token with another id is left to another dispatch. Int8 forms:
+                                              where the scales begin, words, of what is read and of what is made */
     uint32_t column;                       /* POOL. ROTATE: of each head, the columns that are rotated */
     uint32_t has_tables;                   /* EMBED: bit 0 position, bit 1 type */
     uint32_t residual_at;                  /* vkb_residual: LINEAR, NORM */
@@ -95,9 +96,18 @@ enum vkb_spec {
  * How weights lie. Rows: TABLE [rows, cols], LINEAR [outputs, inputs], padded as said above. Tiles, LINEAR weights in f16 on devices with
  * matrix hardware: [outputs / 64][inputs / 16][4 tiles of 16 outputs × 16 inputs][32 lanes][8 halves], outputs and inputs padded as rows
  * are. Element i of lane L is of output L/4 + 8·(i/4), input 2·(L%4) + i%2 + 8·(i/2%2), of its tile: what a lane of an NVIDIA GPU holds of
- * a 16×16 B fragment, so that one 16-byte load fetches it (VKB_NEED_FRAGMENTS), and its two halves are those of two 16×8 ones.
+ * a 16×16 B fragment, so that one 16-byte load fetches it (VKB_NEED_FRAGMENTS), and its two halves are those of two 16×8 ones. Int8, LINEAR
+ * weights: rows, padded, and behind them each output's scale, f32 [outputs rounded up to VKB_OUTPUT_ALIGN].
  */
-enum vkb_weight_form { VKB_WEIGHTS_F32 = 0, VKB_WEIGHTS_F16 = 1, VKB_WEIGHTS_F16_TILES = 2 };
+enum vkb_weight_form { VKB_WEIGHTS_F32 = 0, VKB_WEIGHTS_F16 = 1, VKB_WEIGHTS_F16_TILES = 2, VKB_WEIGHTS_I8 = 3 };
+
+/*
+ * The int8 form of a value that products in int8 read: q [rows, stride], four to a word, padded with zeros, and behind it the scales, f32.
+ * One a row, [rows], as QUANTIZE makes them; or, where VKB_FOLD_BLOCKS says so, one for each VKB_I8_BLOCK columns, [rows, stride /
+ * VKB_I8_BLOCK]: a kernel that quantises the results of its own tile sees no more of a row. It lies behind the value in its slot
+ * (vkb_slot.i8_at) and is bound as VKB_BIND_TYPE by what makes it, as VKB_BIND_INPUT by what reads it.
+ */
+#define VKB_I8_BLOCK 64u
 
 /* Bits. A step's values all have the program's dtype, but that values per sequence are always f32. */
 enum vkb_value_form { VKB_INPUT_F16 = 1, VKB_OUTPUT_F16 = 2, VKB_VALUES_F16 = 3 /* the residual too */ };
@@ -125,11 +135,13 @@ enum vkb_rotate {
 
 /* What a kernel may need beyond what every Vulkan 1.2 device has. */
 enum vkb_need {
-    VKB_NEED_F16 = 1 << 0,        /* 16-bit storage, f16 arithmetic */
-    VKB_NEED_ADDRESSES = 1 << 1,  /* buffer device addresses, 64-bit integers */
-    VKB_NEED_MATRIX = 1 << 2,     /* VK_KHR_cooperative_matrix, f16 × f16 → f32 by a subgroup, of any shape */
-    VKB_NEED_FRAGMENTS = 1 << 3,  /* the same of 16×16×16 by subgroups of 32, whose elements lie as vkb_weight_form's tiles have them */
-    VKB_NEED_SUBGROUP_32 = 1 << 4 /* subgroups of at least 32 invocations */
+    VKB_NEED_F16 = 1 << 0,         /* 16-bit storage, f16 arithmetic */
+    VKB_NEED_ADDRESSES = 1 << 1,   /* buffer device addresses, 64-bit integers */
+    VKB_NEED_MATRIX = 1 << 2,      /* VK_KHR_cooperative_matrix, f16 × f16 → f32 by a subgroup, of any shape */
+    VKB_NEED_FRAGMENTS = 1 << 3,   /* the same of 16×16×16 by subgroups of 32, whose elements lie as vkb_weight_form's tiles have them */
+    VKB_NEED_SUBGROUP_32 = 1 << 4, /* subgroups of at least 32 invocations */
+    VKB_NEED_MATRIX_I8 = 1 << 5,   /* VK_KHR_cooperative_matrix, int8 × int8 → int32 by a subgroup, of any shape */
+    VKB_NEED_DOT = 1 << 6          /* VK_KHR_shader_integer_dot_product */
 };
 
 enum vkb_row { VKB_ROW_USUAL = 0, VKB_ROW_OFF = 1, VKB_ROW_FIRST = 2 /* before all others, whatever its min_rows */ };
@@ -138,8 +150,9 @@ typedef struct vkb_abilities { /* of a device: what decides which kernels it can
     uint32_t workgroup_invocations, shared_bytes;
     uint32_t subgroup_operations; /* VkSubgroupFeatureFlags that compute shaders may use */
     uint32_t subgroup_size;
-    uint32_t needs;     /* vkb_need: those that are met */
-    uint32_t matrix[3]; /* M, N, K with VKB_NEED_MATRIX */
+    uint32_t needs;        /* vkb_need: those that are met */
+    uint32_t matrix[3];    /* M, N, K with VKB_NEED_MATRIX */
+    uint32_t matrix_i8[3]; /* with VKB_NEED_MATRIX_I8 */
     bool software;
     const uint8_t *rows; /* [vkb_kernel_count] vkb_row, or NULL: all are as usual */
 } vkb_abilities;
@@ -157,9 +170,19 @@ typedef struct vkb_task {     /* a dispatch, as far as that decides which kernel
  * What a kernel can do by the way, so that another step is left out (vk_fold.c). The norms are bits of MODE too, where they are asked for:
  * the norm_* push constants are then those of the norm that has been left out. LINEAR: of its input, or of its residual; plain ATTENTION of
  * q|k|v, which is then bound as the position table, row_count elements a row (MODE from bit 16 on: head size / 16). NORMALIZE: POOL of what
- * is bound as the residual (MODE's lower byte: 1 + vkb_pool), and the norm of that.
+ * is bound as the residual (MODE's lower byte: 1 + vkb_pool), and the norm of that. In int8, likewise bits of MODE (vk_quantize.c):
+ * QUANTIZE: the NORM that makes its value, which it writes too. LINEAR: the QUANTIZE of its results, in blocks and in place of writing
+ * them, and reading what was quantised so.
  */
-enum vkb_fold { VKB_FOLD_NORM_INPUT = 1 << 8, VKB_FOLD_NORM_RESIDUAL = 1 << 9, VKB_FOLD_POOL = 1 << 10, VKB_FOLD_ATTENTION = 1 << 11 };
+enum vkb_fold {
+    VKB_FOLD_NORM_INPUT = 1 << 8,
+    VKB_FOLD_NORM_RESIDUAL = 1 << 9,
+    VKB_FOLD_POOL = 1 << 10,
+    VKB_FOLD_ATTENTION = 1 << 11,
+    VKB_FOLD_NORM = 1 << 13,
+    VKB_FOLD_QUANTIZE = 1 << 14,
+    VKB_FOLD_BLOCKS = 1 << 15
+};
 
 /*
  * One way to do one dispatch. Workgroups: x = ceil(columns / tile_columns), y = ceil(rows / tile_rows), where rows are the batch's tokens
@@ -173,6 +196,7 @@ typedef struct vkb_kernel {
     uint32_t local_size; /* invocations; 0: `subgroups` of the device's size */
     uint32_t subgroups;  /* 0: it does not ask which subgroup an invocation is in */
     uint32_t tile_rows, tile_columns;
+    uint32_t resident; /* workgroups that a multiprocessor holds: its workgroups make tiles until all are made. 0: there is one a tile */
     uint32_t own[VKB_SPEC_MAX - VKB_SPEC_OWN]; /* its tunables */
     uint32_t own_count;
     uint32_t shared_bytes; /* of workgroup memory at these tunables */
@@ -183,7 +207,7 @@ typedef struct vkb_kernel {
     bool software; /* for software devices only (their memory is one cache, their lanes SIMD); false: for the others only, unless alone */
     uint32_t max_head;                          /* ATTENTION: greatest head size; 0 = any */
     uint32_t modes;                             /* bits of MODE that it leaves out */
-    uint32_t weights;                           /* bits 1 << vkb_weight_form: those it reads; 0 = any */
+    uint32_t weights;                           /* bits 1 << vkb_weight_form: those it reads; 0 = any but int8 */
     uint32_t values;                            /* bits 1 << vkb_value_form: those it works on; 0 = any */
     uint32_t inputs_multiple, outputs_multiple; /* LINEAR: of which K and N are multiples; 0 = any */
     uint32_t head_multiple;                     /* ATTENTION: of which the head size is a multiple; 0 = any */
@@ -194,7 +218,8 @@ typedef struct vkb_kernel {
 
 enum {
     VKB_KERNEL_COPY_OUT = 100, /* [rows, stride] of a value → [rows, width] f32 of a host-visible output buffer (INPUT → OUTPUT) */
-    VKB_KERNEL_PROBE = 101     /* how a cooperative matrix lies over a subgroup: probe_fragments.comp */
+    VKB_KERNEL_PROBE = 101,    /* how a cooperative matrix lies over a subgroup: probe_fragments.comp */
+    VKB_KERNEL_QUANTIZE = 102  /* a value's int8 form, from what is bound as OUTPUT */
 };
 
 extern const vkb_kernel vkb_kernels[]; /* best first for each kind */

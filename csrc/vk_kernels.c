@@ -15,9 +15,15 @@
 #include "spirv/embed_rows_shared.h"
 #include "spirv/embed_rows_subgroup.h"
 #include "spirv/gate_columns.h"
+#include "spirv/linear_bytes_dot.h"
+#include "spirv/linear_bytes_fragments.h"
+#include "spirv/linear_bytes_lanes.h"
+#include "spirv/linear_bytes_matrix.h"
+#include "spirv/linear_bytes_plain.h"
 #include "spirv/linear_fragments.h"
 #include "spirv/linear_lanes.h"
 #include "spirv/linear_matrix.h"
+#include "spirv/linear_max_bytes.h"
 #include "spirv/linear_max_fragments.h"
 #include "spirv/linear_max_tile.h"
 #include "spirv/linear_narrow.h"
@@ -25,10 +31,13 @@
 #include "spirv/linear_tile.h"
 #include "spirv/norm_rows_shared.h"
 #include "spirv/norm_rows_subgroup.h"
+#include "spirv/norm_words.h"
 #include "spirv/normalize_pooled.h"
 #include "spirv/normalize_rows.h"
 #include "spirv/pool_columns.h"
 #include "spirv/probe_fragments.h"
+#include "spirv/quantize_rows_shared.h"
+#include "spirv/quantize_rows_subgroup.h"
 #include "spirv/rotate_heads.h"
 #include "vk_force.h"
 
@@ -46,11 +55,12 @@
 #define LINEAR_TILE(bm, bn, bk, tm, tn, stages) \
     .kind = VKB_OP_LINEAR, CODE(linear_tile), .local_size = 32 * (bm) / (4 * (tm)) * (bn) / (8 * (tn)), .tile_rows = bm, \
     .tile_columns = bn, OWN(bm, bn, bk, tm, tn, stages), .shared_bytes = 4 * (stages) * (bk) * ((bm) + (bn))
-/* BM × BN outputs a workgroup, 64 × 64 a subgroup; of which K and N are multiples. */
-#define LINEAR_FRAGMENTS(bm, bn, inputs, outputs) \
+/* BM × BN outputs a tile, 64 × 64 a subgroup; whether the next tile's loads start early; of which K and N are multiples. Its registers let
+   a multiprocessor hold eight subgroups. */
+#define LINEAR_FRAGMENTS(bm, bn, ahead, inputs, outputs) \
     .kind = VKB_OP_LINEAR, CODE(linear_fragments), .local_size = (bm) * (bn) / 128, .subgroups = (bm) * (bn) / 4096, .tile_rows = bm, \
-    .tile_columns = bn, OWN(bm, bn, 8), .shared_bytes = 2 * (bm)*9 * 16, .needs = FRAGMENTS, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
-    .values = 1 << VKB_VALUES_F16, .inputs_multiple = inputs, .outputs_multiple = outputs
+    .tile_columns = bn, .resident = 32768 / ((bm) * (bn)), OWN(bm, bn, 8, ahead), .shared_bytes = 2 * (bm)*9 * 16, .needs = FRAGMENTS, \
+    .weights = 1 << VKB_WEIGHTS_F16_TILES, .values = 1 << VKB_VALUES_F16, .inputs_multiple = inputs, .outputs_multiple = outputs
 /* One sequence, 64 rows at a time, and BN outputs a workgroup. */
 #define LINEAR_MAX_FRAGMENTS(bn) \
     .kind = VKB_OP_LINEAR_MAX, CODE(linear_max_fragments), .local_size = (bn) / 2, .subgroups = (bn) / 64, .tile_rows = 1, \
@@ -69,6 +79,21 @@
 #define LINEAR_LANES(rows, columns) \
     .kind = VKB_OP_LINEAR, CODE(linear_lanes), .local_size = 8, .tile_rows = 8 * (rows), .tile_columns = columns, OWN(rows, columns), \
     .subgroup = SUBGROUP_BALLOT, .software = true
+/* Int8, integer arithmetic: LX × LY invocations, each ROWS × COLUMNS outputs. */
+#define LINEAR_BYTES(shader, lx, ly, rows, columns) \
+    .kind = VKB_OP_LINEAR, CODE(shader), .local_size = (lx) * (ly), .tile_rows = (ly) * (rows), .tile_columns = (lx) * (columns), \
+    OWN(lx, rows, columns), .weights = 1 << VKB_WEIGHTS_I8
+/* Int8 by fragments: BM × BN outputs a workgroup, 64 × 64 a subgroup, BK of K a step. */
+#define LINEAR_BYTES_FRAGMENTS(bm, bn, bk) \
+    .kind = VKB_OP_LINEAR, CODE(linear_bytes_fragments), .local_size = (bm) * (bn) / 128, .subgroups = (bm) * (bn) / 4096, \
+    .tile_rows = bm, .tile_columns = bn, OWN(bm, bn, bk, 8), .shared_bytes = ((bm) + (bn)) * ((bk) + 16) + 4 * (bm), \
+    .needs = VKB_NEED_F16 | VKB_NEED_FRAGMENTS | VKB_NEED_MATRIX_I8, .subgroup = SUBGROUP_SHUFFLE, .weights = 1 << VKB_WEIGHTS_I8, \
+    .values = 1 << VKB_VALUES_F16, .inputs_multiple = bk, .folds = VKB_FOLD_QUANTIZE | VKB_FOLD_BLOCKS
+/* Int8 by matrices: BM × BN outputs a workgroup, SM × SN of them a subgroup, BK of K a step. */
+#define LINEAR_BYTES_MATRIX(bm, bn, sm, sn, bk) \
+    .kind = VKB_OP_LINEAR, CODE(linear_bytes_matrix), .subgroups = (bm) / (sm) * ((bn) / (sn)), .tile_rows = bm, .tile_columns = bn, \
+    OWN(bm, bn, sm, sn, bk, 8), .shared_bytes = ((bm) + (bn)) * ((bk) + 16), .needs = VKB_NEED_MATRIX_I8, .weights = 1 << VKB_WEIGHTS_I8, \
+    .inputs_multiple = bk
 /* Tiles of 16 columns, at most half as many as subgroups, which split the inputs; chunks of so many steps of 16 inputs, and how many of
    them each has under way; what it folds beside norms. */
 #define LINEAR_NARROW(columns, count, steps, depth, more) \
@@ -108,6 +133,12 @@
     .kind = op, CODE(shader), .local_size = local, .tile_rows = (local) / (lanes), OWN(lanes, kept), .shared_bytes = 8 * (local)
 #define ROWS_SUBGROUP(op, shader, kept) \
     ROWS_KEPT(op, shader, 128, 32, kept), .subgroups = 4, .needs = VKB_NEED_SUBGROUP_32, .subgroup = SUBGROUP_CLUSTERED
+/* 16-byte words of a row that each of 32 invocations takes. */
+#define NORM_WORDS(words) \
+    .kind = VKB_OP_NORM, CODE(norm_words), .local_size = 128, .subgroups = 4, .tile_rows = 4, OWN(words), .max_outputs = 256 * (words), \
+    .needs = VKB_NEED_SUBGROUP_32, .subgroup = SUBGROUP_CLUSTERED, .values = 1 << VKB_VALUES_F16
+/* A norm goes over what is kept. */
+#define QUANTIZE_NORM(kept) .folds = VKB_FOLD_NORM, .max_outputs = 128 * (kept)
 /* Invocations that share a row. */
 #define ROWS(op, shader, local, lanes) \
     .kind = op, CODE(shader), .local_size = local, .tile_rows = (local) / (lanes), OWN(lanes), .shared_bytes = 8 * (local)
@@ -125,11 +156,19 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "linear narrow 16x32", LINEAR_NARROW(2, 8, 2, 2, 0), .min_rows = 17, .max_rows = 128},
     {.name = "linear narrow 16x32 wide", LINEAR_NARROW(2, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16, .min_outputs = 640},
     {.name = "linear narrow 16x16", LINEAR_NARROW(1, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16},
-    {.name = "linear fragments 64x256", LINEAR_FRAGMENTS(64, 256, 128, 256), .min_rows = 4096},
+    {.name = "linear fragments 64x256", LINEAR_FRAGMENTS(64, 256, 1, 128, 256), .min_rows = 4096},
     /* for long K: 1536 → 384 in 144 µs instead of 164, but 384 → 1152 in 127 instead of 119 */
-    {.name = "linear fragments 128x128", LINEAR_FRAGMENTS(128, 128, 512, 0), .min_rows = 4096},
-    {.name = "linear fragments 64x128", LINEAR_FRAGMENTS(64, 128, 128, 0), .min_rows = 17},
+    {.name = "linear fragments 128x128", LINEAR_FRAGMENTS(128, 128, 0, 512, 0), .min_rows = 4096},
+    {.name = "linear fragments 64x128", LINEAR_FRAGMENTS(64, 128, 0, 128, 0), .min_rows = 17},
     {.name = "linear matrix 64x64", LINEAR_MATRIX(64, 32), .min_rows = 17},
+    {.name = "linear bytes fragments 128x128", LINEAR_BYTES_FRAGMENTS(128, 128, 128), .min_rows = 1024},
+    {.name = "linear bytes fragments 64x128", LINEAR_BYTES_FRAGMENTS(64, 128, 128), .min_rows = 17},
+    {.name = "linear bytes matrix 128x128", LINEAR_BYTES_MATRIX(128, 128, 64, 64, 128), .min_rows = 1024},
+    {.name = "linear bytes matrix 64x64", LINEAR_BYTES_MATRIX(64, 64, 32, 32, 64), .min_rows = 128},
+    {.name = "linear bytes matrix 32x32", LINEAR_BYTES_MATRIX(32, 32, 16, 16, 64)},
+    {.name = "linear bytes dot", LINEAR_BYTES(linear_bytes_dot, 16, 8, 4, 4), .needs = VKB_NEED_DOT},
+    {.name = "linear bytes", LINEAR_BYTES(linear_bytes_plain, 16, 8, 4, 4)},
+    {.name = "linear bytes lanes", LINEAR_BYTES(linear_bytes_lanes, 1, 8, 4, 16), .subgroup = SUBGROUP_BALLOT, .software = true},
     {.name = "linear 128x128", LINEAR_TILE(128, 128, 16, 8, 8, 2), .min_rows = 4096},
     {.name = "linear 64x64", LINEAR_TILE(64, 64, 16, 4, 8, 2), .min_rows = 1024},
     {.name = "linear 32x64", LINEAR_TILE(32, 64, 32, 4, 4, 1), .min_rows = 128},
@@ -164,6 +203,9 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "attention keys head 128", ATTENTION_KEYS(64, 128)},
     {.name = "attention keys head 256", ATTENTION_KEYS(64, 256)},
 
+    {.name = "norm words 2", NORM_WORDS(2)},
+    {.name = "norm words 3", NORM_WORDS(3)},
+    {.name = "norm words 4", NORM_WORDS(4)},
     {.name = "norm subgroup 4", ROWS_SUBGROUP(VKB_OP_NORM, norm_rows_subgroup, 4), .max_outputs = 512},
     {.name = "norm subgroup 8", ROWS_SUBGROUP(VKB_OP_NORM, norm_rows_subgroup, 8)},
     {.name = "norm", ROWS_KEPT(VKB_OP_NORM, norm_rows_shared, 128, 32, 4)},
@@ -184,6 +226,19 @@ const vkb_kernel vkb_kernels[] = {
 
     {.name = "linear max fragments 64x128", LINEAR_MAX_FRAGMENTS(128)},
     {.name = "linear max 32x128", LINEAR_MAX_TILE(32, 128, 16)},
+    {.name = "linear max bytes",
+     .kind = VKB_OP_LINEAR_MAX,
+     CODE(linear_max_bytes),
+     .local_size = 64,
+     .tile_rows = 1,
+     .tile_columns = 64,
+     .weights = 1 << VKB_WEIGHTS_I8},
+
+    {.name = "quantize subgroup 4", ROWS_SUBGROUP(VKB_KERNEL_QUANTIZE, quantize_rows_subgroup, 4), QUANTIZE_NORM(4)},
+    {.name = "quantize subgroup 8", ROWS_SUBGROUP(VKB_KERNEL_QUANTIZE, quantize_rows_subgroup, 8), QUANTIZE_NORM(8)},
+    {.name = "quantize subgroup 32", ROWS_SUBGROUP(VKB_KERNEL_QUANTIZE, quantize_rows_subgroup, 32)},
+    {.name = "quantize", ROWS_KEPT(VKB_KERNEL_QUANTIZE, quantize_rows_shared, 128, 32, 4)},
+    {.name = "quantize lanes", ROWS_KEPT(VKB_KERNEL_QUANTIZE, quantize_rows_shared, 8, 1, 1), .software = true},
 
     {.name = "copy out", .kind = VKB_KERNEL_COPY_OUT, CODE(copy_out), .local_size = 128, .tile_rows = 2, .tile_columns = 64, OWN(64)},
 
@@ -208,13 +263,15 @@ uint32_t vkb_kernel_invocations(const vkb_kernel *kernel, const vkb_abilities *a
 
 static bool among(uint32_t bits, uint32_t form) { return !bits || bits >> form & 1; }
 
+static bool reads_weights(const vkb_kernel *k, uint32_t form) { return k->weights ? k->weights >> form & 1 : form != VKB_WEIGHTS_I8; }
+
 static bool divides(uint32_t multiple, uint32_t n) { return !multiple || n % multiple == 0; }
 
 bool vkb_kernel_fits(const vkb_kernel *k, const vkb_abilities *a, const vkb_task *t) {
     return k->kind == t->kind && vkb_kernel_invocations(k, a) <= a->workgroup_invocations && k->shared_bytes <= a->shared_bytes &&
            !(k->needs & ~a->needs) && !(k->subgroup & ~a->subgroup_operations) && (!k->max_head || t->head_size <= k->max_head) &&
-           !(k->modes & t->mode) && among(k->weights, t->weights) && among(k->values, t->values) &&
-           divides(k->inputs_multiple, t->inputs) && divides(k->outputs_multiple, t->outputs) && divides(k->head_multiple, t->head_size) &&
+           !(k->modes & t->mode) && reads_weights(k, t->weights) && among(k->values, t->values) && divides(k->inputs_multiple, t->inputs) &&
+           divides(k->outputs_multiple, t->outputs) && divides(k->head_multiple, t->head_size) &&
            (!k->max_outputs || t->outputs <= k->max_outputs) && t->outputs >= k->min_outputs;
 }
 

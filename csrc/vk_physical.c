@@ -128,8 +128,8 @@ static bool may_ask_for_shapes(const vkb_vk_physical *physical) {
     return physical->features.matrix && physical->features.float16 && physical->features.storage16;
 }
 
-/* The largest shape of f16 × f16 → f32 by a subgroup; whether there is one. */
-static bool find_matrix(const examination *e, uint32_t shape[3]) {
+/* The largest shape of factor × factor → total by a subgroup that divides 16 × 16 × `depth`; whether there is one. */
+static bool find_matrix(const examination *e, VkComponentTypeKHR factor, VkComponentTypeKHR total, uint32_t depth, uint32_t shape[3]) {
     PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR get = e->vk->GetPhysicalDeviceCooperativeMatrixPropertiesKHR;
     VkCooperativeMatrixPropertiesKHR list[64] = {{0}};
     uint32_t count = sizeof list / sizeof *list, best = 0;
@@ -138,10 +138,9 @@ static bool find_matrix(const examination *e, uint32_t shape[3]) {
     if (get(e->out->handle, &count, list) < 0) return false; /* VK_INCOMPLETE: 64 will do */
     for (uint32_t i = 0; i < count; i++) {
         const VkCooperativeMatrixPropertiesKHR *p = &list[i];
-        bool takes = p->AType == VK_COMPONENT_TYPE_FLOAT16_KHR && p->BType == VK_COMPONENT_TYPE_FLOAT16_KHR &&
-                     p->CType == VK_COMPONENT_TYPE_FLOAT32_KHR && p->ResultType == VK_COMPONENT_TYPE_FLOAT32_KHR &&
-                     p->scope == VK_SCOPE_SUBGROUP_KHR;
-        bool divides = p->MSize && p->NSize && p->KSize && 16 % p->MSize == 0 && 16 % p->NSize == 0 && 16 % p->KSize == 0;
+        bool takes = p->AType == factor && p->BType == factor && p->CType == total && p->ResultType == total &&
+                     p->scope == VK_SCOPE_SUBGROUP_KHR && !p->saturatingAccumulation;
+        bool divides = p->MSize && p->NSize && p->KSize && 16 % p->MSize == 0 && 16 % p->NSize == 0 && depth % p->KSize == 0;
         if (!takes || !divides || p->MSize * p->NSize * p->KSize <= best) continue;
         best = p->MSize * p->NSize * p->KSize;
         shape[0] = p->MSize;
@@ -162,7 +161,10 @@ static void find_abilities(const examination *e) {
     if (features->storage16 && features->float16) a->needs |= VKB_NEED_F16;
     if (a->subgroup_size >= 32) a->needs |= VKB_NEED_SUBGROUP_32;
     if (features->addresses && features->int64) a->needs |= VKB_NEED_ADDRESSES;
-    if (find_matrix(e, a->matrix)) a->needs |= VKB_NEED_MATRIX;
+    if (find_matrix(e, VK_COMPONENT_TYPE_FLOAT16_KHR, VK_COMPONENT_TYPE_FLOAT32_KHR, 16, a->matrix)) a->needs |= VKB_NEED_MATRIX;
+    if (features->int8 && find_matrix(e, VK_COMPONENT_TYPE_SINT8_KHR, VK_COMPONENT_TYPE_SINT32_KHR, 32, a->matrix_i8))
+        a->needs |= VKB_NEED_MATRIX_I8;
+    if (features->dot) a->needs |= VKB_NEED_DOT;
 }
 
 /* Kernels bind VKB_BIND_COUNT buffers; all else that is asked for every Vulkan device has. */

@@ -33,7 +33,8 @@ static vkb_status create_pipeline(vkb_vk_device *device, const vkb_vk_pipeline *
                                         [VKB_SPEC_WEIGHTS] = key->weights,
                                         [VKB_SPEC_MODE] = key->mode,
                                         [VKB_SPEC_VALUES] = key->values};
-    memcpy(constants + VKB_SPEC_MATRIX, abilities->matrix, sizeof abilities->matrix);
+    const uint32_t *shape = kernel->needs & VKB_NEED_MATRIX_I8 ? abilities->matrix_i8 : abilities->matrix;
+    memcpy(constants + VKB_SPEC_MATRIX, shape, sizeof abilities->matrix);
     memcpy(constants + VKB_SPEC_OWN, kernel->own, sizeof kernel->own);
     VkSpecializationMapEntry entries[VKB_SPEC_MAX];
     uint32_t count = VKB_SPEC_OWN + kernel->own_count;

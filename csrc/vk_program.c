@@ -42,10 +42,11 @@ static vkb_status check_slots(const vkb_vk_program *p, vkb_error *error) {
     const vkb_device_info *info = &p->base.weights->device->info;
     for (uint32_t i = 0; i < p->base.value_count; i++) {
         const vkb_slot *slot = &p->base.slots[i];
-        if (slot->bytes > info->buffer_range)
+        uint64_t bytes = slot->i8_at ? slot->i8_at : slot->bytes; /* the int8 form, at most half as large, is bound by itself */
+        if (bytes > info->buffer_range)
             return vkb_fail(error, VKB_ERROR_UNSUPPORTED,
                             "%s: value %u of [%u, %u] takes %.1f MiB; a kernel can bind %.1f: lower max_tokens", info->name, i, slot->rows,
-                            p->base.values[i].width, mib(slot->bytes), mib(info->buffer_range));
+                            p->base.values[i].width, mib(bytes), mib(info->buffer_range));
     }
     return VKB_OK;
 }

@@ -21,6 +21,13 @@ static const vkb_tensor half_tensors[TENSORS] = {
     [ROTATION] = {8, 16, VKB_LAYOUT_TABLE, VKB_F32},
 };
 
+static const vkb_tensor byte_tensors[TENSORS] = {
+    [TABLE] = {8, 8, VKB_LAYOUT_TABLE, VKB_F16},
+    [LINEAR] = {8, 8, VKB_LAYOUT_LINEAR, VKB_I8},
+    [VECTOR] = {1, 8, VKB_LAYOUT_VECTOR, VKB_F32},
+    [ROTATION] = {8, 16, VKB_LAYOUT_TABLE, VKB_F32},
+};
+
 /* NULL: a kind that has no op. */
 static const vkb_op *typical(uint32_t kind) {
 #define NO_TENSORS \
@@ -72,6 +79,7 @@ static const vkb_op *typical(uint32_t kind) {
          .heads = 2},
         {.kind = VKB_OP_POOL, NO_TENSORS, .pool = VKB_POOL_MEAN},
         {.kind = VKB_OP_NORMALIZE, NO_TENSORS},
+        {.kind = VKB_KERNEL_QUANTIZE, NO_TENSORS},
         {.kind = VKB_OP_GATE, NO_TENSORS, .activation = VKB_ACT_GELU},
     };
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
@@ -81,14 +89,20 @@ static const vkb_op *typical(uint32_t kind) {
 
 /* With values and weights in f32, where the kernel works on them, else in f16. */
 static vkb_vk_usage usage_of(const vkb_kernel *k) {
-    bool f16_values = k->values && !(k->values & 1), f16_weights = k->weights && !(k->weights & 1 << VKB_WEIGHTS_F32);
+    bool i8 = k->weights & 1 << VKB_WEIGHTS_I8;
+    bool f16_values = k->values && !(k->values & 1), f16_weights = k->weights && !i8 && !(k->weights & 1 << VKB_WEIGHTS_F32);
     vkb_vk_usage u = {.task = {.kind = k->kind, .inputs = 256, .outputs = k->min_outputs > 256 ? k->min_outputs : 256},
                       .op = typical(k->kind),
-                      .tensors = f16_weights ? half_tensors : tensors,
+                      .tensors = i8            ? byte_tensors
+                                 : f16_weights ? half_tensors
+                                               : tensors,
                       .activations = f16_values ? VKB_F16 : VKB_F32,
                       .width = 200};
     u.task.values = !f16_values ? 0 : k->values & 1 << VKB_VALUES_F16 ? VKB_VALUES_F16 : VKB_INPUT_F16;
-    u.task.weights = !f16_weights ? VKB_WEIGHTS_F32 : k->weights & 1 << VKB_WEIGHTS_F16 ? VKB_WEIGHTS_F16 : VKB_WEIGHTS_F16_TILES;
+    u.task.weights = i8                                  ? VKB_WEIGHTS_I8
+                     : !f16_weights                      ? VKB_WEIGHTS_F32
+                     : k->weights & 1 << VKB_WEIGHTS_F16 ? VKB_WEIGHTS_F16
+                                                         : VKB_WEIGHTS_F16_TILES;
     if (k->kind == VKB_OP_LINEAR || k->kind == VKB_OP_GATE) u.task.mode = u.op->activation;
     if (k->kind == VKB_OP_POOL) u.task.mode = u.op->pool;
     if (k->kind == VKB_OP_ATTENTION || k->kind == VKB_OP_ROTATE) u.head_size = k->max_head ? k->max_head : 64;
@@ -104,6 +118,8 @@ static void say_unfit(const vkb_abilities *a, const vkb_kernel *k, vkb_variant *
     } needs[] = {{VKB_NEED_F16, "f16 storage and arithmetic"},
                  {VKB_NEED_ADDRESSES, "buffer addresses"},
                  {VKB_NEED_MATRIX, "matrix hardware"},
+                 {VKB_NEED_MATRIX_I8, "matrix hardware for int8"},
+                 {VKB_NEED_DOT, "integer dot products"},
                  {VKB_NEED_FRAGMENTS, "matrices of 16x16x16 that lie over subgroups of 32 as NVIDIA's do"}};
     const size_t size = sizeof variant->reason;
     uint32_t invocations = vkb_kernel_invocations(k, a);
@@ -124,7 +140,10 @@ static void say_unfit(const vkb_abilities *a, const vkb_kernel *k, vkb_variant *
 
 static vkb_status describe(vkb_vk_device *device, const vkb_kernel *kernel, vkb_variant *variant, vkb_error *error) {
     vkb_vk_usage usage = usage_of(kernel);
-    snprintf(variant->op, sizeof variant->op, "%s", usage.op ? vkb_op_name(kernel->kind) : "");
+    snprintf(variant->op, sizeof variant->op, "%s",
+             !usage.op                             ? ""
+             : kernel->kind == VKB_KERNEL_QUANTIZE ? "QUANTIZE"
+                                                   : vkb_op_name(kernel->kind));
     snprintf(variant->name, sizeof variant->name, "%s", kernel->name);
     if (!vkb_kernel_fits(kernel, &device->abilities, &usage.task)) {
         variant->state = VKB_VARIANT_UNFIT;

@@ -111,8 +111,9 @@ static uint32_t normed(probe *p, uint32_t width) {
     return p->value_count - 1;
 }
 
-/* A norm of its own is tested by itself. */
-static void linear(probe *p, vkb_op op, const vkb_op *like, uint32_t inputs, uint32_t outputs, bool folds) {
+/* A norm of its own is tested by itself. chained: what is seen is what a second product makes of the results, which a kernel that folds
+   their QUANTIZE hands on in int8. */
+static void linear(probe *p, vkb_op op, const vkb_op *like, uint32_t inputs, uint32_t outputs, bool folds, bool chained) {
     op.input = folds ? normed(p, inputs) : input(p, inputs);
     if (like->residual != VKB_NONE) op.residual = input(p, outputs);
     op.residual_at = like->residual_at;
@@ -120,6 +121,12 @@ static void linear(probe *p, vkb_op op, const vkb_op *like, uint32_t inputs, uin
     op.weight = tensor(p, like->weight, outputs, inputs);
     op.bias = tensor(p, like->bias, 1, outputs);
     output(p, op, VKB_PER_TOKEN, outputs);
+    if (!chained) return;
+    op.input = p->value_count - 1;
+    op.residual = op.bias = VKB_NONE;
+    op.residual_at = op.activation = 0;
+    op.weight = tensor(p, like->weight, inputs, outputs);
+    output(p, op, VKB_PER_TOKEN, inputs);
 }
 
 static void linear_max(probe *p, vkb_op op, const vkb_op *like, uint32_t inputs, uint32_t outputs) {
@@ -127,6 +134,20 @@ static void linear_max(probe *p, vkb_op op, const vkb_op *like, uint32_t inputs,
     op.weight = tensor(p, like->weight, outputs, inputs);
     op.bias = tensor(p, like->bias, 1, outputs);
     output(p, op, VKB_PER_SEQUENCE, outputs);
+}
+
+/* Seen by what products in int8 make of it: of an input, then of a norm's results. */
+static void quantize(probe *p, vkb_op op, uint32_t width) {
+    op.kind = VKB_OP_LINEAR;
+    op.input = input(p, width);
+    for (uint32_t i = 0; i < 2; i++) {
+        op.weight = p->tensor_count;
+        p->tensors[p->tensor_count++] = (vkb_tensor){width, width, VKB_LAYOUT_LINEAR, VKB_I8};
+        op.norm = i ? VKB_NORM_NONE : VKB_NORM_LAYER;
+        op.norm_eps = i ? 0 : 1e-5f;
+        output(p, op, VKB_PER_TOKEN, width);
+        op.input = p->value_count - 1;
+    }
 }
 
 /* As many query heads to a key head, but few of them. */
@@ -196,7 +217,7 @@ static void normalize(probe *p, vkb_op op, uint32_t width, uint32_t folds) {
 }
 
 /* False: a kind that is not tested by itself. */
-static bool build(probe *p, const vkb_kernel *kernel, const vkb_vk_usage *u) {
+static bool build(probe *p, const vkb_kernel *kernel, const vkb_vk_usage *u, bool chained) {
     const vkb_op *like = u->op;
     uint32_t width = least(u->width, 600);
     uint32_t inputs = columns(kernel->inputs_multiple, 0), outputs = columns(kernel->outputs_multiple, kernel->min_outputs);
@@ -212,11 +233,12 @@ static bool build(probe *p, const vkb_kernel *kernel, const vkb_vk_usage *u) {
     fill_batch(p, kernel->tile_rows);
     switch (kernel->kind) {
     case VKB_OP_EMBED: embed(p, op, like, width); return true;
-    case VKB_OP_LINEAR: linear(p, op, like, inputs, outputs, kernel->folds & VKB_FOLD_NORM_INPUT); return true;
+    case VKB_OP_LINEAR: linear(p, op, like, inputs, outputs, kernel->folds & VKB_FOLD_NORM_INPUT, chained); return true;
     case VKB_OP_LINEAR_MAX: linear_max(p, op, like, inputs, outputs); return true;
     case VKB_OP_ATTENTION: attention(p, op, like, u->head_size); return true;
     case VKB_OP_ROTATE: rotate(p, op, like, u->head_size); return true;
     case VKB_OP_NORM: norm(p, op, like, width); return true;
+    case VKB_KERNEL_QUANTIZE: quantize(p, op, width); return true;
     case VKB_OP_NORMALIZE: normalize(p, op, width, kernel->folds); return true;
     case VKB_OP_POOL:
         op.input = input(p, width);
@@ -289,8 +311,13 @@ static vkb_status run_probe(const probe *p, vkb_device *device, float **result, 
     return status;
 }
 
-/* How far a right result may be from the reference's, relative to 1 + its size: several roundings of what it is computed in. */
-static float tolerance(const probe *p) { return p->activations == VKB_F16 ? 4e-3f : 5e-5f; }
+/* How far a right result may be from the reference's, relative to 1 + its size: several roundings of what it is computed in. In int8 that
+   is a step of a few inputs that lie halfway between two. */
+static float tolerance(const probe *p) {
+    for (uint32_t i = 0; i < p->tensor_count; i++)
+        if (p->tensors[i].dtype == VKB_I8) return 1e-2f;
+    return p->activations == VKB_F16 ? 4e-3f : 5e-5f;
+}
 
 static void compare(const probe *p, const float *got, const float *want, char *reason, size_t size) {
     uint32_t width = p->values[p->value_count - 1].width;
@@ -324,8 +351,8 @@ bool vkb_vk_selftest_takes(const vkb_abilities *abilities, const vkb_task *task)
     return takes;
 }
 
-vkb_status vkb_vk_selftest(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *usage, char *reason, size_t size,
-                           vkb_error *error) {
+static vkb_status test(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *usage, bool chained, char *reason, size_t size,
+                       vkb_error *error) {
     *reason = '\0';
     probe *p = calloc(1, sizeof *p);
     if (!p) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "self-test: out of memory");
@@ -335,7 +362,7 @@ vkb_status vkb_vk_selftest(vkb_vk_device *device, const vkb_kernel *kernel, cons
     float *want = NULL, *got = NULL;
     vkb_error why = {0};
     vkb_status status = VKB_OK;
-    if (!build(p, kernel, usage)) goto done;
+    if (!build(p, kernel, usage, chained)) goto done;
     status = vkb_ref_open(&(vkb_device_options){.struct_size = sizeof(vkb_device_options)}, &reference, error);
     if (!status) status = run_probe(p, reference, &want, error);
     if (status) goto done;
@@ -364,5 +391,12 @@ done:
     free(want);
     vkb_device_close(reference);
     free(p);
+    return status;
+}
+
+vkb_status vkb_vk_selftest(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *usage, char *reason, size_t size,
+                           vkb_error *error) {
+    vkb_status status = test(device, kernel, usage, false, reason, size, error);
+    if (!status && !*reason && kernel->folds & VKB_FOLD_QUANTIZE) status = test(device, kernel, usage, true, reason, size, error);
     return status;
 }

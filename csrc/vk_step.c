@@ -1,6 +1,7 @@
 /*
  * A program's ops as steps, one a dispatch: EMBED one for each block of rows of its word table, LINEAR with a norm a second one that
- * normalises its output in place, all others one. What a step binds and pushes never changes but for tiles_at, which depends on the kernel.
+ * normalises its output in place, all others one; what makes a value that products in int8 read, one more for the int8 form. What a step
+ * binds and pushes never changes but for tiles_at, which depends on the kernel.
  */
 #include <stdlib.h>
 
@@ -9,7 +10,8 @@
 static const vkb_vk_weights *weights_of(const vkb_vk_program *p) { return (const vkb_vk_weights *)p->base.weights; }
 
 static vkb_vk_range slot_range(const vkb_vk_program *p, uint32_t value) {
-    return (vkb_vk_range){.buffer = p->arena.handle, .offset = p->base.slots[value].offset, .bytes = p->base.slots[value].bytes};
+    const vkb_slot *slot = &p->base.slots[value];
+    return (vkb_vk_range){.buffer = p->arena.handle, .offset = slot->offset, .bytes = slot->i8_at ? slot->i8_at : slot->bytes};
 }
 
 /* Where a VECTOR begins in the binding of all vectors, in floats. */
@@ -109,6 +111,7 @@ static void bind_weight(const vkb_vk_program *p, vkb_vk_step *s, uint32_t tensor
     s->ranges[VKB_BIND_WEIGHT] = vkb_vk_piece_range(w, &w->pieces[w->tensors[tensor].piece]);
     s->task.weights = w->tensors[tensor].form;
     s->task.inputs = s->push.input_stride;
+    if (s->task.weights == VKB_WEIGHTS_I8) vkb_vk_read_i8(p, s);
 }
 
 static void set_addresses(const vkb_vk_program *p, vkb_vk_step *s, uint32_t tensor) {
@@ -224,6 +227,12 @@ static vkb_status norm(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_erro
     return VKB_OK;
 }
 
+static void quantize(vkb_vk_program *p, uint32_t i, uint32_t value) {
+    vkb_vk_step s = begin_step(p, i, VKB_KERNEL_QUANTIZE, value, VKB_NONE, value);
+    vkb_vk_write_i8(p, &s);
+    add(p, s);
+}
+
 static vkb_status pool(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_error *error) {
     (void)error;
     vkb_vk_step s = begin_step(p, i, VKB_OP_POOL, op->input, VKB_NONE, op->output);
@@ -260,7 +269,7 @@ static vkb_vk_step copy_step(const vkb_vk_program *p, uint32_t value) {
 vkb_status vkb_vk_steps_build(vkb_vk_program *p, vkb_error *error) {
     uint64_t capacity = 0;
     for (uint32_t i = 0; i < p->base.op_count; i++)
-        capacity += p->base.ops[i].kind == VKB_OP_EMBED ? weights_of(p)->tensors[p->base.ops[i].weight].piece_count : 2;
+        capacity += 1 + (p->base.ops[i].kind == VKB_OP_EMBED ? weights_of(p)->tensors[p->base.ops[i].weight].piece_count : 2);
     p->steps = calloc(capacity, sizeof *p->steps);
     p->copies = calloc(p->base.output_count, sizeof *p->copies);
     if (!p->steps || !p->copies)
@@ -268,6 +277,7 @@ vkb_status vkb_vk_steps_build(vkb_vk_program *p, vkb_error *error) {
     for (uint32_t i = 0; i < p->base.op_count; i++) {
         vkb_status status = builders[p->base.ops[i].kind](p, i, &p->base.ops[i], error);
         if (status) return status;
+        if (vkb_vk_has_i8(p, p->base.ops[i].output)) quantize(p, i, p->base.ops[i].output);
     }
     for (uint32_t i = 0; i < p->base.output_count; i++) p->copies[i] = copy_step(p, p->base.outputs[i]);
     return VKB_OK;

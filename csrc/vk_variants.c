@@ -72,7 +72,7 @@ static bool matches(const char *pattern, size_t length, const char *name) {
 }
 
 const char *vkb_vk_denied(const vkb_device_info *device, const vkb_kernel *kernel) {
-    if (kernel && !(kernel->needs & (VKB_NEED_MATRIX | VKB_NEED_FRAGMENTS))) return NULL;
+    if (kernel && !(kernel->needs & (VKB_NEED_MATRIX | VKB_NEED_FRAGMENTS | VKB_NEED_MATRIX_I8))) return NULL;
     for (size_t i = 0; i < sizeof denials / sizeof *denials; i++) {
         const denial *d = &denials[i];
         if (device->vendor_id != d->vendor || (d->last && (device->device_id < d->first || device->device_id > d->last))) continue;
@@ -442,7 +442,10 @@ vkb_status vkb_vk_variant_choose(vkb_vk_device *device, const vkb_vk_usage *u, u
     }
     if (!under_test) vkb_mutex_lock(v->mutex); /* else this thread holds it */
     do {
-        *kernel = vkb_kernel_choose(&device->abilities, &u->task, rows);
+        vkb_abilities abilities = device->abilities;
+        if (under_test && !vkb_kernel_forced())
+            abilities.needs &= ~(uint32_t)VKB_NEED_MATRIX_I8; /* what else is wrong is not to be its fault */
+        *kernel = vkb_kernel_choose(&abilities, &u->task, rows);
         const vkb_kernel *tuned = under_test ? NULL : fastest(v, tune_key(&u->task, rows));
         if (tuned && !vkb_kernel_forced() && vkb_kernel_fits(tuned, &device->abilities, &u->task)) *kernel = tuned;
         if (!*kernel || under_test || !u->op || vkb_kernel_forced() == *kernel || has_passed(v, key_of(*kernel, u))) break;

@@ -19,13 +19,17 @@ static uint64_t padded_rows(const vkb_tensor *t) {
     return t->layout == VKB_LAYOUT_LINEAR ? vkb_align_up(t->rows, VKB_OUTPUT_ALIGN) : t->rows;
 }
 
+/* What lies behind a LINEAR's rows: the scales of int8. */
+static uint64_t scales_bytes(const vkb_tensor *t) { return t->dtype == VKB_I8 ? padded_rows(t) * sizeof(float) : 0; }
+
 static uint64_t padded_row_bytes(const vkb_tensor *t) {
     if (t->layout == VKB_LAYOUT_VECTOR) return vkb_align_up(t->cols, VKB_OUTPUT_ALIGN) * sizeof(float);
-    return vkb_align_up(t->cols, VKB_COLUMN_ALIGN) * vkb_dtype_size(t->dtype);
+    return vkb_align_up(t->cols, VKB_COLUMN_ALIGN) * (t->dtype == VKB_I8 ? 1 : vkb_dtype_size(t->dtype));
 }
 
 static uint32_t form_of(const vkb_vk_weights *w, const vkb_tensor *t) {
     bool matrix = ((const vkb_vk_device *)w->base.device)->abilities.needs & VKB_NEED_MATRIX;
+    if (t->dtype == VKB_I8) return VKB_WEIGHTS_I8;
     if (t->layout == VKB_LAYOUT_VECTOR || t->dtype != VKB_F16) return VKB_WEIGHTS_F32;
     return t->layout == VKB_LAYOUT_LINEAR && matrix ? VKB_WEIGHTS_F16_TILES : VKB_WEIGHTS_F16;
 }
@@ -78,7 +82,7 @@ static double mib(uint64_t bytes) { return (double)bytes / (1 << 20); }
 static vkb_status place_matrix(vkb_vk_weights *w, arena *a, uint32_t tensor, uint64_t range, vkb_error *error) {
     const vkb_tensor *t = &w->base.tensors[tensor];
     uint64_t row_bytes = w->tensors[tensor].row_bytes, rows = padded_rows(t);
-    uint64_t bytes = rows * row_bytes; /* check_total saw to it that this fits */
+    uint64_t bytes = rows * row_bytes + scales_bytes(t); /* check_total saw to it that this fits */
     uint64_t block_rows = range / row_bytes;
     if (bytes > range && t->layout == VKB_LAYOUT_LINEAR)
         return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: tensor %u, a LINEAR weight of [%u, %u], takes %.1f MiB; a kernel can bind %.1f",
@@ -89,7 +93,8 @@ static vkb_status place_matrix(vkb_vk_weights *w, arena *a, uint32_t tensor, uin
                         w->base.device->info.name, tensor, mib(row_bytes), mib(range));
     for (uint64_t row = 0; row < rows; row += block_rows) {
         uint64_t n = rows - row < block_rows ? rows - row : block_rows;
-        vkb_status status = add_piece(w, a, (vkb_vk_piece){.row_first = (uint32_t)row, .rows = (uint32_t)n, .bytes = n * row_bytes}, error);
+        vkb_vk_piece piece = {.row_first = (uint32_t)row, .rows = (uint32_t)n, .bytes = n * row_bytes + scales_bytes(t)};
+        vkb_status status = add_piece(w, a, piece, error);
         if (status) return status;
         w->tensors[tensor].piece_count++;
     }
@@ -123,8 +128,8 @@ static vkb_status check_total(const vkb_vk_weights *w, vkb_error *error) {
     const vkb_device_info *info = &w->base.device->info;
     uint64_t total = 0, bytes;
     for (uint32_t i = 0; i < w->base.count; i++)
-        if (!vkb_mul(padded_rows(&w->base.tensors[i]), w->tensors[i].row_bytes, &bytes) || !vkb_add(total, bytes, &total) ||
-            total > info->memory_bytes)
+        if (!vkb_mul(padded_rows(&w->base.tensors[i]), w->tensors[i].row_bytes, &bytes) ||
+            !vkb_add(bytes, scales_bytes(&w->base.tensors[i]), &bytes) || !vkb_add(total, bytes, &total) || total > info->memory_bytes)
             return vkb_fail(error, VKB_ERROR_OUT_OF_DEVICE_MEMORY, "%s: the weights up to tensor %u take more than its memory of %.1f MiB",
                             info->name, i, mib(info->memory_bytes));
     return VKB_OK;
@@ -222,31 +227,57 @@ static vkb_status send_band(vkb_vk_weights *w, vkb_error *error) {
     return send(w, &w->pieces[t->piece], w->band.number * bytes, w->band.data, bytes, error);
 }
 
-static vkb_status put_tiles(vkb_vk_weights *w, uint32_t tensor, uint64_t first, const float *x, uint64_t count, vkb_error *error) {
+/* Inputs k … k + count - 1 of output n, in a band's tiles. Sixteen that begin at a multiple of sixteen are eight pairs in known places. */
+static void fill_row(uint16_t *band, uint64_t n, uint64_t k, uint64_t count, uint64_t inputs, const uint16_t *half) {
+    for (uint64_t i = 0; i < count;) {
+        uint16_t *to = band + tile_place(n % VKB_BAND, k + i, inputs);
+        if ((k + i) % 16 || count - i < 16) {
+            *to = half[i++];
+            continue;
+        }
+        for (uint32_t pair = 0; pair < 8; pair++) memcpy(to + pair % 4 * 8 + pair / 4 * 2, half + i + 2 * pair, 2 * sizeof *half);
+        i += 16;
+    }
+}
+
+/* Some of a row: into the band, or, where that has gone already, element by element after it. */
+static vkb_status put_row(vkb_vk_weights *w, uint32_t tensor, uint64_t n, uint64_t k, const uint16_t *half, uint64_t count,
+                          vkb_error *error) {
     const vkb_tensor *t = &w->base.tensors[tensor];
     const vkb_vk_tensor *layout = &w->tensors[tensor];
-    uint64_t inputs = layout->row_bytes / sizeof(uint16_t), n = first / t->cols, k = first % t->cols;
+    uint64_t inputs = layout->row_bytes / sizeof(uint16_t), number = n / VKB_BAND;
     vkb_status status = VKB_OK;
-    for (uint64_t i = 0; i < count && !status; i++) {
-        uint64_t number = n / VKB_BAND, place = tile_place(n, k, inputs);
-        uint16_t half = vkb_f32_to_f16(x[i]);
-        if (layout->sent[number / 8] >> number % 8 & 1) {
-            status = send(w, &w->pieces[layout->piece], place * sizeof half, &half, sizeof half, error);
-        } else {
-            if (w->band.tensor != tensor || w->band.number != number) {
-                status = send_band(w, error);
-                memset(w->band.data, 0, VKB_BAND * layout->row_bytes);
-                w->band.tensor = tensor;
-                w->band.number = number;
-                w->band.filled = 0;
-            }
-            w->band.data[place - number * VKB_BAND * inputs] = half;
-            uint64_t rows = t->rows - number * VKB_BAND < VKB_BAND ? t->rows - number * VKB_BAND : VKB_BAND;
-            if (++w->band.filled == rows * t->cols && !status) status = send_band(w, error);
-        }
-        if (++k < t->cols) continue;
-        k = 0;
-        n++;
+    if (layout->sent[number / 8] >> number % 8 & 1) {
+        for (uint64_t i = 0; i < count && !status; i++)
+            status = send(w, &w->pieces[layout->piece], tile_place(n, k + i, inputs) * sizeof *half, &half[i], sizeof *half, error);
+        return status;
+    }
+    if (w->band.tensor != tensor || w->band.number != number) {
+        status = send_band(w, error);
+        if (status) return status;
+        memset(w->band.data, 0, VKB_BAND * layout->row_bytes);
+        w->band.tensor = tensor;
+        w->band.number = number;
+        w->band.filled = 0;
+    }
+    fill_row(w->band.data, n, k, count, inputs, half);
+    w->band.filled += count;
+    uint64_t rows = t->rows - number * VKB_BAND < VKB_BAND ? t->rows - number * VKB_BAND : VKB_BAND;
+    return w->band.filled == rows * t->cols ? send_band(w, error) : VKB_OK;
+}
+
+static vkb_status put_tiles(vkb_vk_weights *w, uint32_t tensor, uint64_t first, const float *x, uint64_t count, vkb_error *error) {
+    uint64_t cols = w->base.tensors[tensor].cols;
+    enum { AT_ONCE = 4096 };
+    uint16_t half[AT_ONCE];
+    vkb_status status = VKB_OK;
+    for (uint64_t done = 0; done < count && !status;) {
+        uint64_t k = (first + done) % cols, n = cols - k;
+        if (n > count - done) n = count - done;
+        if (n > AT_ONCE) n = AT_ONCE;
+        vkb_to_f16(x + done, n, half);
+        status = put_row(w, tensor, (first + done) / cols, k, half, n, error);
+        done += n;
     }
     return status;
 }
@@ -259,7 +290,7 @@ static void convert(uint32_t dtype, const float *x, uint64_t n, uint64_t zeros, 
         return;
     }
     uint16_t *half = (uint16_t *)(void *)to; /* rows are multiples of 64 bytes, so elements lie at even addresses */
-    for (uint64_t i = 0; i < n; i++) half[i] = vkb_f32_to_f16(x[i]);
+    vkb_to_f16(x, n, half);
     memset(half + n, 0, zeros * sizeof *half);
 }
 
@@ -289,6 +320,16 @@ vkb_status vkb_vk_weights_put(vkb_weights *weights, uint32_t tensor, uint64_t fi
         done += n;
     }
     return VKB_OK;
+}
+
+/* The row's padding is zero from the beginning. */
+vkb_status vkb_vk_weights_put_i8(vkb_weights *weights, uint32_t tensor, uint32_t row, const int8_t *q, float scale, vkb_error *error) {
+    vkb_vk_weights *w = (vkb_vk_weights *)weights;
+    const vkb_tensor *t = &weights->tensors[tensor];
+    const vkb_vk_tensor *layout = &w->tensors[tensor];
+    const vkb_vk_piece *piece = &w->pieces[layout->piece];
+    vkb_status status = send(w, piece, row * layout->row_bytes, q, t->cols, error);
+    return status ? status : send(w, piece, padded_rows(t) * layout->row_bytes + row * sizeof scale, &scale, sizeof scale, error);
 }
 
 static void free_bands(vkb_vk_weights *w) {

@@ -129,8 +129,7 @@ vkb_status vkb_weights_put(vkb_weights *weights, uint32_t tensor, vkb_dtype sour
     for (uint64_t done = 0; done < count;) {
         uint64_t n = count - done < CHUNK ? count - done : CHUNK;
         vkb_to_f32(source, bytes + done * size, n, x);
-        if (t->dtype == VKB_F16 && source != VKB_F16)
-            for (uint64_t i = 0; i < n; i++) x[i] = vkb_f16_to_f32(vkb_f32_to_f16(x[i]));
+        if (t->dtype == VKB_F16 && source != VKB_F16) vkb_round_to_f16(x, n);
         for (uint64_t i = 0; i < n; i++) weights->non_finite += !vkb_is_finite(x[i]);
         vkb_status status = t->dtype == VKB_I8 ? i8_put(weights, tensor, first + done, x, n, error)
                                                : weights->device->backend->weights_put(weights, tensor, first + done, x, n, error);

@@ -117,3 +117,6 @@ func CheckTokenizer(m *Model) error {
 	_, err = checkTokenizer(path, data, opts)
 	return err
 }
+
+// Examine says what a model directory is. verify is as in [Discovery].
+func Examine(name, dir string, verify func(*Model) error) Found { return examine(name, dir, verify) }

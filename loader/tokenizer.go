@@ -270,6 +270,14 @@ func blank(text string) bool {
 // tokenizer's configuration says so. e itself is not changed; it is returned if
 // it fits. A limit below the special tokens is an ErrEncode.
 func (t *Tokenizer) Truncate(e Encoding, limit int) (Encoding, error) {
+	return t.TruncateSide(e, limit, t.fromLeft)
+}
+
+// TruncatesStart says that Truncate drops from the beginning of a text.
+func (t *Tokenizer) TruncatesStart() bool { return t.fromLeft }
+
+// TruncateSide is [Tokenizer.Truncate] with the side chosen by the caller.
+func (t *Tokenizer) TruncateSide(e Encoding, limit int, start bool) (Encoding, error) {
 	if len(e.IDs) <= limit {
 		return e, nil
 	}
@@ -278,7 +286,7 @@ func (t *Tokenizer) Truncate(e Encoding, limit int) (Encoding, error) {
 		return Encoding{}, fmt.Errorf("%w: a limit of %d tokens is below the %d special tokens", ErrEncode, limit, e.Prefix+e.Suffix)
 	}
 	from := e.Prefix
-	if t.fromLeft {
+	if start {
 		from = len(e.IDs) - e.Suffix - keep
 	}
 	cut := func(s []int32) []int32 {

@@ -35,3 +35,13 @@ func (l *rustLibrary) encode(text string, types bool) (ids, typeIDs []uint32) {
 }
 
 func (l *rustLibrary) close() error { return l.t.Close() }
+
+// encodeOffsets asks for no type ids.
+func (l *rustLibrary) encodeOffsets(text string, special bool) (ids []uint32, offsets [][2]int) {
+	e := l.t.EncodeWithOptions(text, special, tokenizers.WithReturnOffsets())
+	offsets = make([][2]int, len(e.Offsets))
+	for i, at := range e.Offsets {
+		offsets[i] = [2]int{int(at[0]), int(at[1])}
+	}
+	return e.IDs, offsets
+}

@@ -39,6 +39,8 @@ type tokenizerSpec struct {
 	tokens         *tokenTable
 	special        map[int32]bool     // added tokens marked special
 	native         *wordpiece.Encoder // nil: only the library knows the file
+	decode         decodeStep         // of Decode; nil: none
+	decodeErr      error
 
 	rehearsal  []byte   // a small document with the same normalizer
 	normalized []string // what loading will normalize
@@ -181,6 +183,7 @@ func (c *tokenizerChecker) check(data []byte) (*tokenizerSpec, error) {
 		c.special[c.vocab[token]] = true
 	}
 	spec.tokens = newTokenTable(c.byID)
+	c.readDecoder(spec)
 	added := c.addedTokens()
 	if config, err := c.wordPiece(ownNormalizer, preTokenizer, added); err == nil {
 		spec.native, _ = wordpiece.New(config)

@@ -122,19 +122,23 @@ func (l load) run(ctx context.Context, m *vkbert.Model, callers, perCall int) ([
 	calls := make([]time.Duration, (l.count+perCall-1)/perCall)
 	var next atomic.Int64
 	var all sync.WaitGroup
-	for range min(callers, len(calls)) {
+	work := func() {
+		for i := int(next.Add(1)) - 1; i < len(calls) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+			start := time.Now()
+			if err := l.embed(ctx, m, i*perCall, min(l.count, (i+1)*perCall)); err != nil {
+				cancel(err)
+			}
+			calls[i] = time.Since(start)
+		}
+	}
+	for range min(callers, len(calls)) - 1 { // this goroutine is one of them
 		all.Add(1)
 		go func() {
 			defer all.Done()
-			for i := int(next.Add(1)) - 1; i < len(calls) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-				start := time.Now()
-				if err := l.embed(ctx, m, i*perCall, min(l.count, (i+1)*perCall)); err != nil {
-					cancel(err)
-				}
-				calls[i] = time.Since(start)
-			}
+			work()
 		}()
 	}
+	work()
 	all.Wait()
 	return calls, context.Cause(ctx)
 }

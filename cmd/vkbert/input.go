@@ -158,6 +158,11 @@ func (r *lineReader) nextJSON() (string, error) {
 
 // parseJSONText returns a JSON string, or the string "text" of a JSON object.
 func parseJSONText(line []byte) (text string, blank bool, err error) {
+	return parseJSONField(line, "text")
+}
+
+// parseJSONField returns a JSON string, or the string of this name of a JSON object.
+func parseJSONField(line []byte, field string) (text string, blank bool, err error) {
 	i := 0
 	for i < len(line) && (line[i] == ' ' || line[i] == '\t') {
 		i++
@@ -165,14 +170,14 @@ func parseJSONText(line []byte) (text string, blank bool, err error) {
 	if i == len(line) {
 		return "", true, nil
 	}
-	const want = `want a JSON string or an object with a string "text"`
+	want := fmt.Sprintf("want a JSON string or an object with a string %q", field)
 	raw := json.RawMessage(line[i:])
 	if line[i] == '{' {
 		var object map[string]json.RawMessage
 		if err := json.Unmarshal(line, &object); err != nil {
 			return "", false, fmt.Errorf("%s: %w", want, err)
 		}
-		raw = object["text"]
+		raw = object[field]
 	}
 	if len(raw) == 0 || raw[0] != '"' {
 		return "", false, errors.New(want)

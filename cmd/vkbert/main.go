@@ -107,7 +107,7 @@ line; 2 for wrong usage.`,
 
 		DisableSuggestions: true, // an error is one line
 	}
-	root.AddCommand(embedCommand(), similarityCommand(), rerankCommand(), tokenizeCommand(), verifyCommand(), infoCommand(), devicesCommand(), benchCommand(), downloadCommand(), modelsCommand(), convertCommand())
+	root.AddCommand(embedCommand(), similarityCommand(), rerankCommand(), tokenizeCommand(), verifyCommand(), infoCommand(), devicesCommand(), benchCommand(), downloadCommand(), modelsCommand(), convertCommand(), serveCommand(), indexCommand(), searchCommand())
 	return root
 }
 

@@ -86,7 +86,7 @@ func write(t *testing.T, name, contents string) string {
 }
 
 func TestHelp(t *testing.T) {
-	for _, name := range []string{"embed", "similarity", "tokenize", "verify", "info", "devices", "bench", "download", "models", "convert"} {
+	for _, name := range []string{"embed", "similarity", "tokenize", "verify", "info", "devices", "bench", "download", "models", "convert", "serve", "index", "search"} {
 		assert.Contains(t, good(t, "", "--help"), "\n  "+name+" ")
 		assert.Contains(t, good(t, "", name, "--help"), "vkbert "+name)
 	}
@@ -102,7 +102,11 @@ func TestWrongUsage(t *testing.T) {
 		args []string
 	}{
 		{"unknown command", []string{"embd"}},
-		{"unknown command", []string{"serve"}},
+		{`"model" not set`, []string{"serve"}},
+		{"alias", []string{"serve", "-m", mean + "="}},
+		{"random", []string{"serve", "-m", "random:base"}},
+		{"max-concurrent", []string{"serve", "-m", mean, "--max-concurrent", "0"}},
+		{"tls", []string{"serve", "-m", mean, "--tls-cert", "x"}},
 		{"unknown flag: --nosuch", []string{"embed", "--nosuch", mean}},
 		{`"model" not set`, []string{"embed", "a"}},
 		{"jsonl, npy, csv", []string{"embed", "-m", mean, "--format", "xml", "a"}},

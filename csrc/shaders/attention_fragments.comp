@@ -94,27 +94,26 @@ void main() {
         barrier();
         if (key0 + BK < range.y) load_keys(tile.first, key0 + BK, range.y);
         if (mine >= queries) continue;
-        const bool whole = key0 + BK <= range.y;
         MATRIX_SUM(16, 16) s[TILES][SETS];
         [[unroll]] for (uint t = 0; t < SETS; t++) {
-            [[unroll]] for (uint r = 0; r < TILES; r++) s[r][t] = MATRIX_SUM(16, 16)(0.0);
+            MATRIX_SUM(16, 16) start; // a key past the end is left out from the start: no branch, nothing to change afterwards
+            [[unroll]] for (uint e = 0; e < 4; e++)
+                start[e] = start[e + 4] = key0 + 16 * t + 2 * (lane % 4) + e % 2 + 8 * (e / 2) < range.y ? 0.0 : LEFT_OUT;
+            [[unroll]] for (uint r = 0; r < TILES; r++) s[r][t] = start;
             [[unroll]] for (uint d = 0; d < STEPS; d++) {
                 MATRIX_B(16, 16) k;
                 coopMatLoad(k, tile_k, t * 16 * ROW + 2 * d, ROW, gl_CooperativeMatrixLayoutColumnMajor);
                 [[unroll]] for (uint r = 0; r < TILES; r++) s[r][t] = coopMatMulAdd(q[r][d], k, s[r][t]);
             }
         }
-        if (!plain || !whole)
+        if (!plain)
             [[unroll]] for (uint r = 0; r < TILES; r++)
                 [[unroll]] for (uint t = 0; t < SETS; t++)
                     [[unroll]] for (uint e = 0; e < 8; e++) {
                         const uint key = key0 + 16 * t + 2 * (lane % 4) + e % 2 + 8 * (e / 2 % 2);
-                        float v = s[r][t][e];
-                        if (!plain) {
-                            const int apart = int(tile.query + mine + 16 * r + lane / 4 + 8 * (e / 4)) - int(key);
-                            v = seen(apart) ? push.scale * LOG2E * v + pair_bias(apart) : LEFT_OUT;
-                        }
-                        s[r][t][e] = key < range.y ? v : LEFT_OUT;
+                        const int apart = int(tile.query + mine + 16 * r + lane / 4 + 8 * (e / 4)) - int(key);
+                        const bool there = key < range.y && seen(apart);
+                        s[r][t][e] = there ? push.scale * LOG2E * s[r][t][e] + pair_bias(apart) : LEFT_OUT;
                     }
         MATRIX_A(16, 16) p[TILES][SETS];
         [[unroll]] for (uint r = 0; r < TILES; r++)

@@ -19,6 +19,8 @@ uint row_index() { return gl_WorkGroupID.y * (LOCAL_SIZE / LANES) + gl_LocalInvo
 // not overwrite what a slow one still reads.
 #ifdef SUBGROUP
 float row_sum(float part, uint slot) { return subgroupClusteredAdd(part, 32); }
+
+float row_max(float part, uint slot) { return subgroupClusteredMax(part, 32); }
 #else
 float row_sum(float part, uint slot) {
     if (LANES == 1) return part;

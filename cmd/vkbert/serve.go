@@ -1,0 +1,217 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vkbert/vkbert"
+	"github.com/vkbert/vkbert/server"
+	"github.com/vkbert/vkbert/server/page"
+)
+
+// apiKeyVariable holds API keys, with commas between them.
+const apiKeyVariable = "VKBERT_API_KEY"
+
+// serveFlags are those of serve alone.
+type serveFlags struct {
+	models                []string
+	addr, keyFile         string
+	certificate, key      string
+	logFormat             *choice
+	logLevel              *choice
+	maxConcurrent, inputs int
+	tokens, queued        int
+	bodyBytes             int64
+	noPage                bool
+	options               server.Options
+}
+
+func serveCommand() *cobra.Command {
+	var model modelFlags
+	f := serveFlags{logFormat: newChoice("text", "json"), logLevel: newChoice("info", "debug", "warn", "error")}
+	cmd := &cobra.Command{
+		Use:   "serve -m MODEL[=ALIAS]...",
+		Short: "Answer the HTTP interfaces of OpenAI, Text Embeddings Inference, Ollama and Weaviate",
+		Long: `Answer over HTTP what clients of OpenAI, Text Embeddings Inference, Ollama and Weaviate ask for. The address is printed when all models are
+loaded. SIGTERM ends it: requests at work finish, new ones get a 503, and the exit status is 0. API keys are the lines of
+--api-key-file, or in the environment variable VKBERT_API_KEY with commas between them; without one, everybody who reaches the
+address may ask.
+
+A model may be on a device of its own: -m MODEL[=ALIAS]@DEVICE.`,
+		Example: `  vkbert serve -m sentence-transformers/all-MiniLM-L6-v2=minilm -m cross-encoder/ms-marco-MiniLM-L6-v2=rerank@cpu`,
+		Args:    cobra.NoArgs,
+	}
+	cmd.RunE = run(func(cmd *cobra.Command, _ []string) error { return f.serve(cmd, &model) })
+	flags := cmd.Flags()
+	flags.StringArrayVarP(&f.models, "model", "m", nil, "model to serve, with =ALIAS under another name, with @DEVICE on a device of its own; may be repeated")
+	cmd.MarkFlagRequired("model") //nolint:errcheck // the flag is there
+	flags.StringVar(&f.addr, "addr", "127.0.0.1:8080", "address to listen on; port 0 is any that is free")
+	flags.StringVar(&f.keyFile, "api-key-file", "", "file with an API key a line")
+	flags.StringVar(&f.certificate, "tls-cert", "", "certificate chain (PEM); with --tls-key, HTTPS is spoken")
+	flags.StringVar(&f.key, "tls-key", "", "private key of the certificate (PEM)")
+	flags.StringSliceVar(&f.options.CORSOrigins, "cors-origin", nil, `origins whose pages may call, or "*"; none by default`)
+	flags.IntVar(&f.maxConcurrent, "max-concurrent", 512, "requests at work, beyond which there is a 429")
+	flags.IntVar(&model.batchTokens, "max-batch-tokens", 0, "tokens that a device works on at a time; 0 goes by the kind of device")
+	flags.IntVar(&f.inputs, "max-inputs", 2048, "texts of a request, beyond which there is a 413")
+	flags.IntVar(&f.tokens, "max-tokens", 1<<20, "tokens of a request, beyond which there is a 413")
+	flags.IntVar(&f.queued, "max-queued-tokens", 1<<20, "tokens of the requests at work by a model, beyond which there is a 429")
+	flags.Int64Var(&f.bodyBytes, "max-body-bytes", 2<<20, "bytes of a request, beyond which there is a 413")
+	flags.DurationVar(&f.options.RequestTimeout, "request-timeout", time.Minute, "for a request to be answered")
+	flags.DurationVar(&f.options.ShutdownTimeout, "shutdown-timeout", 30*time.Second, "for the requests at work to finish after SIGTERM")
+	flags.DurationVar(&f.options.KeepAlive, "keep-alive", 0, "unload a model that nobody used for so long; 0 is never")
+	flags.BoolVar(&f.noPage, "no-page", false, "no page at /")
+	f.logFormat.add(cmd, "log-format", "form of the log on standard error: text or json")
+	f.logLevel.add(cmd, "log-level", "least level that is logged: info (a line a request), debug, warn or error")
+	model.addTruncation(cmd)
+	flags.StringVar(&model.device, "device", "auto", `auto, cpu, vulkan:N or vulkan:NAME ("vkbert devices" lists them)`)
+	flags.StringVar(&model.dtype, "dtype", "auto", "weights on the device: auto, f32, f16 or int8")
+	complete(cmd, "device", "auto", "cpu", "vulkan", "vulkan:0")
+	complete(cmd, "dtype", "auto", "f32", "f16", "int8")
+	return cmd
+}
+
+func (f *serveFlags) serve(cmd *cobra.Command, model *modelFlags) (err error) {
+	for _, n := range []struct {
+		flag  string
+		value int64
+	}{{"max-concurrent", int64(f.maxConcurrent)}, {"max-inputs", int64(f.inputs)}, {"max-tokens", int64(f.tokens)}, {"max-queued-tokens", int64(f.queued)}, {"max-body-bytes", f.bodyBytes}} {
+		if n.value < 1 {
+			return usagef("--%s %d: want 1 or more", n.flag, n.value)
+		}
+	}
+	if f.options.RequestTimeout <= 0 || f.options.ShutdownTimeout <= 0 || f.options.KeepAlive < 0 {
+		return usagef("--request-timeout and --shutdown-timeout: want more than 0, --keep-alive: 0 or more")
+	}
+	if (f.certificate == "") != (f.key == "") {
+		return usagef("--tls-cert and --tls-key go together")
+	}
+	o := f.options
+	o.MaxConcurrent, o.MaxInputs, o.MaxTokens, o.MaxQueuedTokens, o.MaxBodyBytes = f.maxConcurrent, f.inputs, f.tokens, f.queued, f.bodyBytes
+	o.NoTruncation, o.Version, o.Logger = model.noTruncate, version(), f.logger(cmd)
+	if o.APIKeys, err = f.keys(); err != nil {
+		return err
+	}
+	if !f.noPage {
+		o.Page = page.Handler()
+	}
+	var models []server.Model
+	for _, spec := range f.models {
+		one := *model
+		m := server.Model{}
+		if m.Path, m.Name, one.device, err = parseServed(spec, model.device); err != nil {
+			return err
+		}
+		opts, err := one.options(cmd)
+		if err != nil {
+			return err
+		}
+		m.Options = append(opts, vkbert.WithTruncation(true), vkbert.WithLogger(o.Logger))
+		models = append(models, m)
+	}
+	s, err := server.New(models, o)
+	if err != nil {
+		return usageError{err}
+	}
+	defer s.Close()
+	l, scheme, err := f.listen()
+	if err != nil {
+		return err
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(cmd.Context(), l) }() // /health says "loading" meanwhile
+	if err := s.Load(cmd.Context()); err != nil {
+		l.Close()
+		<-served
+		if cmd.Context().Err() != nil {
+			return nil
+		}
+		return err
+	}
+	if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s://%s\n", scheme, l.Addr()); err != nil {
+		l.Close()
+		<-served
+		return err
+	}
+	return <-served
+}
+
+// parseServed takes MODEL[=ALIAS][@DEVICE] apart.
+func parseServed(spec, device string) (path, name, on string, err error) {
+	path, on = spec, device
+	if i := strings.LastIndexByte(path, '@'); i > 0 {
+		path, on = path[:i], path[i+1:]
+	}
+	if i := strings.LastIndexByte(path, '='); i > 0 {
+		path, name = path[:i], path[i+1:]
+		if name == "" {
+			return "", "", "", usagef("-m %s: the alias is empty", spec)
+		}
+	}
+	if path == "" || on == "" {
+		return "", "", "", usagef("-m %s: want MODEL[=ALIAS][@DEVICE]", spec)
+	}
+	if strings.HasPrefix(path, "random:") {
+		return "", "", "", usagef("-m %s: random weights come without a tokenizer and are for bench and info alone", spec)
+	}
+	return path, name, on, nil
+}
+
+// keys reads the API keys.
+func (f *serveFlags) keys() ([]string, error) {
+	text, from := strings.ReplaceAll(os.Getenv(apiKeyVariable), ",", "\n"), apiKeyVariable
+	if f.keyFile != "" {
+		data, err := os.ReadFile(f.keyFile)
+		if err != nil {
+			return nil, err
+		}
+		text, from = string(data), f.keyFile
+	} else if text == "" {
+		return nil, nil
+	}
+	var keys []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" {
+			keys = append(keys, line)
+		}
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("%s: no API key in it", from)
+	}
+	return keys, nil
+}
+
+func (f *serveFlags) listen() (net.Listener, string, error) {
+	l, err := net.Listen("tcp", f.addr)
+	if err != nil {
+		return nil, "", err
+	}
+	if f.certificate == "" {
+		return l, "http", nil
+	}
+	pair, err := tls.LoadX509KeyPair(f.certificate, f.key)
+	if err != nil {
+		return nil, "", errors.Join(err, l.Close())
+	}
+	return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}), "https", nil
+}
+
+func (f *serveFlags) logger(cmd *cobra.Command) *slog.Logger {
+	var level slog.Level
+	if level.UnmarshalText(bytes.ToUpper([]byte(f.logLevel.value))) != nil {
+		level = slog.LevelInfo
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if f.logFormat.value == "json" {
+		return slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), options))
+	}
+	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), options))
+}

@@ -1,0 +1,115 @@
+package server
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+)
+
+// input is what is to be embedded: a text, a list of texts, the token ids of a text, or a list of those.
+type input struct {
+	texts  []string
+	ids    [][]int32
+	single bool // not in a list
+	given  bool
+}
+
+func (in *input) len() int { return len(in.texts) + len(in.ids) }
+
+const inputForms = "a string, a list of strings, a list of token ids or a list of such lists"
+
+// UnmarshalJSON takes the four forms.
+func (in *input) UnmarshalJSON(data []byte) error {
+	*in = input{given: true}
+	switch {
+	case data[0] == '"':
+		in.single = true
+		in.texts = make([]string, 1)
+		return json.Unmarshal(data, &in.texts[0])
+	case data[0] != '[':
+		if string(data) == "null" {
+			*in = input{}
+			return nil
+		}
+		return failf(invalid, "input", "want %s", inputForms)
+	}
+	var err error
+	switch rest := bytes.TrimLeft(data[1:], " \t\r\n"); {
+	case rest[0] == ']':
+	case rest[0] == '"':
+		err = json.Unmarshal(data, &in.texts)
+	case rest[0] == '[':
+		err = json.Unmarshal(data, &in.ids)
+	default:
+		in.single = true
+		in.ids = make([][]int32, 1)
+		err = json.Unmarshal(data, &in.ids[0])
+	}
+	if err != nil {
+		return failf(invalid, "input", "want %s", inputForms)
+	}
+	return nil
+}
+
+// texts is a text or a list of texts.
+type texts struct {
+	list   []string
+	single bool
+	given  bool
+}
+
+// UnmarshalJSON takes both forms.
+func (t *texts) UnmarshalJSON(data []byte) error {
+	*t = texts{given: true}
+	if string(data) == "null" {
+		*t = texts{}
+		return nil
+	}
+	if data[0] == '"' {
+		t.single = true
+		t.list = make([]string, 1)
+		return json.Unmarshal(data, &t.list[0])
+	}
+	if json.Unmarshal(data, &t.list) != nil {
+		return failf(invalid, "input", "invalid input type: want a string or a list of strings")
+	}
+	return nil
+}
+
+// count is a number of things that a request asks for, which must be a whole number of 1 or more; 0 is not given. What is not is an error of its class, and not one of
+// the JSON.
+type count int
+
+// UnmarshalJSON takes what JSON has for whole numbers.
+func (n *count) UnmarshalJSON(data []byte) error {
+	if string(data) == "null" {
+		return nil
+	}
+	v, err := strconv.ParseInt(string(data), 10, 32)
+	if err != nil && (data[0] == '"' || data[0] == '[' || data[0] == '{') {
+		return failf(invalid, "dimensions", "want a whole number")
+	}
+	if err != nil || v < 1 {
+		return failf(dimensions, "dimensions", "`dimensions`: want a whole number of 1 or more, and no more than the model has")
+	}
+	*n = count(v)
+	return nil
+}
+
+// document is a text to rank: a string, or an object with one.
+type document string
+
+// UnmarshalJSON takes both forms.
+func (d *document) UnmarshalJSON(data []byte) error {
+	if data[0] == '"' {
+		return json.Unmarshal(data, (*string)(d))
+	}
+	var object struct {
+		Text *string `json:"text"`
+	}
+	if json.Unmarshal(data, &object) != nil || object.Text == nil {
+		return failf(invalid, "documents", "`documents`: want strings, or objects with a \"text\"")
+	}
+	*d = document(*object.Text)
+	return nil
+}

@@ -1,0 +1,214 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// listen serves on the loopback until the test ends, or stop is called.
+func (s *testServer) listen() (addr string, stop func() error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(s.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, l) }()
+	stop = sync.OnceValue(func() error { cancel(); return <-done })
+	s.t.Cleanup(func() { stop() })
+	return l.Addr().String(), stop
+}
+
+// TestHostile: what must not do harm, at one route of each interface; the next good call works.
+func TestHostile(t *testing.T) {
+	s := start(t, Options{}, model("tiny", "tiny", "normalize"))
+	many := `["a"` + strings.Repeat(`,"a"`, 99_999) + `]`
+	for path, parts := range map[string][2]string{
+		"/v1/embeddings":  {`{"model":"tiny","input":`, `}`},
+		"/embed":          {`{"model":"tiny","inputs":`, `}`},
+		"/":               {`{"model":"tiny","inputs":`, `}`},
+		"/api/embed":      {`{"model":"tiny","input":`, `}`},
+		"/api/embeddings": {`{"model":"tiny","prompt":`, `}`},
+		"/vectors":        {`{"model":"tiny","text":`, `}`},
+	} {
+		for body, status := range map[string]int{
+			`"` + strings.Repeat("a", 3<<20) + `"`: 413,
+			many:                                   413,
+			strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000):         400,
+			strings.Repeat(`{"a":`, 10_000) + "1" + strings.Repeat("}", 10_000): 400,
+			"\"\xff\xfe\"": 400,
+			`"a"}}`:        400,
+		} {
+			a := s.post(path, parts[0]+body+parts[1])
+			s.bad(status, a, path+" "+body[:min(20, len(body))])
+			switch formOf(path) {
+			case openai:
+				keys(t, keys(t, decode(t, a.body), "error")["error"], "message", "type", "param", "code")
+			case tei:
+				keys(t, decode(t, a.body), "error", "error_type")
+			default:
+				keys(t, decode(t, a.body), "error")
+			}
+			s.post(path, parts[0]+`"a"`+parts[1]).good(t)
+		}
+		// A body of unknown length is cut off just so.
+		a := s.doContext(t.Context(), "POST", path, io.MultiReader(strings.NewReader(parts[0]), strings.NewReader(strings.Repeat(" ", 3<<20))))
+		assert.Equal(t, 413, a.status)
+	}
+}
+
+// TestSlowHeaders: a client that never ends its header loses its connection.
+func TestSlowHeaders(t *testing.T) {
+	s := start(t, Options{ReadHeaderTimeout: 100 * time.Millisecond, ReadTimeout: 200 * time.Millisecond}, model("tiny", "tiny", "normalize"))
+	addr, _ := s.listen()
+	for _, sent := range []string{"POST /embed HT", "POST /embed HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"} {
+		c, err := net.Dial("tcp", addr)
+		require.NoError(t, err)
+		fmt.Fprint(c, sent)
+		require.NoError(t, c.SetReadDeadline(time.Now().Add(10*time.Second)))
+		_, err = io.Copy(io.Discard, c)
+		require.NoError(t, err, "it was closed")
+		c.Close()
+	}
+}
+
+func TestKeysAndOrigins(t *testing.T) {
+	s := start(t, Options{APIKeys: []string{"secret", "other"}, CORSOrigins: []string{"https://app.example"}}, model("tiny", "tiny", "normalize"))
+	const body = `{"model":"tiny","input":"a"}`
+	for _, header := range []string{"", "Bearer wrong", "secret", "Bearer ", "Basic secret"} {
+		a := s.do("POST", "/v1/embeddings", body, "Authorization", header)
+		s.bad(401, openaiError(t, a, "", "invalid_api_key"), header)
+	}
+	for _, key := range []string{"secret", "other"} {
+		s.do("POST", "/v1/embeddings", body, "Authorization", "Bearer "+key).good(t)
+	}
+	for path, status := range map[string]int{"/health": 200, "/ping": 200, "/.well-known/ready": 204, "/": 200, "/info": 401, "/metrics": 401, "/api/status": 401, "/v1/models": 401, "/nothing": 401} {
+		assert.Equal(t, status, s.do("GET", path, "").status, path)
+	}
+	a := s.do("OPTIONS", "/v1/embeddings", "", "Origin", "https://app.example", "Access-Control-Request-Method", "POST")
+	assert.Equal(t, 204, a.status)
+	assert.Equal(t, "https://app.example", a.header.Get("Access-Control-Allow-Origin"))
+	assert.Contains(t, a.header.Get("Access-Control-Allow-Headers"), "Authorization")
+	assert.Empty(t, s.do("GET", "/health", "", "Origin", "https://evil.example").header.Get("Access-Control-Allow-Origin"))
+	open := start(t, Options{}, model("tiny", "tiny", "normalize"))
+	assert.Empty(t, open.do("GET", "/health", "", "Origin", "https://app.example").header.Get("Access-Control-Allow-Origin"))
+}
+
+// TestLimits: what is over a limit is refused in time, and what is within it is not.
+func TestLimits(t *testing.T) {
+	s := start(t, Options{MaxInputs: 2, MaxTokens: 20, MaxConcurrent: 1}, model("tiny", "tiny", "normalize"))
+	s.post("/v1/embeddings", `{"model":"tiny","input":["a","b"]}`).good(t)
+	s.bad(413, s.post("/v1/embeddings", `{"model":"tiny","input":["a","b","c"]}`), "inputs")
+	s.bad(413, s.post("/v1/embeddings", `{"model":"tiny","input":"`+longText+`"}`), "tokens")
+	require.True(t, s.working.enter(1)) // a request is at work
+	a := s.post("/v1/embeddings", `{"model":"tiny","input":"a"}`)
+	s.bad(429, openaiError(t, a, "", "rate_limit_exceeded"), "concurrent")
+	assert.Equal(t, "1", a.header.Get("Retry-After"))
+	s.bad(429, teiError(t, s.post("/embed", `{"inputs":"a"}`), "Overloaded"), "concurrent")
+	assert.Equal(t, 200, s.do("GET", "/health", "").status)
+	s.working.leave()
+	s.post("/v1/embeddings", `{"model":"tiny","input":"a"}`).good(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	assert.Panics(t, func() { s.doContext(ctx, "POST", "/embed", strings.NewReader(`{"inputs":"a"}`)) }, "the connection is given up")
+	assert.Zero(t, s.working.now())
+}
+
+// TestShutdown: under load, every accepted request finishes, and new ones get a 503.
+func TestShutdown(t *testing.T) {
+	s := start(t, Options{}, model("tiny", "tiny", "normalize"))
+	addr, stop := s.listen()
+	client := &http.Client{}
+	defer client.CloseIdleConnections()
+	var wait sync.WaitGroup
+	var mutex sync.Mutex
+	status := map[int]int{}
+	begun := make(chan struct{}, 1000)
+	end := make(chan struct{})
+	for range 16 {
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			for {
+				select {
+				case <-end:
+					return
+				default:
+				}
+				r, err := client.Post("http://"+addr+"/embed", "application/json", strings.NewReader(`{"inputs":["the cat","dog"]}`))
+				if err != nil {
+					return // it listens no more
+				}
+				_, err = io.Copy(io.Discard, r.Body)
+				r.Body.Close()
+				assert.NoError(t, err, "a response that began is whole")
+				mutex.Lock()
+				status[r.StatusCode]++
+				mutex.Unlock()
+				select {
+				case begun <- struct{}{}:
+				default:
+				}
+			}
+		}()
+	}
+	for range 50 {
+		<-begun
+	}
+	// A request whose body is not all there when the end comes is one of the accepted.
+	c, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	defer c.Close()
+	body := `{"inputs":"the cat"}`
+	fmt.Fprintf(c, "POST /embed HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body[:5])
+	require.Eventually(t, func() bool { return s.buffered.Load() >= int64(len(body)) && s.working.now() > 0 }, 5*time.Second, time.Millisecond)
+	time.Sleep(20 * time.Millisecond)
+	ended := make(chan error, 1)
+	go func() { ended <- stop() }()
+	require.Eventually(t, s.draining.Load, 5*time.Second, time.Millisecond)
+	r, err := http.Post("http://"+addr+"/embed", "application/json", strings.NewReader(body))
+	require.NoError(t, err)
+	r.Body.Close()
+	assert.Equal(t, 503, r.StatusCode)
+	assert.Equal(t, "1", r.Header.Get("Retry-After"))
+	fmt.Fprint(c, body[5:])
+	late, err := http.ReadResponse(bufio.NewReader(c), nil)
+	require.NoError(t, err)
+	assert.Equal(t, 200, late.StatusCode)
+	late.Body.Close()
+	require.NoError(t, <-ended)
+	close(end)
+	wait.Wait()
+	assert.Positive(t, status[200])
+	for code := range status {
+		assert.Contains(t, []int{200, 503}, code)
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestStatusAndMetrics(t *testing.T) {
+	s := start(t, Options{Version: "v9"})
+	s.post("/v1/embeddings", `{"model":"tiny","input":["the cat"]}`).good(t)
+	s.post("/v1/embeddings", `{"model":"none","input":["the cat"]}`)
+	status := keys(t, s.do("GET", "/api/status", "").good(t), "version", "state", "started", "uptime_seconds", "models", "requests", "limits")
+	assert.Equal(t, "ready", status["state"])
+	require.Len(t, status["models"], len(all()))
+	first := status["models"].([]any)[0].(map[string]any)
+	assert.Equal(t, "embedding", first["kind"])
+	assert.Equal(t, "cpu", first["device_kind"])
+	assert.InDelta(t, 2, status["requests"].(map[string]any)["total"], 0)
+	metrics := s.do("GET", "/metrics", "").body
+	for _, line := range []string{`vkbert_http_requests_total{code="200",model="tiny",route="/v1/embeddings"} 1`, `vkbert_http_requests_total{code="404",model="",route="/v1/embeddings"} 1`,
+		`vkbert_build_info{version="v9"} 1`, `vkbert_model_state{model="sparse",state="ready"} 1`, `vkbert_texts_total{model="tiny"}`, `vkbert_device_memory_bytes{device=`} {
+		assert.Contains(t, metrics, line)
+	}
+}

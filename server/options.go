@@ -1,0 +1,74 @@
+package server
+
+import (
+	"cmp"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/vkbert/vkbert"
+)
+
+// Model is a model to serve.
+type Model struct {
+	Name    string          // what requests call it; "" is the same as Path. Path works as a name too
+	Path    string          // as for vkbert.Open: an id, a directory, the path of a model.safetensors
+	Options []vkbert.Option // device, dtype, …
+}
+
+// Options of a [Server]. The zero value has the defaults that the fields tell; a negative limit is none.
+type Options struct {
+	MaxConcurrent    int           // requests at work, beyond which there is a 429; 512
+	MaxBodyBytes     int64         // of a request, beyond which there is a 413; 2 MiB
+	MaxBufferedBytes int64         // of the bodies of all requests at work, beyond which there is a 429; 256 MiB
+	MaxInputs        int           // texts of a request, beyond which there is a 413; 2048
+	MaxTokens        int           // of a request, after truncation, beyond which there is a 413; 1,048,576
+	MaxQueuedTokens  int           // of the requests at work by one model, beyond which there is a 429 (a single request is always let in); 1,048,576
+	RequestTimeout   time.Duration // from the request's header to its response, after which there is a 504; 60 s
+	NoTruncation     bool          // a text over the model's limit is an error, unless the request says otherwise. OpenAI's interface has no such parameter
+
+	KeepAlive time.Duration // how long a model that nobody uses stays loaded, where a request does not say (Ollama's keep_alive); 0 is for ever
+
+	ReadHeaderTimeout time.Duration // 5 s
+	ReadTimeout       time.Duration // of header and body; 30 s
+	IdleTimeout       time.Duration // of a connection between requests; 120 s
+	ShutdownTimeout   time.Duration // how long Serve waits for the requests at work when it is to end; 30 s
+
+	APIKeys     []string     // one of them must come as "Authorization: Bearer KEY", but for /health, /ping, /.well-known and the page; none: everything is open
+	CORSOrigins []string     // origins whose pages may call; "*" is any; none: no headers of CORS
+	Page        http.Handler // for GET / and what is below /page/; nil: a line of text
+
+	Version        string               // told by /info, /api/status and /metrics
+	Logger         *slog.Logger         // a line a request, without texts; nil: none
+	TracerProvider trace.TracerProvider // nil: that of package otel, which drops spans unless the program sets one
+}
+
+func (o Options) withDefaults() Options {
+	o.MaxConcurrent = cmp.Or(o.MaxConcurrent, 512)
+	o.MaxBodyBytes = cmp.Or(o.MaxBodyBytes, 2<<20)
+	o.MaxBufferedBytes = cmp.Or(o.MaxBufferedBytes, 256<<20)
+	o.MaxInputs = cmp.Or(o.MaxInputs, 2048)
+	o.MaxTokens = cmp.Or(o.MaxTokens, 1<<20)
+	o.MaxQueuedTokens = cmp.Or(o.MaxQueuedTokens, 1<<20)
+	o.RequestTimeout = cmp.Or(o.RequestTimeout, time.Minute)
+	o.ReadHeaderTimeout = cmp.Or(o.ReadHeaderTimeout, 5*time.Second)
+	o.ReadTimeout = cmp.Or(o.ReadTimeout, 30*time.Second)
+	o.IdleTimeout = cmp.Or(o.IdleTimeout, 2*time.Minute)
+	o.ShutdownTimeout = cmp.Or(o.ShutdownTimeout, 30*time.Second)
+	o.Version = cmp.Or(o.Version, "(unknown)")
+	if o.KeepAlive == 0 {
+		o.KeepAlive = forever
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// forever is the keep-alive of a model that stays loaded.
+const forever time.Duration = -1
+
+// over says whether n is over a limit.
+func over[T int | int64](n, limit T) bool { return limit >= 0 && n > limit }

@@ -1,0 +1,52 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Serve answers on a listener (which may speak TLS) until ctx ends: then new requests get a 503, those at work finish, for at most Options.ShutdownTimeout, and it
+// returns nil. Models are not unloaded; that is for Close. It may be called for several listeners.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	h := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: s.options.ReadHeaderTimeout,
+		ReadTimeout:       s.options.ReadTimeout,
+		IdleTimeout:       s.options.IdleTimeout,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // of connections that clients broke
+	}
+	if s.options.RequestTimeout > 0 && s.options.ReadTimeout > 0 {
+		h.WriteTimeout = s.options.ReadTimeout + s.options.RequestTimeout + writeTime // counts from the header
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- h.Serve(l) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	s.log.Info("shutting down", "at_work", s.working.now())
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(s.options.ShutdownTimeout, 0))
+	defer cancel()
+	err := s.Drain(late) // the listener stays open: what comes now is told that the server is ending
+	if err == nil {
+		err = h.Shutdown(late)
+	}
+	if err != nil {
+		s.log.Warn("requests were cut off", "at_work", s.working.now())
+		h.Close()
+	}
+	<-failed
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errors.New("some requests did not finish in time and were cut off")
+	}
+	return err
+}
+
+// writeTime is how long a client may take to read a response.
+const writeTime = 60 * time.Second
