@@ -53,12 +53,6 @@ uint32_t vkb_vk_groups_x(const vkb_vk_step *s, const vkb_kernel *kernel) {
     return kernel->tile_columns ? (uint32_t)groups(s->columns, kernel->tile_columns) : 1;
 }
 
-uint32_t vkb_vk_groups_resident(const vkb_vk_program *p, const vkb_kernel *kernel) {
-    enum { FEW = 2 }; /* so that a self-test's few tiles are several for each */
-    if (vkb_vk_selftest_kernel()) return kernel->resident ? FEW : 0;
-    return kernel->resident * p->base.weights->device->info.processors; /* 0 where the driver does not tell */
-}
-
 /* Sees to a list for attention tiles of this size. */
 static vkb_status add_list(vkb_vk_program *p, uint32_t tile_rows, vkb_error *error) {
     for (uint32_t i = 0; i < p->list_count; i++)

@@ -411,8 +411,6 @@ uint32_t vkb_vk_class_of(const vkb_vk_program *program, uint32_t rows);
 uint32_t vkb_vk_class_most(const vkb_vk_program *program, uint32_t class); /* rows */
 /* Workgroups side by side. */
 uint32_t vkb_vk_groups_x(const vkb_vk_step *step, const vkb_kernel *kernel);
-/* The number of workgroups of a kernel that gives each several tiles, however many rows there are; 0: it is one a tile. */
-uint32_t vkb_vk_groups_resident(const vkb_vk_program *p, const vkb_kernel *kernel);
 /* What does a dispatch in batches of these classes of tokens and of sequences. */
 const vkb_kernel *vkb_vk_kernel_for(const vkb_vk_program *program, uint32_t number, uint32_t tokens, uint32_t sequences);
 

@@ -196,7 +196,6 @@ typedef struct vkb_kernel {
     uint32_t local_size; /* invocations; 0: `subgroups` of the device's size */
     uint32_t subgroups;  /* 0: it does not ask which subgroup an invocation is in */
     uint32_t tile_rows, tile_columns;
-    uint32_t resident; /* workgroups that a multiprocessor holds: its workgroups make tiles until all are made. 0: there is one a tile */
     uint32_t own[VKB_SPEC_MAX - VKB_SPEC_OWN]; /* its tunables */
     uint32_t own_count;
     uint32_t shared_bytes; /* of workgroup memory at these tunables */

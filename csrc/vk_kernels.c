@@ -55,12 +55,11 @@
 #define LINEAR_TILE(bm, bn, bk, tm, tn, stages) \
     .kind = VKB_OP_LINEAR, CODE(linear_tile), .local_size = 32 * (bm) / (4 * (tm)) * (bn) / (8 * (tn)), .tile_rows = bm, \
     .tile_columns = bn, OWN(bm, bn, bk, tm, tn, stages), .shared_bytes = 4 * (stages) * (bk) * ((bm) + (bn))
-/* BM × BN outputs a tile, 64 × 64 a subgroup; whether the next tile's loads start early; of which K and N are multiples. Its registers let
-   a multiprocessor hold eight subgroups. */
-#define LINEAR_FRAGMENTS(bm, bn, ahead, inputs, outputs) \
+/* BM × BN outputs a workgroup, 64 × 64 a subgroup; of which K and N are multiples. */
+#define LINEAR_FRAGMENTS(bm, bn, inputs, outputs) \
     .kind = VKB_OP_LINEAR, CODE(linear_fragments), .local_size = (bm) * (bn) / 128, .subgroups = (bm) * (bn) / 4096, .tile_rows = bm, \
-    .tile_columns = bn, .resident = 32768 / ((bm) * (bn)), OWN(bm, bn, 8, ahead), .shared_bytes = 2 * (bm)*9 * 16, .needs = FRAGMENTS, \
-    .weights = 1 << VKB_WEIGHTS_F16_TILES, .values = 1 << VKB_VALUES_F16, .inputs_multiple = inputs, .outputs_multiple = outputs
+    .tile_columns = bn, OWN(bm, bn, 8), .shared_bytes = 2 * (bm)*9 * 16, .needs = FRAGMENTS, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
+    .values = 1 << VKB_VALUES_F16, .inputs_multiple = inputs, .outputs_multiple = outputs
 /* One sequence, 64 rows at a time, and BN outputs a workgroup. */
 #define LINEAR_MAX_FRAGMENTS(bn) \
     .kind = VKB_OP_LINEAR_MAX, CODE(linear_max_fragments), .local_size = (bn) / 2, .subgroups = (bn) / 64, .tile_rows = 1, \
@@ -156,10 +155,10 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "linear narrow 16x32", LINEAR_NARROW(2, 8, 2, 2, 0), .min_rows = 17, .max_rows = 128},
     {.name = "linear narrow 16x32 wide", LINEAR_NARROW(2, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16, .min_outputs = 640},
     {.name = "linear narrow 16x16", LINEAR_NARROW(1, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16},
-    {.name = "linear fragments 64x256", LINEAR_FRAGMENTS(64, 256, 1, 128, 256), .min_rows = 4096},
+    {.name = "linear fragments 64x256", LINEAR_FRAGMENTS(64, 256, 128, 256), .min_rows = 4096},
     /* for long K: 1536 → 384 in 144 µs instead of 164, but 384 → 1152 in 127 instead of 119 */
-    {.name = "linear fragments 128x128", LINEAR_FRAGMENTS(128, 128, 0, 512, 0), .min_rows = 4096},
-    {.name = "linear fragments 64x128", LINEAR_FRAGMENTS(64, 128, 0, 128, 0), .min_rows = 17},
+    {.name = "linear fragments 128x128", LINEAR_FRAGMENTS(128, 128, 512, 0), .min_rows = 4096},
+    {.name = "linear fragments 64x128", LINEAR_FRAGMENTS(64, 128, 128, 0), .min_rows = 17},
     {.name = "linear matrix 64x64", LINEAR_MATRIX(64, 32), .min_rows = 17},
     {.name = "linear bytes fragments 128x128", LINEAR_BYTES_FRAGMENTS(128, 128, 128), .min_rows = 1024},
     {.name = "linear bytes fragments 64x128", LINEAR_BYTES_FRAGMENTS(64, 128, 128), .min_rows = 17},

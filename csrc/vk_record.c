@@ -122,9 +122,8 @@ static vkb_status dispatch(vkb_vk_program *p, vkb_vk_frame *f, const vkb_vk_step
     vk->CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
     vk->CmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, device->pipeline_layout, 0, 1, &f->sets[number], 0, NULL);
     vk->CmdPushConstants(commands, device->pipeline_layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof push, &push);
-    uint32_t resident = vkb_vk_groups_resident(p, kernel);
     if (fixed)
-        vk->CmdDispatch(commands, resident ? resident : vkb_vk_groups_x(s, kernel), fixed, 1);
+        vk->CmdDispatch(commands, vkb_vk_groups_x(s, kernel), fixed, 1);
     else
         vk->CmdDispatchIndirect(commands, f->upload.handle, p->arguments_at + number * sizeof(VkDispatchIndirectCommand));
     return VKB_OK;
@@ -171,7 +170,7 @@ static vkb_status record_step(recorder *r, VkCommandBuffer commands, vkb_error *
     bool needed = needs_barrier(&r->hazards, &a);
     if (needed || (r->queries && r->next)) compute_barrier(&vkb_vk_device_of(&p->base)->vk, commands); /* each op by itself, to be timed */
     const vkb_kernel *kernel = vkb_vk_kernel_for(p, r->next, recording->tokens, recording->sequences);
-    uint32_t fixed = vkb_vk_groups_resident(p, kernel) ? 1 : fixed_groups(p, &s, kernel, recording->tokens);
+    uint32_t fixed = fixed_groups(p, &s, kernel, recording->tokens);
     if (!fixed) recording->sized[recording->sized_count++] = r->next;
     return dispatch(p, r->frame, &s, r->next, kernel, fixed, commands, error);
 }

@@ -3,15 +3,11 @@
 //
 // Results go through shared memory and are stored 16 bytes a lane: a matrix stored to memory directly becomes two-byte stores (one H100, 32,768 rows, K = 768:
 // 209 instead of 327 TFLOP/s).
-//
-// A workgroup makes one tile after another, however many workgroups there are: with as many as the device holds at a time, the next tile's first loads are under
-// way while the last one is finished, and none waits for a place.
 #extension GL_GOOGLE_include_directive : require
 #include "linear_product.glsl"
 #include "activation.glsl"
 
-layout(constant_id = 9) const uint GROUP = 8;      // tiles of rows that neighbouring workgroups share the weights of
-layout(constant_id = 10) const bool AHEAD = false; // start the next tile's loads before the last one is finished
+layout(constant_id = 9) const uint GROUP = 8; // tiles of rows that neighbouring workgroups share the weights of
 
 layout(buffer_reference, std430, buffer_reference_align = 16) writeonly buffer OutputWords { uvec4 at[]; };
 layout(set = 0, binding = 2) restrict readonly buffer ResidualWords { uvec4 residual_words[]; };
@@ -50,9 +46,7 @@ void finish(uint row0, uint column0, uint lane, uint at) {
     const uint r = lane / 8, c = lane % 8, column = column0 + 8 * c;
     const bool there = column < push.output_stride, before = push.residual_at == BEFORE_ACTIVATION;
     const uvec4 mask = within_width(column);
-    const uint64_t to = packUint2x32(push.output_address) + 2 * (uint64_t(row0) * push.output_stride + column0);
-    const uint64_t four_rows = 8 * uint64_t(push.output_stride);
-    const uint mine = 2 * r * push.output_stride + 16 * c;
+    const uint64_t to = packUint2x32(push.output_address);
     [[unroll]] for (uint i = 0; i < SIDE; i++) {
         const uint row = row0 + 16 * i + r;
         if (RESIDUAL) {
@@ -75,47 +69,25 @@ void finish(uint row0, uint column0, uint lane, uint at) {
         subgroupBarrier();
         [[unroll]] for (uint t = 0; t < 4; t++) {
             const uvec4 word = tile[at + (r + 4 * t) * STAGED + c] & mask;
-            if (there) OutputWords(to + four_rows * (4 * i + t) + uint64_t(mine)).at[0] = word;
+            if (there) OutputWords(to + uint64_t(2u * ((row + 4 * t) * push.output_stride + column))).at[0] = word;
         }
         subgroupBarrier();
     }
 }
 
-// Neighbouring workgroups run at the same time: GROUP tiles of rows by each tile of columns, so that both stay in the second-level cache.
-uvec2 tile_place(uint id, uint row_tiles, uint column_tiles) {
-    const uint first = id / (GROUP * column_tiles) * GROUP, rest = id % (GROUP * column_tiles);
-    const uint high = min(GROUP, row_tiles - first);
-    return uvec2((first + rest % high) * BM, rest / high * BN);
-}
+void main() {
+    // Neighbouring workgroups run at the same time: GROUP tiles of rows by each tile of columns, so that both stay in the second-level cache.
+    const uint id = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
+    const uint first = id / (GROUP * gl_NumWorkGroups.x) * GROUP, rest = id % (GROUP * gl_NumWorkGroups.x);
+    const uint high = min(GROUP, gl_NumWorkGroups.y - first);
+    const uint row0 = (first + rest % high) * BM, column0 = rest / high * BN;
 
-void begin_sums(uint column) {
+    const uint column = column0 + subgroup_column();
     [[unroll]] for (uint j = 0; j < SIDE; j++) {
         MATRIX_SUM(16, 16) bias = MATRIX_SUM(16, 16)(0.0);
         if (push.bias_at != NONE) coopMatLoad(bias, vectors4, (push.bias_at + column + 16 * j) >> 2, 0, gl_CooperativeMatrixLayoutRowMajor);
         [[unroll]] for (uint i = 0; i < SIDE; i++) sum[i][j] = bias;
     }
-}
-
-void main() {
-    const uint row_tiles = (batch_rows() + BM - 1) / BM, column_tiles = (push.output_stride + BN - 1) / BN;
-    const uint tiles = row_tiles * column_tiles, apart = gl_NumWorkGroups.x * gl_NumWorkGroups.y;
-    const uint staged = gl_LocalInvocationIndex / 32 * (16 * STAGED);
-    uint id = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
-    if (id >= tiles) return;
-    uvec2 place = tile_place(id, row_tiles, column_tiles);
-    if (AHEAD) begin_product(place.x, place.y);
-    [[dont_unroll]] for (;;) {
-        const uint row = place.x + subgroup_row(), column = place.y + subgroup_column();
-        if (!AHEAD) begin_product(place.x, place.y);
-        begin_sums(column);
-        multiply_rows();
-        id += apart;
-        if (id < tiles) {
-            place = tile_place(id, row_tiles, column_tiles);
-            if (AHEAD) begin_product(place.x, place.y);
-        }
-        finish(row, column, gl_SubgroupInvocationID, staged);
-        if (id >= tiles) return;
-        barrier(); // what was staged has been read
-    }
+    add_product(row0, column0);
+    finish(row0 + subgroup_row(), column, gl_SubgroupInvocationID, gl_LocalInvocationIndex / 32 * (16 * STAGED));
 }

@@ -71,9 +71,8 @@ void multiply(uint stage) {
 uint subgroup_row() { return gl_LocalInvocationIndex / 32 % (BM / 64) * 64; }
 uint subgroup_column() { return gl_LocalInvocationIndex / 32 / (BM / 64) * 64; }
 
-// Sets out for rows row0 … and the weights of outputs column0 …, and starts what is read first. Once that is under way, nothing that multiply_rows() has still to
-// read changes.
-void begin_product(uint row0, uint column0) {
+// Adds to `sum` the product of rows row0 … and the weights of outputs column0 …. All invocations of the workgroup come here; at its end nobody reads `tile` any more.
+void add_product(uint row0, uint column0) {
     const uint t = gl_LocalInvocationIndex, lane = gl_SubgroupInvocationID;
     const uint row_bytes = 2 * push.input_stride;
     x_at = packUint2x32(push.input_address) + uint64_t(row0) * row_bytes;
@@ -83,12 +82,9 @@ void begin_product(uint row0, uint column0) {
     w_offset = subgroup_column() * row_bytes + lane * 16;
     tile_at = t / (BK / 8) * ROW + t % (BK / 8);
     rows_at = subgroup_row() * ROW;
+
     load_weights(0);
     load_rows(0);
-}
-
-// Adds the product to `sum`. All invocations of the workgroup come here; at its end nobody reads `tile` any more.
-void multiply_rows() {
     keep_rows(0);
     load_rows(1);
     barrier();
@@ -99,9 +95,4 @@ void multiply_rows() {
         x_at += 2 * BK * 2;
         w_at += 2 * STEPS * (SIDE * 32) * 16;
     }
-}
-
-void add_product(uint row0, uint column0) {
-    begin_product(row0, column0);
-    multiply_rows();
 }
