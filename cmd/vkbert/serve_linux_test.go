@@ -20,7 +20,7 @@ func TestServe(t *testing.T) {
 	address, err := bufio.NewReader(out).ReadString('\n')
 	require.NoError(t, err, messages.String())
 	post := func(key string) int {
-		r, err := http.NewRequestWithContext(t.Context(), "POST", strings.TrimSpace(address)+"/v1/embeddings", strings.NewReader(`{"model":"tiny","input":"a private text"}`))
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, strings.TrimSpace(address)+"/v1/embeddings", strings.NewReader(`{"model":"tiny","input":"a private text"}`))
 		require.NoError(t, err)
 		r.Header.Set("Authorization", "Bearer "+key)
 		response, err := http.DefaultClient.Do(r)
