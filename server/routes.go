@@ -22,12 +22,12 @@ func (s *Server) route() {
 	add("GET", openai, "", (*call).openaiModel, "/v1/models/{id...}")
 
 	add("POST", tei, "work", (*call).teiAny, "/{$}", "/invocations")
-	add("POST", tei, "work", (*call).teiEmbed, "/embed")
-	add("POST", tei, "work", (*call).teiEmbedAll, "/embed_all")
-	add("POST", tei, "work", (*call).teiEmbedSparse, "/embed_sparse")
-	add("POST", tei, "work", (*call).teiRerank, "/rerank")
-	add("POST", tei, "work", (*call).teiPredict, "/predict")
-	add("POST", tei, "work", (*call).teiSimilarity, "/similarity")
+	add("POST", tei, "work", reads((*call).teiEmbed), "/embed")
+	add("POST", tei, "work", reads((*call).teiEmbedAll), "/embed_all")
+	add("POST", tei, "work", reads((*call).teiEmbedSparse), "/embed_sparse")
+	add("POST", tei, "work", reads((*call).teiRerank), "/rerank")
+	add("POST", tei, "work", reads((*call).teiPredict), "/predict")
+	add("POST", tei, "work", reads((*call).teiSimilarity), "/similarity")
 	add("POST", tei, "work", (*call).teiTokenize, "/tokenize")
 	add("POST", tei, "work", (*call).teiDecode, "/decode")
 	add("GET", tei, "", (*call).teiInfo, "/info")
@@ -58,6 +58,17 @@ func (s *Server) route() {
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.answer(endpoint{path: "(none)", api: formOf(r.URL.Path), handle: (*call).lost})(w, r)
 	})
+}
+
+// reads is a handler that takes its request from the body.
+func reads[T any](handle func(*call, T) error) func(*call) error {
+	return func(c *call) error {
+		var q T
+		if err := c.body(&q); err != nil {
+			return err
+		}
+		return handle(c, q)
+	}
 }
 
 // formOf is the form of errors at a path.

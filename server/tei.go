@@ -71,23 +71,21 @@ type teiEmbedRequest struct {
 	teiTruncation
 }
 
-func (c *call) teiEmbed() error {
-	var q teiEmbedRequest
-	if err := c.body(&q); err != nil {
-		return err
-	}
-	return c.teiEmbedThis(q)
-}
-
-func (c *call) teiEmbedThis(q teiEmbedRequest) error {
+// teiUse checks what the routes that embed have in common and takes the model; the caller finishes with it.
+func (c *call) teiUse(q teiEmbedRequest, kinds []vkbert.Kind) (*use, vkbert.Truncation, error) {
 	if err := checkInputs(q.Inputs); err != nil {
-		return err
+		return nil, 0, err
 	}
 	cut, err := q.cut(c)
 	if err != nil {
-		return err
+		return nil, 0, err
 	}
-	u, err := c.use(q.Model, denseFirst...)
+	u, err := c.use(q.Model, kinds...)
+	return u, cut, err
+}
+
+func (c *call) teiEmbed(q teiEmbedRequest) error {
+	u, cut, err := c.teiUse(q, denseFirst)
 	if err != nil {
 		return err
 	}
@@ -126,19 +124,8 @@ func characters(texts []string) int {
 	return n
 }
 
-func (c *call) teiEmbedAll() error {
-	var q teiEmbedRequest
-	if err := c.body(&q); err != nil {
-		return err
-	}
-	if err := checkInputs(q.Inputs); err != nil {
-		return err
-	}
-	cut, err := q.cut(c)
-	if err != nil {
-		return err
-	}
-	u, err := c.use(q.Model, tokensFirst...)
+func (c *call) teiEmbedAll(q teiEmbedRequest) error {
+	u, cut, err := c.teiUse(q, tokensFirst)
 	if err != nil {
 		return err
 	}
@@ -213,23 +200,8 @@ func (u *use) tokenVectors(q teiEmbedRequest, cut vkbert.Truncation) (lists [][]
 	return lists, err
 }
 
-func (c *call) teiEmbedSparse() error {
-	var q teiEmbedRequest
-	if err := c.body(&q); err != nil {
-		return err
-	}
-	return c.teiEmbedSparseThis(q)
-}
-
-func (c *call) teiEmbedSparseThis(q teiEmbedRequest) error {
-	if err := checkInputs(q.Inputs); err != nil {
-		return err
-	}
-	cut, err := q.cut(c)
-	if err != nil {
-		return err
-	}
-	u, err := c.use(q.Model, sparseFirst...)
+func (c *call) teiEmbedSparse(q teiEmbedRequest) error {
+	u, cut, err := c.teiUse(q, sparseFirst)
 	if err != nil {
 		return err
 	}
@@ -302,15 +274,7 @@ type teiRank struct {
 	Score float32 `json:"score"`
 }
 
-func (c *call) teiRerank() error {
-	var q teiRerankRequest
-	if err := c.body(&q); err != nil {
-		return err
-	}
-	return c.teiRerankThis(q)
-}
-
-func (c *call) teiRerankThis(q teiRerankRequest) error {
+func (c *call) teiRerank(q teiRerankRequest) error {
 	if q.Query == nil {
 		return failf(invalid, "query", "`query`: want a string")
 	}
@@ -404,15 +368,7 @@ type teiPrediction struct {
 	Label string  `json:"label"`
 }
 
-func (c *call) teiPredict() error {
-	var q teiPredictRequest
-	if err := c.body(&q); err != nil {
-		return err
-	}
-	return c.teiPredictThis(q)
-}
-
-func (c *call) teiPredictThis(q teiPredictRequest) error {
+func (c *call) teiPredict(q teiPredictRequest) error {
 	if len(q.Inputs.list) == 0 {
 		return failf(empty, "inputs", "`inputs` cannot be empty")
 	}
@@ -500,15 +456,7 @@ type teiSimilarityRequest struct {
 	} `json:"parameters"`
 }
 
-func (c *call) teiSimilarity() error {
-	var q teiSimilarityRequest
-	if err := c.body(&q); err != nil {
-		return err
-	}
-	return c.teiSimilarityThis(q)
-}
-
-func (c *call) teiSimilarityThis(q teiSimilarityRequest) error {
+func (c *call) teiSimilarity(q teiSimilarityRequest) error {
 	switch {
 	case q.Inputs.Source == nil:
 		return failf(invalid, "inputs.source_sentence", "`inputs.source_sentence`: want a string")
@@ -658,15 +606,15 @@ func (c *call) teiAny() error {
 	m.mutex.Unlock()
 	switch {
 	case q.Query != nil:
-		return decodeThen(raw, c.teiRerankThis)
+		return decodeThen(raw, c.teiRerank)
 	case bytes.HasPrefix(bytes.TrimSpace(q.Inputs), []byte("{")):
-		return decodeThen(raw, c.teiSimilarityThis)
+		return decodeThen(raw, c.teiSimilarity)
 	case kind == vkbert.KindReranker:
-		return decodeThen(raw, c.teiPredictThis)
+		return decodeThen(raw, c.teiPredict)
 	case kind == vkbert.KindSparse:
-		return decodeThen(raw, c.teiEmbedSparseThis)
+		return decodeThen(raw, c.teiEmbedSparse)
 	}
-	return decodeThen(raw, c.teiEmbedThis)
+	return decodeThen(raw, c.teiEmbed)
 }
 
 func decodeThen[T any](raw []byte, do func(T) error) error {
