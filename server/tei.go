@@ -435,13 +435,18 @@ func predictions(row []float32, labels []string, raw bool) []teiPrediction {
 	}
 	out := make([]teiPrediction, len(row))
 	for i, score := range row {
-		out[i] = teiPrediction{score, "LABEL_" + strconv.Itoa(i)}
-		if i < len(labels) {
-			out[i].Label = labels[i]
-		}
+		out[i] = teiPrediction{score, labelName(labels, i)}
 	}
 	slices.SortStableFunc(out, func(a, b teiPrediction) int { return cmp.Compare(b.Score, a.Score) })
 	return out
+}
+
+// labelName is the configuration's name of a label, or transformers' own.
+func labelName(labels []string, i int) string {
+	if i < len(labels) {
+		return labels[i]
+	}
+	return "LABEL_" + strconv.Itoa(i)
 }
 
 type teiSimilarityRequest struct {
@@ -664,10 +669,7 @@ func modelType(e *engine, info vkbert.Info) map[string]any {
 	case e.reranker != nil:
 		byID, byLabel := map[string]string{}, map[string]int{}
 		for i := range e.reranker.Labels() {
-			label := "LABEL_" + strconv.Itoa(i)
-			if i < len(info.Labels) {
-				label = info.Labels[i]
-			}
+			label := labelName(info.Labels, i)
 			byID[strconv.Itoa(i)], byLabel[label] = label, i
 		}
 		name := "classifier"
