@@ -18,7 +18,10 @@ func TestServe(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	address, err := bufio.NewReader(out).ReadString('\n')
-	require.NoError(t, err, messages.String())
+	if err != nil {
+		cmd.Wait() // before which messages is still written to
+		require.NoError(t, err, messages.String())
+	}
 	post := func(key string) int {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, strings.TrimSpace(address)+"/v1/embeddings", strings.NewReader(`{"model":"tiny","input":"a private text"}`))
 		require.NoError(t, err)
