@@ -44,7 +44,7 @@ func serveCommand() *cobra.Command {
 		Long: `Answer over HTTP what clients of OpenAI, Text Embeddings Inference, Ollama and Weaviate ask for. The address is printed when all models are
 loaded. SIGTERM ends it: requests at work finish, new ones get a 503, and the exit status is 0. API keys are the lines of
 --api-key-file, or in the environment variable VKBERT_API_KEY with commas between them; without one, everybody who reaches the
-address may ask.
+address may ask. Traces go by OTLP over HTTP to where OTEL_EXPORTER_OTLP_ENDPOINT says.
 
 A model may be on a device of its own: -m MODEL[=ALIAS]@DEVICE.`,
 		Example: `  vkbert serve -m sentence-transformers/all-MiniLM-L6-v2=minilm -m cross-encoder/ms-marco-MiniLM-L6-v2=rerank@cpu`,
@@ -116,6 +116,14 @@ func (f *serveFlags) serve(cmd *cobra.Command, model *modelFlags) (err error) {
 		}
 		m.Options = append(opts, vkbert.WithTruncation(true), vkbert.WithLogger(o.Logger))
 		models = append(models, m)
+	}
+	traces, err := tracerProvider(cmd.Context(), o.Logger)
+	if err != nil {
+		return err
+	}
+	if traces != nil {
+		o.TracerProvider = traces
+		defer flush(traces, o.Logger)
 	}
 	s, err := server.New(models, o)
 	if err != nil {
