@@ -53,7 +53,7 @@ serve() {
 }
 
 echo $VKBERT_KEY >"$run/keys"
-serve open -m "$VKBERT_TINY=tiny" -m "$VKBERT_CLASSES=classes" -m "$root/testdata/arch/cross_bert=rerank"
+serve open -m "$VKBERT_TINY=tiny" -m "$VKBERT_CLASSES=classes" -m "$root/testdata/arch/cross_bert=rerank" --cors-origin https://app.example
 export VKBERT_URL="$address"
 serve limited -m "$VKBERT_TINY=tiny" --api-key-file "$run/keys" --max-concurrent 1 --max-inputs 4 --max-body-bytes 4096
 export VKBERT_LIMITED_URL="$address"

@@ -63,6 +63,27 @@ test('models', async () => {
   assert.equal((await client().models.retrieve('tiny')).owned_by, 'vkbert')
 })
 
+// In a page of another origin the browser asks first whether the client's headers may be sent.
+test('a page of another origin', async () => {
+  const origin = 'https://app.example'
+  let sent
+  const spy = (url, init) => {
+    sent = [...new Headers(init.headers).keys()]
+    return fetch(url, { ...init, headers: [...new Headers(init.headers), ['Origin', origin]] })
+  }
+  const page = new OpenAI({ baseURL: VKBERT_URL + '/v1', apiKey: 'any', fetch: spy, dangerouslyAllowBrowser: true })
+  const { response } = await page.embeddings.create({ model: 'tiny', input: texts }).withResponse()
+  assert.equal(response.headers.get('access-control-allow-origin'), origin)
+  const preflight = await fetch(VKBERT_URL + '/v1/embeddings', {
+    method: 'OPTIONS',
+    headers: { Origin: origin, 'Access-Control-Request-Method': 'POST', 'Access-Control-Request-Headers': sent.join(',') },
+  })
+  assert.equal(preflight.status, 204)
+  const allowed = preflight.headers.get('access-control-allow-headers').toLowerCase().split(', ')
+  assert.deepEqual(sent.filter((name) => !allowed.includes(name)), [])
+  assert.ok(sent.some((name) => name.startsWith('x-stainless-')), `${sent}`)
+})
+
 const fails = (kind, status, code, param, request, c) =>
   assert.rejects(vectors({ input: 'a', ...request }, c), (e) => {
     assert.ok(e instanceof kind, `${e}`)

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import struct
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import openai
@@ -114,3 +115,15 @@ class Errors(TestCase):
                 error = self.check(openai.RateLimitError, 429, client, "rate_limit_exceeded")
                 self.assertEqual("1", error.response.headers["retry-after"])
             self.assert_near(library(TEXTS[:4]), [d.embedding for d in client.embeddings.create(model="tiny", input=TEXTS[:4]).data])
+
+    def test_retry(self):
+        """The client comes again by itself, after the second that Retry-After says."""
+        answered = threading.Event()
+        transport = openai.DefaultHttpxClient(event_hooks={"response": [lambda response: answered.set()]})
+        with openai.OpenAI(base_url=LIMITED_URL + "/v1", api_key=KEY, max_retries=1, http_client=transport) as client, ThreadPoolExecutor(1) as pool:
+            with busy():
+                call = pool.submit(client.embeddings.with_raw_response.create, model="tiny", input=TEXTS[0])
+                self.assertTrue(answered.wait(60))
+            got = call.result()
+        self.assertEqual(1, got.retries_taken)
+        self.assert_near(library(TEXTS[:1])[0], got.parse().data[0].embedding)
