@@ -62,8 +62,7 @@ void vkb_cpu_tile(const vkb_cpu_program *p, const vkb_tensor *t, const void *wei
     }
     uint32_t depth = vkb_cpu_i8_depth(t->cols);
     const char *q = (const char *)(scratch + VKB_CPU_BLOCK_ROWS) + (size_t)row * depth * p->kernels->i8_size;
-    vkb_cpu_i8_panel b = {
-        panel_data, vkb_cpu_scales(t, weight) + panel * VKB_CPU_PANEL, vkb_cpu_starts(t, weight) + panel * VKB_CPU_PANEL};
+    vkb_cpu_i8_panel b = {panel_data, vkb_cpu_scales(t, weight) + panel * VKB_CPU_PANEL, vkb_cpu_starts(t, weight) + panel * VKB_CPU_PANEL};
     p->kernels->tile_i8(rows, q, scratch + row, b, depth, c, VKB_CPU_PANEL, ahead);
 }
 
