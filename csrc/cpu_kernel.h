@@ -5,7 +5,7 @@
  *   TARGET         attribute of every function: its instruction sets
  *   LANES          floats in a vector; divides VKB_CPU_PANEL
  *   TILE_ROWS      rows of a product's tile: TILE_ROWS · 16 / LANES sums should fit the registers, with a few to spare
- *   FMA(a, b, c)   a·b + c on vectors. (Neither compiler may fuse them by itself under -std=c11.)
+ *   FMA(a, b, c)   a·b + c on vectors. (The compiler must not fuse them by itself: GCC does not under -std=c11, Clang is told.)
  *   WIDEN(halves)  16-bit floats at `halves` to one vector
  * and may define
  *   LEAST(a, b), GREATEST(a, b)   of two vectors; b where either is NaN, as x86 does it
@@ -25,6 +25,7 @@
 #include "cpu.h"
 
 #if defined(__clang__)
+#pragma clang fp contract(off)
 #define UNROLL /* it does so by itself */
 #else
 #define UNROLL _Pragma("GCC unroll 16")
