@@ -271,11 +271,14 @@ typedef int8_t vb_unaligned __attribute__((vector_size(2 * LANES), aligned(1), m
 INLINE void tile_i8_of(const uint32_t rows, const quantized *a, const float *a_scale, vkb_cpu_i8_panel b, uint32_t depth, float *c,
                        size_t c_stride, vkb_cpu_ahead ahead) {
     vi sum[TILE_ROWS][VECTORS];
-    const quantized *row[TILE_ROWS];
+    const char *three[(TILE_ROWS + 2) / 3]; /* of every third row: an address has a register and twice another */
+    size_t stride = depth * sizeof *a;
+    KEEP(stride);
     UNROLL for (uint32_t r = 0; r < rows; r++) {
         UNROLL for (uint32_t v = 0; v < VECTORS; v++) sum[r][v] = *(const vi_unaligned *)(b.start + v * LANES);
-        row[r] = a + (size_t)r * depth;
-        KEEP(row[r]);
+        if (r % 3) continue;
+        three[r / 3] = (const char *)a + r * stride;
+        KEEP(three[r / 3]);
     }
     for (uint32_t k = 0; k < depth;
          k += VKB_CPU_I8_DEPTH, b.weights += VKB_CPU_I8_DEPTH * VKB_CPU_PANEL, ahead.at += VKB_CPU_I8_DEPTH * ahead.step) {
@@ -283,8 +286,9 @@ INLINE void tile_i8_of(const uint32_t rows, const quantized *a, const float *a_s
         UNROLL for (uint32_t i = 0; i < VKB_CPU_I8_DEPTH; i += I8_GROUP) {
             vi w[VECTORS];
             UNROLL for (uint32_t v = 0; v < VECTORS; v++) w[v] = WIDEN_I8(b.weights + i * VKB_CPU_PANEL + I8_GROUP * v * LANES);
-            UNROLL for (uint32_t r = 0; r < rows; r++) PAIRS_ROW(row[r] + k + i, w, sum[r]);
+            UNROLL for (uint32_t r = 0; r < rows; r++) PAIRS_ROW(three[r / 3] + r % 3 * stride + i * sizeof *a, w, sum[r]);
         }
+        UNROLL for (uint32_t r = 0; r < rows; r += 3) three[r / 3] += VKB_CPU_I8_DEPTH * sizeof *a;
     }
     UNROLL for (uint32_t r = 0; r < rows; r++) {
         UNROLL for (uint32_t v = 0; v < VECTORS; v++) {
