@@ -17,6 +17,7 @@
  *                                 instead of all the others
  *   I8_OFFSET                     with DOT: 128 where a's bytes are unsigned, else 0
  *
+ * The errors that functions state are checked by tests/test_functions.c.
  * Comparisons are written so that NaN passes through: a non-finite input must show in the output.
  */
 #include <math.h>
@@ -122,15 +123,16 @@ INLINE vf gelu(vf x) {
     return FMA(-a, tail, at_least(x, 0));
 }
 
+/* Relative error ≤ 1.5e-7; 0 where the result is less than 1e-38. x·sigmoid(x), SiLU: 1.8e-7. */
 INLINE vf sigmoid(vf x) { return splat(1) / (splat(1) + exponential(-x)); }
 
-/* ½·x·(1 + tanh u) = x / (1 + exp(−2u)), u = √(2/π)·(x + 0.044715·x³) */
+/* ½·x·(1 + tanh u) = x / (1 + exp(−2u)), u = √(2/π)·(x + 0.044715·x³). Error ≤ 1.5e-7·max(|result|, 1). */
 INLINE vf gelu_tanh(vf x) {
     vf minus_2u = x * FMA(x * x, splat(-0.07135481627f), splat(-1.595769122f));
     return x / (splat(1) + exponential(minus_2u));
 }
 
-/* Relative error ≤ 4e-7: a + a³·q(a²) near zero, where 1 − 2 / (e²ᵃ + 1) would cancel. */
+/* Relative error ≤ 2e-7: a + a³·q(a²) near zero, where 1 − 2 / (e²ᵃ + 1) would cancel. */
 INLINE vf hyperbolic_tangent(vf x) {
     static const float q[] = {-0.3333328366f, 0.1333149076f, -0.05374341831f, 0.0206503775f, -0.005716856569f};
     vf a = absolute(x), square = a * a;

@@ -76,6 +76,9 @@ void vkb_mutex_unlock(vkb_mutex *mutex);
 double vkb_seconds(void);             /* a monotonic clock */
 uint32_t vkb_cpu_count(void);         /* CPUs that this process may use: affinity mask and cgroup quota, at least 1 */
 uint64_t vkb_host_memory_bytes(void); /* 0 = not known */
+/* cgroup.c: the CPUs that the quota of the process's cgroup pays for, or of one that it is in, rounded up; 0: there is no quota. `mount` is
+   /sys/fs/cgroup, `self` /proc/self/cgroup, but in tests. */
+uint32_t vkb_cgroup_cpus(const char *mount, const char *self);
 /* Zeroed memory, aligned to 64 bytes, that the system gives when it is first used, in large pages where it can: a product that strides
    through small ones waits for the TLB (2 to 5 % of its time on an AMD EPYC). NULL when out of memory. */
 void *vkb_pages_alloc(uint64_t bytes);
