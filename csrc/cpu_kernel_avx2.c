@@ -13,7 +13,7 @@
 #define LEAST(a, b) ((vf)_mm256_min_ps((__m256)(a), (__m256)(b)))
 #define GREATEST(a, b) ((vf)_mm256_max_ps((__m256)(a), (__m256)(b)))
 #define WIDEN_I8(bytes) ((vi)_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(bytes))))
-#define NARROW(x) ((vh)_mm_packs_epi32(_mm256_castsi256_si128((__m256i)(x)), _mm256_extracti128_si256((__m256i)(x), 1)))
+#define NARROW(x) ((vq)_mm_packs_epi32(_mm256_castsi256_si128((__m256i)(x)), _mm256_extracti128_si256((__m256i)(x), 1)))
 
 /* In assembly: GCC 12 moves sums around between the products and spills half of them. One row's are one statement, so that its order stays.
  */

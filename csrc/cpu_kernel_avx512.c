@@ -13,7 +13,7 @@
 #define LEAST(a, b) ((vf)_mm512_min_ps((__m512)(a), (__m512)(b)))
 #define GREATEST(a, b) ((vf)_mm512_max_ps((__m512)(a), (__m512)(b)))
 #define WIDEN_I8(bytes) ((vi)_mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)(bytes))))
-#define NARROW(x) ((vh)_mm512_cvtepi32_epi16((__m512i)(x)))
+#define NARROW(x) ((vq)_mm512_cvtepi32_epi16((__m512i)(x)))
 #define PAIRS(a, b, sum) ((sum) + (vi)_mm512_madd_epi16((__m512i)(a), (__m512i)(b)))
 
 #include "cpu_kernel.h"

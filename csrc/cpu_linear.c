@@ -29,16 +29,16 @@ static uint32_t ceil_div(uint32_t a, uint32_t b) { return a / b + (a % b != 0); 
 
 bool vkb_cpu_linear_scratch(const vkb_cpu_program *p, const vkb_op *op, uint64_t *floats) {
     const vkb_tensor *t = &p->base.weights->tensors[op->weight];
-    if (t->dtype == VKB_I8) /* a block's scales, and its rows of 16 bits each */
-        return vkb_mul(vkb_cpu_i8_depth(t->cols) / 2 + 1, VKB_CPU_BLOCK_ROWS, floats);
+    if (t->dtype == VKB_I8) /* a block's scales, and its rows */
+        return vkb_mul((uint64_t)vkb_cpu_i8_depth(t->cols) / 4 * p->kernels->i8_size + 1, VKB_CPU_BLOCK_ROWS, floats);
     return vkb_mul(t->dtype == VKB_F16 ? t->cols : 0, VKB_CPU_PANEL, floats);
 }
 
 void vkb_cpu_begin_block(const vkb_cpu_program *p, const vkb_tensor *t, const float *x, size_t x_stride, uint32_t rows, float *scratch) {
     if (t->dtype != VKB_I8) return;
-    uint32_t depth = vkb_cpu_i8_depth(t->cols);
-    int16_t *q = (int16_t *)(void *)(scratch + VKB_CPU_BLOCK_ROWS);
-    for (uint32_t r = 0; r < rows; r++) scratch[r] = p->kernels->quantize(x + r * x_stride, t->cols, q + (size_t)r * depth);
+    size_t row_bytes = (size_t)vkb_cpu_i8_depth(t->cols) * p->kernels->i8_size;
+    char *q = (char *)(scratch + VKB_CPU_BLOCK_ROWS);
+    for (uint32_t r = 0; r < rows; r++) scratch[r] = p->kernels->quantize(x + r * x_stride, t->cols, q + r * row_bytes);
 }
 
 uint64_t vkb_cpu_panel_bytes(const vkb_tensor *t) {
@@ -61,9 +61,9 @@ void vkb_cpu_tile(const vkb_cpu_program *p, const vkb_tensor *t, const void *wei
         return;
     }
     uint32_t depth = vkb_cpu_i8_depth(t->cols);
-    const int16_t *q = (const int16_t *)(const void *)(scratch + VKB_CPU_BLOCK_ROWS);
-    p->kernels->tile_i8(rows, q + (size_t)row * depth, depth, scratch + row, panel_data, vkb_cpu_scales(t, weight) + panel * VKB_CPU_PANEL,
-                        depth, c, VKB_CPU_PANEL, ahead);
+    const char *q = (const char *)(scratch + VKB_CPU_BLOCK_ROWS) + (size_t)row * depth * p->kernels->i8_size;
+    vkb_cpu_i8_panel b = {panel_data, vkb_cpu_scales(t, weight) + panel * VKB_CPU_PANEL, vkb_cpu_starts(t, weight) + panel * VKB_CPU_PANEL};
+    p->kernels->tile_i8(rows, q, scratch + row, b, depth, c, VKB_CPU_PANEL, ahead);
 }
 
 /* Rows first … end − 1 of one panel's 16 outputs. Meanwhile as much as a panel is fetched from `soon`. */
