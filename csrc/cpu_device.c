@@ -56,7 +56,7 @@ static bool tensor_bytes(const vkb_tensor *t, uint64_t *bytes) {
     uint64_t scales = 0;
     if (t->dtype == VKB_I8) {
         cols = vkb_cpu_i8_depth(t->cols);
-        scales = rows * (sizeof(float) + sizeof(int32_t)); /* and what the sums start with */
+        scales = rows * (sizeof(float) + sizeof(int32_t)); /* and the sums */
     }
     if (!vkb_mul(rows, cols, bytes) || !vkb_mul(*bytes, vkb_dtype_size(t->dtype), bytes) || *bytes > UINT64_MAX - scales - 64) return false;
     *bytes = vkb_align_up(*bytes + scales, 64);
@@ -126,7 +126,7 @@ static vkb_status weights_put_i8(vkb_weights *weights, uint32_t tensor, uint32_t
         sum += q[k];
     }
     ((float *)(uintptr_t)vkb_cpu_scales(t, data))[row] = scale;
-    ((int32_t *)(uintptr_t)vkb_cpu_starts(t, data))[row] = -kernels->i8_offset * sum;
+    ((int32_t *)(uintptr_t)vkb_cpu_sums(t, data))[row] = sum;
     return VKB_OK;
 }
 
@@ -168,6 +168,8 @@ vkb_status vkb_cpu_open_with(const vkb_cpu_kernels *kernels, const vkb_device_op
     vkb_device_setup(&d->base, &cpu_backend, options);
     fill_info(kernels, threads, &d->base.info);
     d->kernels = kernels;
+    d->base.i8_weights = kernels->i8_weights;
+    d->base.i8_inputs = kernels->i8_inputs;
     vkb_status status = vkb_cpu_pool_create(threads, &d->pool, error);
     if (status) {
         device_free(&d->base);
