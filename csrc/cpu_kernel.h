@@ -13,7 +13,8 @@
  *   NARROW(x)                     32-bit integers to half a vector of 16-bit ones, which they fit; with DOT to 8-bit ones, modulo 2⁸
  *   PAIRS(a, b, sum)              sum + a₀·b₀ + a₁·b₁ in every lane, a and b holding two 16-bit integers in each
  *   EIGHT(at, b, sum)             sum[v] += the products of eight bytes at `at`, unsigned, and those at b, signed, [2, 16, 4], v < VECTORS;
- *                                 used instead of all the others, with I8_ROWS, I8_WEIGHTS and I8_INPUTS
+ *                                 used instead of all the others, with I8_WEIGHTS and I8_INPUTS
+ *   I8_ROWS                       TILE_ROWS of products in int8, where it is another
  *   DOT(a, b, sum)                sum + a₀·b₀ + … + a₃·b₃ in every lane, modulo 2³², a and b holding four bytes in each, b's signed; used
  *                                 instead of those before
  *   I8_OFFSET                     with DOT: 128 where a's bytes are unsigned, else 0
@@ -256,8 +257,10 @@ typedef int16_t quantized;
 #define PAIRS(a, b, sum) ((sum) + ((a) << 16 >> 16) * ((b) << 16 >> 16) + ((a) >> 16) * ((b) >> 16))
 #endif
 
-#ifndef EIGHT
+#ifndef I8_ROWS
 #define I8_ROWS TILE_ROWS
+#endif
+#ifndef EIGHT
 #define I8_WEIGHTS ((vkb_i8_range){.most = 127})
 #define I8_INPUTS ((vkb_i8_range){.most = 127})
 #endif
@@ -426,5 +429,6 @@ TARGET static void widen(const uint16_t *halves, uint64_t count, float *floats) 
 #define KERNELS(sets, test) \
     { \
         .name = sets, .supported = test, .tile_rows = TILE_ROWS, .tile = tile, .finish = finish, .norm = norm, .softmax = softmax, \
-        .gate = gate, .widen = widen, .quantize = quantize, .tile_i8 = tile_i8, .i8_rows = I8_ROWS, .i8_weights = I8_WEIGHTS, .i8_inputs = I8_INPUTS, .i8_size = sizeof(quantized), .i8_offset = I8_OFFSET \
+        .gate = gate, .widen = widen, .quantize = quantize, .tile_i8 = tile_i8, .i8_rows = I8_ROWS, .i8_weights = I8_WEIGHTS, \
+        .i8_inputs = I8_INPUTS, .i8_size = sizeof(quantized), .i8_offset = I8_OFFSET \
     }

@@ -29,22 +29,23 @@ typedef int8_t bytes32[32];
 #define EIGHT(at, b, sum) \
     do { \
         __m256i x, y, z, t; \
-        __asm__ volatile("vpbroadcastd %[first], %[x]\n\t" \
-                         "vpbroadcastd %[second], %[z]\n\t" \
-                         "vpmaddubsw %[w0], %[x], %[y]\n\t" \
-                         "vpmaddubsw %[w1], %[x], %[x]\n\t" \
-                         "vpmaddubsw %[w2], %[z], %[t]\n\t" \
-                         "vpmaddubsw %[w3], %[z], %[z]\n\t" \
-                         "vpaddw %[t], %[y], %[y]\n\t" \
-                         "vpaddw %[z], %[x], %[x]\n\t" \
-                         "vpmaddwd %[ones], %[y], %[y]\n\t" \
-                         "vpmaddwd %[ones], %[x], %[x]\n\t" \
-                         "vpaddd %[y], %[s0], %[s0]\n\t" \
-                         "vpaddd %[x], %[s1], %[s1]" \
-                         : [s0] "+x"((sum)[0]), [s1] "+x"((sum)[1]), [x] "=&x"(x), [y] "=&x"(y), [z] "=&x"(z), [t] "=&x"(t) \
-                         : [first] "m"(*(const int32_t *)(const void *)(at)), [second] "m"(*(const int32_t *)(const void *)((at) + 4)), \
-                           [w0] "m"(*(const bytes32 *)(b)), [w1] "m"(*(const bytes32 *)((b) + 32)), [w2] "m"(*(const bytes32 *)((b) + 64)), \
-                           [w3] "m"(*(const bytes32 *)((b) + 96)), [ones] "x"(_mm256_set1_epi16(1))); \
+        __asm__ volatile( \
+            "vpbroadcastd %[first], %[x]\n\t" \
+            "vpbroadcastd %[second], %[z]\n\t" \
+            "vpmaddubsw %[w0], %[x], %[y]\n\t" \
+            "vpmaddubsw %[w1], %[x], %[x]\n\t" \
+            "vpmaddubsw %[w2], %[z], %[t]\n\t" \
+            "vpmaddubsw %[w3], %[z], %[z]\n\t" \
+            "vpaddw %[t], %[y], %[y]\n\t" \
+            "vpaddw %[z], %[x], %[x]\n\t" \
+            "vpmaddwd %[ones], %[y], %[y]\n\t" \
+            "vpmaddwd %[ones], %[x], %[x]\n\t" \
+            "vpaddd %[y], %[s0], %[s0]\n\t" \
+            "vpaddd %[x], %[s1], %[s1]" \
+            : [s0] "+x"((sum)[0]), [s1] "+x"((sum)[1]), [x] "=&x"(x), [y] "=&x"(y), [z] "=&x"(z), [t] "=&x"(t) \
+            : [first] "m"(*(const int32_t *)(const void *)(at)), [second] "m"(*(const int32_t *)(const void *)((at) + 4)), \
+              [w0] "m"(*(const bytes32 *)(b)), [w1] "m"(*(const bytes32 *)((b) + 32)), [w2] "m"(*(const bytes32 *)((b) + 64)), \
+              [w3] "m"(*(const bytes32 *)((b) + 96)), [ones] "x"(_mm256_set1_epi16(1))); \
     } while (0)
 
 #include "cpu_kernel.h"
