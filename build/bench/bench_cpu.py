@@ -195,7 +195,7 @@ def main() -> None:
     row("f32, mixed lengths, one corpus", "tokens/s", "tokens_per_second", mixed, batches(sorted(lengths, reverse=True)))
     row("f32, mixed lengths, 32 a call, 1 caller", "tokens/s", "tokens_per_second", (*mixed, "--per-call", 32), batches(lengths))
     row("f32, mixed lengths, 32 a call, 8 callers", "tokens/s", "tokens_per_second", (*mixed, "--per-call", 32, "--callers", 8), batches(lengths))
-    row("f32, a one-text call beside one of 100,000, p99", "batches", "call_p99_batches",
+    row("f32, a one-text call beside one of 100,000, p99", "budgets", "call_p99_budgets",
         (*RANDOM, "--dtype", "f32", "--lengths", LENGTHS, "--limit", 100, "--per-call", 1, "--beside", 100000), {})
 
     texts = args.texts.read_text().splitlines()[:FIRST] if args.texts else golden_texts()

@@ -30,7 +30,7 @@ type benchReport struct {
 	CallMedianMS    float64 `json:"call_median_ms"`
 	CallP99MS       float64 `json:"call_p99_ms"`
 	Beside          int     `json:"beside"`            // texts of the call that was under way all the time
-	CallP99Batches  float64 `json:"call_p99_batches"`  // in times that the device takes for a batch
+	CallP99Budgets  float64 `json:"call_p99_budgets"`  // in times that the device takes for as many tokens as a batch is filled up to
 	TokensPerSecond float64 `json:"tokens_per_second"` // by the median
 	TextsPerSecond  float64 `json:"texts_per_second"`
 
@@ -72,7 +72,7 @@ func (r benchReport) print(w io.Writer) error {
 		_, err = fmt.Fprintf(w, "%d callers, %d texts a call: median %.3f ms, p99 %.3f ms a call\n", r.Callers, r.PerCall, r.CallMedianMS, r.CallP99MS)
 	}
 	if err == nil && r.Beside > 0 {
-		_, err = fmt.Fprintf(w, "beside a call of %d texts, which is part of a run's device, packing and batches: p99 %.2f batches a call\n", r.Beside, r.CallP99Batches)
+		_, err = fmt.Fprintf(w, "beside a call of %d texts, which is part of a run's device, packing and batches: p99 %.2f budgets a call\n", r.Beside, r.CallP99Budgets)
 	}
 	return err
 }
@@ -100,7 +100,7 @@ func benchCommand() *cobra.Command {
 		Long: `Measure tokens and texts a second: of batches of random token ids, each done by the device in one piece; with --lengths of random token ids
 of the lengths that a file lists; or with --texts of everything from a file's texts in memory to their vectors. A run embeds all of them: in one
 call, or with --per-call in calls of so many texts, in order, that --callers goroutines make at the same time. With --beside a call of that many
-texts, the same ones in turn, is under way meanwhile, and what a call takes is also told in batches of the device. MODEL may also be
+texts, the same ones in turn, is under way meanwhile, and what a call takes is also told in budgets, times of a full batch. MODEL may also be
 random:minilm-l6, random:base, random:large or random:CONFIG.json, random weights of those shapes.`,
 		Example: `  vkbert bench -m random:minilm-l6 --batch 256 --tokens 128
   vkbert bench -m random:minilm-l6 --lengths lengths.txt --callers 64 --per-call 32
@@ -209,7 +209,8 @@ func (f *benchFlags) bench(cmd *cobra.Command) (_ benchReport, err error) {
 	r.Callers, r.PerCall, r.Beside = f.callers, perCall, f.beside
 	r.CallMedianMS, r.CallP99MS = median(calls), percentile(calls, 0.99)
 	if f.beside > 0 {
-		r.CallP99Batches = r.CallP99MS * r.Parts.Batches / r.Parts.Compute
+		each := milliseconds(end.Busy-start.Busy) / float64(end.Tokens-start.Tokens)
+		r.CallP99Budgets = r.CallP99MS / (each * float64(end.BatchTokens))
 	}
 	return r, err
 }
