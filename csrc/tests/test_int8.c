@@ -54,7 +54,8 @@ static void definition(void) {
         uint32_t off = 0;
         for (uint32_t r = 0; r < rows; r++)
             for (uint32_t c = 0; c < outputs; c++) {
-                double sum = 0, scale = quantized(f.known[x] + r * k, k, reference->i8_inputs, q) * quantized(data + c * k, k, reference->i8_weights, w);
+                double sum = 0, scale = quantized(f.known[x] + r * k, k, reference->i8_inputs, q) *
+                                        quantized(data + c * k, k, reference->i8_weights, w);
                 for (uint32_t i = 0; i < k; i++) sum += q[i] * w[i];
                 double error = fabs(got.data[0][r * outputs + c] - sum * scale);
                 off += error > 4 * unit * fabs(sum * scale) + 1e-9;

@@ -98,8 +98,8 @@ static void quantizes(const vkb_cpu_kernels *kernels, uint32_t count, float top)
     for (uint32_t i = 0; i < count; i++) {
         int32_t value = value_at(kernels, q, i, got.low), stored = value - got.low;
         CHECK(value == want[i], "%s: number %u of %u, %.9g, becomes %d, want %d", kernels->name, i, count, (double)x[i], value, want[i]);
-        CHECK(!kernels->i8_inputs.spread || stored <= kernels->i8_inputs.most + 1, "%s: %.9g is stored as %d", kernels->name,
-              (double)x[i], stored);
+        CHECK(!kernels->i8_inputs.spread || stored <= kernels->i8_inputs.most + 1, "%s: %.9g is stored as %d", kernels->name, (double)x[i],
+              stored);
     }
     for (size_t i = (size_t)vkb_cpu_i8_depth(count) * kernels->i8_size; i < sizeof q; i++)
         CHECK(q[i] == 0x55, "%s: quantize of %u numbers writes byte %zu", kernels->name, count, i);
