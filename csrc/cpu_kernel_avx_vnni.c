@@ -12,7 +12,7 @@
 #define WIDEN(halves) ((vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(halves))))
 #define LEAST(a, b) ((vf)_mm256_min_ps((__m256)(a), (__m256)(b)))
 #define GREATEST(a, b) ((vf)_mm256_max_ps((__m256)(a), (__m256)(b)))
-#define NARROW(x) ((vq)_mm_cvtsi128_si64(_mm_packus_epi16(both_halves((__m256i)(x)), _mm_setzero_si128())))
+#define NARROW(x) ((vq)_mm_packus_epi16(both_halves((__m256i)(x)), _mm_setzero_si128())[0])
 #define DOT(a, b, sum) ((vi)_mm256_dpbusd_avx_epi32((__m256i)(sum), (__m256i)(a), (__m256i)(b)))
 #define I8_OFFSET 128
 
