@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/vkbert/vkbert"
 )
 
 // listen serves on the loopback until the test ends, or stop is called.
@@ -28,41 +30,16 @@ func (s *testServer) listen() (addr string, stop func() error) {
 	return l.Addr().String(), stop
 }
 
-// TestHostile: what must not do harm, at one route of each interface; the next good call works.
-func TestHostile(t *testing.T) {
-	s := start(t, Options{}, model("tiny", "tiny", "normalize"))
-	many := `["a"` + strings.Repeat(`,"a"`, 99_999) + `]`
-	for path, parts := range map[string][2]string{
-		"/v1/embeddings":  {`{"model":"tiny","input":`, `}`},
-		"/embed":          {`{"model":"tiny","inputs":`, `}`},
-		"/":               {`{"model":"tiny","inputs":`, `}`},
-		"/api/embed":      {`{"model":"tiny","input":`, `}`},
-		"/api/embeddings": {`{"model":"tiny","prompt":`, `}`},
-		"/vectors":        {`{"model":"tiny","text":`, `}`},
-	} {
-		for body, status := range map[string]int{
-			`"` + strings.Repeat("a", 3<<20) + `"`: 413,
-			many:                                   413,
-			strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000):         400,
-			strings.Repeat(`{"a":`, 10_000) + "1" + strings.Repeat("}", 10_000): 400,
-			"\"\xff\xfe\"": 400,
-			`"a"}}`:        400,
-		} {
-			a := s.post(path, parts[0]+body+parts[1])
-			s.bad(status, a, path+" "+body[:min(20, len(body))])
-			switch formOf(path) {
-			case openai:
-				keys(t, keys(t, decode(t, a.body), "error")["error"], "message", "type", "param", "code")
-			case tei:
-				keys(t, decode(t, a.body), "error", "error_type")
-			default:
-				keys(t, decode(t, a.body), "error")
-			}
-			s.post(path, parts[0]+`"a"`+parts[1]).good(t)
-		}
-		// A body of unknown length is cut off just so.
-		a := s.doContext(t.Context(), "POST", path, io.MultiReader(strings.NewReader(parts[0]), strings.NewReader(strings.Repeat(" ", 3<<20))))
-		assert.Equal(t, 413, a.status)
+// TestLongBody: a body of unknown length is cut off at the limit.
+func TestLongBody(t *testing.T) {
+	s := start(t, Options{})
+	for _, r := range inputRoutes {
+		request := r.with(`"a"`)
+		a := s.doContext(t.Context(), "POST", r.path, io.MultiReader(strings.NewReader(request[:len(request)-1]), strings.NewReader(strings.Repeat(" ", 3<<20)+"}")))
+		assert.Equal(t, 413, a.status, r.path)
+		formed(t, r.path, a)
+		s.doContext(t.Context(), "POST", r.path, io.MultiReader(strings.NewReader(request))).good(t)
+		assert.Zero(t, s.buffered.Load())
 	}
 }
 
@@ -121,6 +98,32 @@ func TestLimits(t *testing.T) {
 	cancel()
 	assert.Panics(t, func() { s.doContext(ctx, "POST", "/embed", strings.NewReader(`{"inputs":"a"}`)) }, "the connection is given up")
 	assert.Zero(t, s.working.now())
+}
+
+// TestQueueTime: what waits longer than a request may is refused, going by the model's speed, with the time after which there will be room.
+func TestQueueTime(t *testing.T) {
+	s := start(t, Options{MaxQueueTime: time.Second}, model("tiny", "tiny", "normalize"))
+	m := s.models[0]
+	post := func() answer { return s.post("/embed", `{"inputs":"a"}`) } // 3 tokens
+	m.tokens.Add(5)
+	post().good(t) // while nothing is known of its speed
+	m.rates.taken, m.rates.each = nil, 0.5
+	s.bad(429, teiError(t, post(), "Overloaded"), "4 seconds")
+	m.rates.taken, m.rates.each = nil, 0.5
+	assert.Equal(t, "3", post().header.Get("Retry-After"))
+	m.tokens.Add(-5)
+	post().good(t) // alone: it would never be its turn
+	assert.Equal(t, 30*time.Second, Options{}.withDefaults().MaxQueueTime)
+	assert.Equal(t, 5*time.Second, Options{RequestTimeout: 10 * time.Second}.withDefaults().MaxQueueTime)
+	assert.Equal(t, 30*time.Second, Options{RequestTimeout: -1}.withDefaults().MaxQueueTime)
+
+	var r rates
+	now := time.Now()
+	assert.Zero(t, r.estimate(now, vkbert.Stats{}, 100), "nothing is known")
+	assert.Equal(t, time.Second, r.estimate(now.Add(time.Second), vkbert.Stats{Tokens: 50, Busy: time.Second / 2}, 100))
+	assert.Equal(t, 2*time.Second, r.estimate(now.Add(2*time.Second), vkbert.Stats{Tokens: 100, Busy: 5 * time.Second}, 100), "several devices")
+	r.taken = nil
+	assert.Equal(t, 4*time.Second, r.estimate(now.Add(time.Hour), vkbert.Stats{}, 200), "what it was")
 }
 
 // TestShutdown: under load, every accepted request finishes, and new ones get a 503.

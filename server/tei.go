@@ -100,10 +100,10 @@ func (c *call) teiEmbed(q teiEmbedRequest) error {
 func (c *call) teiHeaders(characters int) {
 	h := c.w.Header()
 	ms := func(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
-	h.Set("X-Compute-Type", "gpu+optimized")
+	h.Set("X-Compute-Type", "cpu")
 	if m, err := c.find(c.model); err == nil {
-		if e := m.look(); e != nil && e.Info().Device.Kind.String() == "CPU" {
-			h.Set("X-Compute-Type", "cpu")
+		if e := m.look(); e != nil && onGPU(e.Info()) {
+			h.Set("X-Compute-Type", "gpu+optimized")
 		}
 	}
 	h.Set("X-Compute-Time", ms(c.prepare+c.compute))
@@ -152,42 +152,36 @@ func (u *use) tokenVectors(q teiEmbedRequest, cut vkbert.Truncation) (lists [][]
 		if q.Inputs.ids != nil {
 			return nil, failf(incapable, "inputs", "a multi-vector model takes no token ids")
 		}
-		embed := u.multi.EmbedMultiDocuments
+		prepare := u.multi.PrepareDocuments
 		switch q.Prompt {
 		case "query":
-			embed = u.multi.EmbedMultiQueries
+			prepare = u.multi.PrepareQueries
 		case "", "document":
 		default:
 			return nil, failf(invalid, "prompt_name", "`prompt_name`: want query or document")
 		}
-		c.inputs += q.Inputs.len()
+		p, err := u.prepared(func(ctx context.Context) (*vkbert.Prepared, error) { return prepare(ctx, q.Inputs.texts, cut) }, u.dimensions(), eachToken)
+		if err != nil {
+			return nil, err
+		}
 		err = c.timed("embed", &c.compute, func(ctx context.Context) (err error) {
-			lists, err = embed(ctx, q.Inputs.texts)
+			lists, err = u.multi.EmbedPrepared(ctx, p)
 			return err
 		})
-		for _, list := range lists {
-			c.tokens += len(list)
-		}
 		return lists, err
 	case u.dense == nil:
 		return nil, failf(incapable, "model", "model %q does not make embeddings: it is a %s model", u.served.Name, kindNames[u.kind])
 	}
-	var p *vkbert.Prepared
-	err = c.timed("tokenize", &c.prepare, func(ctx context.Context) (err error) {
+	p, err := u.prepared(func(ctx context.Context) (*vkbert.Prepared, error) {
+		if q.Inputs.ids != nil {
+			return u.dense.PrepareTokens(q.Inputs.ids)
+		}
 		var opts []vkbert.EmbedOption
 		if q.Prompt != "" {
 			opts = append(opts, vkbert.WithPrompt(q.Prompt))
 		}
-		if q.Inputs.ids != nil {
-			p, err = u.dense.PrepareTokens(q.Inputs.ids)
-		} else {
-			p, err = u.dense.Prepare(ctx, q.Inputs.texts, cut, opts...)
-		}
-		return err
-	})
-	if err == nil {
-		err = u.take(p)
-	}
+		return u.dense.Prepare(ctx, q.Inputs.texts, cut, opts...)
+	}, u.Info().Hidden, eachToken)
 	if err != nil {
 		return nil, err
 	}
@@ -210,23 +204,17 @@ func (c *call) teiEmbedSparse(q teiEmbedRequest) error {
 	case q.Inputs.ids != nil:
 		return failf(incapable, "inputs", "a sparse model takes no token ids")
 	}
-	var p *vkbert.Prepared
-	err = c.timed("tokenize", &c.prepare, func(ctx context.Context) (err error) {
+	p, err := u.prepared(func(ctx context.Context) (*vkbert.Prepared, error) {
 		switch q.Prompt {
 		case "":
-			p, err = u.sparse.Prepare(ctx, q.Inputs.texts, cut)
+			return u.sparse.Prepare(ctx, q.Inputs.texts, cut)
 		case "query":
-			p, err = u.sparse.PrepareQueries(ctx, q.Inputs.texts, cut)
+			return u.sparse.PrepareQueries(ctx, q.Inputs.texts, cut)
 		case "document":
-			p, err = u.sparse.PrepareDocuments(ctx, q.Inputs.texts, cut)
-		default:
-			err = failf(invalid, "prompt_name", "`prompt_name`: want query or document")
+			return u.sparse.PrepareDocuments(ctx, q.Inputs.texts, cut)
 		}
-		return err
-	})
-	if err == nil {
-		err = u.take(p)
-	}
+		return nil, failf(invalid, "prompt_name", "`prompt_name`: want query or document")
+	}, u.dimensions(), eachText)
 	if err != nil {
 		return err
 	}

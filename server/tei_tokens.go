@@ -1,5 +1,11 @@
 package server
 
+import (
+	"unsafe"
+
+	"github.com/vkbert/vkbert"
+)
+
 // TEI's routes for the tokenizer alone.
 
 type teiToken struct {
@@ -38,25 +44,31 @@ func (c *call) teiTokenize() error {
 			return failf(invalid, "prompt_name", "default prompt name %.100q not found in the model's prompts", q.Prompt)
 		}
 	}
-	o := c.output().raw("[")
+	located := make([][]vkbert.LocatedToken, len(q.Inputs.list)) // all of them before the first is sent, so that too many can be told by a status
 	for i, text := range q.Inputs.list {
 		if c.ctx.Err() != nil {
 			return c.ctx.Err()
 		}
-		text = prompt + text
-		tokens, err := u.Locate(text, q.Special == nil || *q.Special)
-		if err != nil {
+		if located[i], err = u.Locate(prompt+text, q.Special == nil || *q.Special); err != nil {
 			return err
 		}
 		c.inputs++
-		c.tokens += len(tokens)
+		if err := c.count(len(located[i])); err != nil {
+			return err
+		}
+		if err := c.hold(int64(len(located[i])) * int64(unsafe.Sizeof(vkbert.LocatedToken{}))); err != nil {
+			return err
+		}
+	}
+	o := c.output().raw("[")
+	for i, text := range q.Inputs.list {
 		if i > 0 {
 			o.raw(",")
 		}
 		o.raw("[")
-		points := []rune(text)
-		for j := range tokens {
-			t := &tokens[j]
+		points := []rune(prompt + text)
+		for j := range located[i] {
+			t := &located[i][j]
 			one := teiToken{ID: t.ID, Text: t.Token, Special: t.Special}
 			if !t.Special {
 				one.Text, one.Start, one.Stop = string(points[t.Start:t.Stop]), &t.Start, &t.Stop
@@ -86,6 +98,11 @@ func (c *call) teiDecode() error {
 	case q.IDs.len() == 0:
 		return failf(empty, "ids", "`ids` cannot be empty")
 	}
+	for _, ids := range q.IDs.ids {
+		if err := c.count(len(ids)); err != nil {
+			return err
+		}
+	}
 	u, err := c.use(q.Model)
 	if err != nil {
 		return err
@@ -94,6 +111,9 @@ func (c *call) teiDecode() error {
 	out := make([]string, len(q.IDs.ids))
 	for i, ids := range q.IDs.ids {
 		if out[i], err = u.Decode(ids, q.Skip == nil || *q.Skip); err != nil {
+			return err
+		}
+		if err := c.hold(int64(len(out[i]))); err != nil {
 			return err
 		}
 	}
