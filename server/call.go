@@ -242,10 +242,12 @@ type use struct {
 	loading time.Duration
 	keep    *time.Duration
 	tokens  int64
+	short   int64 // of them, those that count as short
 }
 
 func (u *use) finish() {
 	u.served.tokens.Add(-u.tokens)
+	u.served.short.Add(-u.short)
 	u.served.release(u.keep)
 }
 
@@ -278,30 +280,40 @@ func (u *use) prepared(prepare func(context.Context) (*vkbert.Prepared, error), 
 	return p, err
 }
 
-// take counts tokens of the request and says whether there is room for them.
+// take counts tokens of the request and says whether there is room for them. A short request does not wait for the long ones, so those do not count for it.
 func (u *use) take(tokens int) error {
-	c := u.call
+	c, n := u.call, int64(tokens)
 	if err := c.count(tokens); err != nil {
 		return err
 	}
-	now := u.served.tokens.Add(int64(tokens))
-	u.tokens += int64(tokens)
-	if now == u.tokens {
-		return nil // alone
+	stats := u.served.stats()
+	all := u.served.tokens.Add(n)
+	u.tokens += n
+	ahead := all - u.tokens
+	if tokens <= stats.BatchTokens/4 {
+		u.short += n
+		ahead = u.served.short.Add(n) - u.short
 	}
-	if over(now, int64(c.options.MaxQueuedTokens)) {
-		return failf(overloaded, "", "model is overloaded: %d tokens wait", now)
-	}
-	limit := c.options.MaxQueueTime
-	if limit < 0 {
+	if ahead == 0 {
 		return nil
 	}
-	if wait := u.served.rates.estimate(time.Now(), u.served.stats(), now); wait > limit {
-		f := failf(overloaded, "", "model is overloaded: what waits will take %.0f seconds", wait.Seconds())
-		f.retry = wait - limit
+	if over(ahead+n, int64(c.options.MaxQueuedTokens)) {
+		return failf(overloaded, "", "model is overloaded: %d tokens wait", ahead)
+	}
+	if wait := howLong(ahead+n, stats.Speed); over(wait, c.options.MaxQueueTime) {
+		f := failf(overloaded, "", "model is overloaded: what waits takes about %.0f seconds", wait.Seconds())
+		f.retry = wait - c.options.MaxQueueTime
 		return f
 	}
 	return nil
+}
+
+// howLong is what tokens take at so many a second, 0 if that is not known.
+func howLong(tokens int64, speed float64) time.Duration {
+	if speed <= 0 {
+		return 0
+	}
+	return time.Duration(float64(tokens) / speed * float64(time.Second))
 }
 
 // count counts tokens, also of what no device works on.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/vkbert/vkbert"
 )
@@ -100,30 +102,41 @@ func TestLimits(t *testing.T) {
 	assert.Zero(t, s.working.now())
 }
 
-// TestQueueTime: what waits longer than a request may is refused, going by the model's speed, with the time after which there will be room.
-func TestQueueTime(t *testing.T) {
-	s := start(t, Options{MaxQueueTime: time.Second}, model("tiny", "tiny", "normalize"))
-	m := s.models[0]
-	post := func() answer { return s.post("/embed", `{"inputs":"a"}`) } // 3 tokens
-	m.tokens.Add(5)
-	post().good(t) // while nothing is known of its speed
-	m.rates.taken, m.rates.each = nil, 0.5
-	s.bad(429, teiError(t, post(), "Overloaded"), "4 seconds")
-	m.rates.taken, m.rates.each = nil, 0.5
-	assert.Equal(t, "3", post().header.Get("Retry-After"))
-	m.tokens.Add(-5)
-	post().good(t) // alone: it would never be its turn
+// TestQueueLimits: what would wait for too many tokens or too long is refused, with the time after which there will be room. Short requests wait for short ones.
+func TestQueueLimits(t *testing.T) {
+	for name, o := range map[string]Options{"tokens": {MaxQueuedTokens: 1000}, "time": {MaxQueueTime: time.Nanosecond}} {
+		t.Run(name, func(t *testing.T) {
+			m := model("tiny", "tiny", "normalize")
+			m.Options = append(m.Options, vkbert.WithMaxBatchTokens(200))
+			s := start(t, o, m)
+			short := func() answer { return s.post("/embed", `{"inputs":"a"}`) }
+			long := func() answer { return s.post("/embed", `{"inputs":["a"`+strings.Repeat(`,"a"`, 49)+`]}`) }
+			long().good(t) // now its speed is known
+			one := s.models[0]
+			one.tokens.Add(1000) // a long request is at work
+			s.bad(429, teiError(t, long(), "Overloaded"), "behind a long one")
+			short().good(t)
+			one.short.Add(1000)
+			s.bad(429, teiError(t, short(), "Overloaded"), "behind short ones")
+			assert.Equal(t, "1", short().header.Get("Retry-After"))
+			one.tokens.Add(-1000)
+			one.short.Add(-1000)
+			long().good(t) // alone: it would never be its turn
+			short().good(t)
+			assert.Zero(t, one.tokens.Load())
+			assert.Zero(t, one.short.Load())
+		})
+	}
+	assert.Zero(t, howLong(1000, 0), "nothing is known")
+	assert.Equal(t, 2*time.Second, howLong(1000, 500))
+	f := &failure{class: overloaded, retry: 2100 * time.Millisecond}
+	w := httptest.NewRecorder()
+	c := &call{Server: start(t, Options{}, model("tiny", "tiny", "normalize")).Server, w: &recorder{ResponseWriter: w}, span: trace.SpanFromContext(t.Context())}
+	c.fail(f)
+	assert.Equal(t, "3", w.Header().Get("Retry-After"))
 	assert.Equal(t, 30*time.Second, Options{}.withDefaults().MaxQueueTime)
 	assert.Equal(t, 5*time.Second, Options{RequestTimeout: 10 * time.Second}.withDefaults().MaxQueueTime)
 	assert.Equal(t, 30*time.Second, Options{RequestTimeout: -1}.withDefaults().MaxQueueTime)
-
-	var r rates
-	now := time.Now()
-	assert.Zero(t, r.estimate(now, vkbert.Stats{}, 100), "nothing is known")
-	assert.Equal(t, time.Second, r.estimate(now.Add(time.Second), vkbert.Stats{Tokens: 50, Busy: time.Second / 2}, 100))
-	assert.Equal(t, 2*time.Second, r.estimate(now.Add(2*time.Second), vkbert.Stats{Tokens: 100, Busy: 5 * time.Second}, 100), "several devices")
-	r.taken = nil
-	assert.Equal(t, 4*time.Second, r.estimate(now.Add(time.Hour), vkbert.Stats{}, 200), "what it was")
 }
 
 // TestShutdown: under load, every accepted request finishes, and new ones get a 503.

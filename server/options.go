@@ -28,8 +28,8 @@ type Options struct {
 	MaxBufferedBytes int64         // of the bodies and results of all requests at work, beyond which there is a 429, or a 413 for one that is over it alone; 256 MiB
 	MaxInputs        int           // texts of a request, beyond which there is a 413; 2048
 	MaxTokens        int           // of a request, after truncation, beyond which there is a 413; 1,048,576
-	MaxQueuedTokens  int           // of the requests at work by one model, beyond which there is a 429 (a single request is always let in); 1,048,576
-	MaxQueueTime     time.Duration // that the requests at work by one model are expected to take, going by its speed of late, beyond which there is a 429 (as above); half of RequestTimeout, or 30 s
+	MaxQueuedTokens  int           // of the requests at work by one model, beyond which there is a 429; 1,048,576. For a request of up to a quarter of a batch only such requests count: the others do not hold it up. What finds nothing ahead of it is let in
+	MaxQueueTime     time.Duration // that these tokens are expected to take, beyond which there is a 429; half of RequestTimeout, or 30 s
 	RequestTimeout   time.Duration // from the request's header to its response, after which there is a 504; 60 s
 	NoTruncation     bool          // a text over the model's limit is an error, unless the request says otherwise. OpenAI's interface has no such parameter
 

@@ -15,7 +15,6 @@ const window = 10 * time.Second
 type rates struct {
 	mutex sync.Mutex
 	taken []sample
-	each  float64 // seconds that a token took, the last time that there were some; 0: not known
 }
 
 type sample struct {
@@ -25,17 +24,6 @@ type sample struct {
 
 // recent is what a model did lately, a second.
 type recent struct{ texts, tokens, busy, fill float64 }
-
-// estimate is how long so many tokens will take, 0 if that is not known. Several devices of a model count as one until all are busy.
-func (r *rates) estimate(now time.Time, s vkbert.Stats, tokens int64) time.Duration {
-	lately := r.look(now, s)
-	r.mutex.Lock()
-	defer r.mutex.Unlock()
-	if lately.tokens > 0 && lately.busy > 0 {
-		r.each = lately.busy / lately.tokens
-	}
-	return time.Duration(float64(tokens) * r.each * float64(time.Second))
-}
 
 func (r *rates) look(now time.Time, s vkbert.Stats) recent {
 	r.mutex.Lock()
