@@ -145,10 +145,15 @@ func TestServeTerminated(t *testing.T) {
 const overloadVariable = "VKBERT_OVERLOAD"
 
 // TestServeOverloaded: ten times of what the server can do is offered. Accepted requests take at most three times as long as those that wait behind a full queue and
-// nothing else, the rest get a 429 that says when to come again, and memory stays as it is.
+// nothing else, the rest get a 429 that says when to come again, and memory stays as it is within 5 %. Without the variable it takes some seconds, in which other tests
+// run beside it, and has bars that only a server without such limits misses.
 func TestServeOverloaded(t *testing.T) {
 	long, err := time.ParseDuration(cmp.Or(os.Getenv(overloadVariable), "1s"))
 	require.NoError(t, err)
+	latency, memory := 3.0, 0.05
+	if os.Getenv(overloadVariable) == "" {
+		latency, memory = 10, 0.25
+	}
 	const clients = 16
 	for name, c := range map[string]struct {
 		flag, limit string
@@ -165,18 +170,18 @@ func TestServeOverloaded(t *testing.T) {
 			s.full(request, clients/2, short) // warm-up
 			before, rate := s.full(request, clients, short)
 			done := make(chan struct{})
-			memory := s.watchMemory(done)
+			resident := s.watchMemory(done)
 			accepted, refused := s.offer(request, 10*rate, long)
 			close(done)
-			least, most := memory()
+			least, most := resident()
 			after, _ := s.full(request, clients, short)
 			s.end()
 			full, got := max(quantile(before, 0.99), quantile(after, 0.99), c.full), quantile(accepted, 0.99)
 			t.Logf("full queue: %.1f/s, p99 %v; ten times as much for %v: %d accepted, p50 %v, p99 %v (%.2f×), %d refused; resident %.1f to %.1f MiB",
 				rate, full, long, len(accepted), quantile(accepted, 0.5), got, float64(got)/float64(full), refused, float64(least)/(1<<20), float64(most)/(1<<20))
-			assert.LessOrEqual(t, got, 3*full)
+			assert.LessOrEqual(t, got.Seconds(), latency*full.Seconds())
 			assert.Greater(t, float64(refused), 4*float64(len(accepted)), "it was overload")
-			assert.Less(t, float64(most-least), 0.05*float64(most+least), "resident memory within 5 % of its middle")
+			assert.Less(t, float64(most-least), memory*float64(most+least), "resident memory, around its middle")
 		})
 	}
 }
