@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -132,6 +133,20 @@ func TestFaultModels(t *testing.T) {
 		formed(t, path, a)
 	}
 	openaiError(t, s.post("/v1/embeddings", `{"model":"gpt-7","input":"a"}`), "model", "model_not_found")
+}
+
+// TestDeadline: a request that takes too long is told so, in the interface's form, and what it had waiting is gone.
+func TestDeadline(t *testing.T) {
+	s := start(t, Options{RequestTimeout: time.Nanosecond, MaxQueueTime: -1})
+	for _, r := range inputRoutes {
+		a := s.post(r.path, r.with(`"a"`))
+		assert.Equal(t, http.StatusGatewayTimeout, a.status, "%s: %s", r.path, a.body)
+		formed(t, r.path, a)
+	}
+	for _, m := range s.models {
+		assert.Zero(t, m.tokens.Load())
+		assert.Zero(t, m.stats().Waiting)
+	}
 }
 
 // TestFieldNames: an error names the field as JSON has it.
