@@ -64,6 +64,7 @@ A model may be on a device of its own: -m MODEL[=ALIAS]@DEVICE.`,
 	flags.IntVar(&f.tokens, "max-tokens", 1<<20, "tokens of a request, beyond which there is a 413")
 	flags.IntVar(&f.queued, "max-queued-tokens", 1<<20, "tokens of the requests at work by a model, beyond which there is a 429")
 	flags.Int64Var(&f.bodyBytes, "max-body-bytes", 2<<20, "bytes of a request, beyond which there is a 413")
+	flags.DurationVar(&f.options.MaxQueueTime, "max-queue-time", 0, "that the requests at work by a model are expected to take, beyond which there is a 429; 0 is half of --request-timeout")
 	flags.DurationVar(&f.options.RequestTimeout, "request-timeout", time.Minute, "for a request to be answered")
 	flags.DurationVar(&f.options.ShutdownTimeout, "shutdown-timeout", 30*time.Second, "for the requests at work to finish after SIGTERM")
 	flags.DurationVar(&f.options.KeepAlive, "keep-alive", 0, "unload a model that nobody used for so long; 0 is never")
@@ -87,8 +88,8 @@ func (f *serveFlags) serve(cmd *cobra.Command, model *modelFlags) (err error) {
 			return usagef("--%s %d: want 1 or more", n.flag, n.value)
 		}
 	}
-	if f.options.RequestTimeout <= 0 || f.options.ShutdownTimeout <= 0 || f.options.KeepAlive < 0 {
-		return usagef("--request-timeout and --shutdown-timeout: want more than 0, --keep-alive: 0 or more")
+	if f.options.RequestTimeout <= 0 || f.options.ShutdownTimeout <= 0 || f.options.KeepAlive < 0 || f.options.MaxQueueTime < 0 {
+		return usagef("--request-timeout and --shutdown-timeout: want more than 0, --keep-alive and --max-queue-time: 0 or more")
 	}
 	if (f.certificate == "") != (f.key == "") {
 		return usagef("--tls-cert and --tls-key go together")
