@@ -363,6 +363,25 @@ func TestQueueLongBesideShort(t *testing.T) {
 	assert.Equal(t, []int{25, 25, 25, 10, 10}, d.batches[1])
 }
 
+// TestQueueTakesTurns: a text that fills most of a batch is a short call, however long; a long call that has no room beside such ones is first in every other batch.
+func TestQueueTakesTurns(t *testing.T) {
+	d := &fakeDevice{gate: make(chan struct{})}
+	q := openQueue(t, d, twoValues, 100, 0, 1)
+	all := []<-chan error{start(context.Background(), q, numbered(0, 1))}
+	until(t, "the device is busy", func() bool { return d.count() == 1 })
+	all = append(all, start(context.Background(), q, numbered(0, 80, 80)))
+	until(t, "the long call waits", func() bool { return q.snapshot().QueuedTokens == 160 })
+	for range 4 {
+		all = append(all, start(context.Background(), q, numbered(0, 90)))
+	}
+	until(t, "all wait", func() bool { return q.snapshot().QueuedTokens == 160+4*90 })
+	close(d.gate)
+	for _, done := range all {
+		require.NoError(t, <-done)
+	}
+	assert.Equal(t, [][]int{{1}, {90}, {80}, {90}, {80}, {90}, {90}}, d.batches)
+}
+
 // TestQueueCloseWaits: Close waits for a batch that a call's own goroutine runs, also where the call has failed meanwhile.
 func TestQueueCloseWaits(t *testing.T) {
 	lost := errors.New("lost")

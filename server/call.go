@@ -171,12 +171,26 @@ func (c *call) preflight() error {
 	h := c.w.Header()
 	if h.Get("Access-Control-Allow-Origin") != "" {
 		h.Set("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS")
-		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Request-Id")
+		h.Add("Vary", "Access-Control-Request-Headers")
+		h.Set("Access-Control-Allow-Headers", allowedHeaders(c.r.Header.Values("Access-Control-Request-Headers")))
 		h.Set("Access-Control-Max-Age", "600")
 	}
 	h.Set("Allow", strings.Join(c.methods[c.path], ", "))
 	c.w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// allowedHeaders are those that pages may send: what they ask for, since clients add some of their own (openai's are called X-Stainless-…) and none means anything here
+// but Authorization, which must be named. Cookies are not among them.
+func allowedHeaders(asked []string) string {
+	allowed := []string{"Authorization", "Content-Type", "X-Request-Id"}
+	for name := range strings.SplitSeq(strings.Join(asked, ","), ",") {
+		name = http.CanonicalHeaderKey(strings.TrimSpace(name))
+		if plain(name) && len(allowed) < 64 && !slices.Contains(allowed, name) {
+			allowed = append(allowed, name)
+		}
+	}
+	return strings.Join(allowed, ", ")
 }
 
 // body reads the request's JSON into v.
@@ -422,10 +436,7 @@ func (c *call) finish() {
 // requestID is the client's, if it sent one that can stand in a log, else a new one.
 func requestID(r *http.Request) string {
 	id := r.Header.Get("X-Request-Id")
-	plain := func(c rune) bool {
-		return c == '-' || c == '_' || c == '.' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
-	}
-	if id != "" && len(id) <= 128 && strings.IndexFunc(id, func(c rune) bool { return !plain(c) }) < 0 {
+	if len(id) <= 128 && plain(id) {
 		return id
 	}
 	const digits = "0123456789abcdef"
@@ -434,4 +445,11 @@ func requestID(r *http.Request) string {
 		out[i] = digits[n&15]
 	}
 	return string(out[:])
+}
+
+// plain says whether a text is of letters, digits and a few signs alone, and not empty.
+func plain(s string) bool {
+	return s != "" && strings.IndexFunc(s, func(c rune) bool {
+		return c != '-' && c != '_' && c != '.' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z')
+	}) < 0
 }

@@ -37,6 +37,7 @@ type Options struct {
 
 	ReadHeaderTimeout time.Duration // 5 s
 	ReadTimeout       time.Duration // of header and body; 30 s
+	WriteTimeout      time.Duration // for the client to take the response, after ReadTimeout and RequestTimeout: beyond the three a connection is cut; 60 s
 	IdleTimeout       time.Duration // of a connection between requests; 120 s
 	ShutdownTimeout   time.Duration // how long Serve waits for the requests at work when it is to end; 30 s
 
@@ -60,6 +61,7 @@ func (o Options) withDefaults() Options {
 	o.MaxQueueTime = cmp.Or(o.MaxQueueTime, max(o.RequestTimeout, 0)/2, 30*time.Second)
 	o.ReadHeaderTimeout = cmp.Or(o.ReadHeaderTimeout, 5*time.Second)
 	o.ReadTimeout = cmp.Or(o.ReadTimeout, 30*time.Second)
+	o.WriteTimeout = cmp.Or(o.WriteTimeout, time.Minute)
 	o.IdleTimeout = cmp.Or(o.IdleTimeout, 2*time.Minute)
 	o.ShutdownTimeout = cmp.Or(o.ShutdownTimeout, 30*time.Second)
 	o.Version = cmp.Or(o.Version, "(unknown)")
