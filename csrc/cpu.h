@@ -79,6 +79,10 @@ typedef struct vkb_cpu_kernels {
        that a row's result does not depend on its neighbours. */
     void (*tile)(uint32_t rows, const float *a, size_t a_stride, const float *b, size_t b_stride, uint32_t depth, float *c, size_t c_stride,
                  vkb_cpu_ahead ahead);
+    /* As tile, of two panels one after the other, [2, depth, 16], the second's results `second` floats after the first's; with each k the
+       two lines at `at` + k·`step` and half a step further are fetched. NULL: it would be no faster. */
+    void (*tile_pair)(uint32_t rows, const float *a, size_t a_stride, const float *b, uint32_t depth, float *c, size_t second,
+                      vkb_cpu_ahead ahead);
     /* Quantises a row as vkb_quantize does, and fills up to a multiple of VKB_CPU_I8_DEPTH. */
     vkb_cpu_i8_row (*quantize)(const float *x, uint32_t count, void *q);
     /* As tile, of quantised rows a, which lie `depth` apart, and a panel b: c[r][j] = row[r].scale·b.scale[j]·Σ, the sum exact. depth: a
