@@ -32,7 +32,7 @@ bool vkb_cpu_linear_scratch(const vkb_cpu_program *p, const vkb_op *op, uint64_t
     const vkb_tensor *t = &p->base.weights->tensors[op->weight];
     if (t->dtype == VKB_I8) /* a block's vkb_cpu_i8_rows, and its rows */
         return vkb_mul((uint64_t)vkb_cpu_i8_depth(t->cols) / 4 * p->kernels->i8_size + 2, VKB_CPU_BLOCK_ROWS, floats);
-    return vkb_mul(t->dtype == VKB_F16 ? t->cols : 0, VKB_CPU_PANEL, floats);
+    return vkb_mul(t->dtype == VKB_F16 ? t->cols : 0, vkb_cpu_panels_together(p->kernels, t) * VKB_CPU_PANEL, floats);
 }
 
 void vkb_cpu_begin_block(const vkb_cpu_program *p, const vkb_tensor *t, const float *x, size_t x_stride, uint32_t rows, float *scratch) {
@@ -48,10 +48,11 @@ uint64_t vkb_cpu_panel_bytes(const vkb_tensor *t) {
     return cols * VKB_CPU_PANEL * vkb_dtype_size(t->dtype);
 }
 
-const void *vkb_cpu_panel(const vkb_cpu_program *p, const vkb_tensor *t, const void *weight, uint32_t panel, float *scratch) {
+const void *vkb_cpu_panels(const vkb_cpu_program *p, const vkb_tensor *t, const void *weight, uint32_t panel, uint32_t count,
+                           float *scratch) {
     const char *data = (const char *)weight + panel * vkb_cpu_panel_bytes(t);
     if (t->dtype != VKB_F16) return data;
-    p->kernels->widen((const uint16_t *)(const void *)data, (uint64_t)t->cols * VKB_CPU_PANEL,
+    p->kernels->widen((const uint16_t *)(const void *)data, (uint64_t)t->cols * count * VKB_CPU_PANEL,
                       scratch); /* once for all rows of the block */
     return scratch;
 }
@@ -85,7 +86,7 @@ static void finish_panel(const linear *l, uint32_t panel, uint32_t first, uint32
 static void do_panels(const linear *l, uint32_t panel, uint32_t count, uint32_t first, uint32_t end, float *scratch, const char *soon) {
     enum { ROOM = VKB_CPU_BLOCK_ROWS * VKB_CPU_PANEL };
     const vkb_cpu_kernels *kernels = l->p->kernels;
-    const void *w = vkb_cpu_panel(l->p, l->tensor, l->weight, panel, scratch);
+    const void *w = vkb_cpu_panels(l->p, l->tensor, l->weight, panel, count, scratch);
     float c[2 * ROOM];
     for (uint32_t row = first; row < end; row++) { /* what `finish` reads and writes, of each row a line a panel */
         for (uint32_t column = panel * VKB_CPU_PANEL; column < (panel + count) * VKB_CPU_PANEL; column += VKB_CPU_PANEL) {
@@ -202,7 +203,7 @@ void vkb_cpu_linear(const vkb_cpu_program *p, const vkb_op *op) {
         l.residual_stride = slots[op->residual].stride;
     }
     l.panels = ceil_div(l.outputs, VKB_CPU_PANEL);
-    l.together = tensor->dtype == VKB_F32 && p->kernels->tile_pair ? 2 : 1;
+    l.together = vkb_cpu_panels_together(p->kernels, tensor);
     l.block_rows = VKB_CPU_BLOCK_ROWS;
     uint32_t blocks = ceil_div(l.rows, l.block_rows);
     uint32_t groups = ceil_div(TASKS_PER_THREAD * vkb_cpu_pool_threads(p->pool), blocks); /* as many as give every thread its tasks */
