@@ -1,6 +1,5 @@
 /* How many CPUs a cgroup's quota pays for: Linux's control groups, version 2 and 1. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "internal.h"

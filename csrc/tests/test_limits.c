@@ -1,7 +1,6 @@
 /* How many threads the CPU backend takes by itself: cgroup quotas, of both versions and of outer groups too, and the affinity mask. */
 #include <sched.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "fixture.h"
 
