@@ -220,7 +220,7 @@ static void normalize(probe *p, vkb_op op, uint32_t width, uint32_t folds) {
 static bool build(probe *p, const vkb_kernel *kernel, const vkb_vk_usage *u, bool chained) {
     const vkb_op *like = u->op;
     uint32_t width = least(u->width, 600);
-    uint32_t inputs = columns(kernel->inputs_multiple, 0), outputs = columns(kernel->outputs_multiple, kernel->min_outputs);
+    uint32_t inputs = columns(kernel->inputs_multiple, kernel->min_inputs), outputs = columns(kernel->outputs_multiple, kernel->min_outputs);
     vkb_op op = {.kind = kernel->kind,
                  .input = VKB_NONE,
                  .residual = VKB_NONE,
@@ -311,15 +311,23 @@ static vkb_status run_probe(const probe *p, vkb_device *device, float **result, 
     return status;
 }
 
-/* How far a right result may be from the reference's, relative to 1 + its size: several roundings of what it is computed in. In int8 that
-   is a step of a few inputs that lie halfway between two. */
+/*
+ * How far a right result may be from the reference's, relative to 1 + its size: several roundings of what it is computed in.
+ *
+ * In int8 a step of a few inputs that lie halfway between two: the inputs are multiples of 2⁻⁶, of which k and 2k in a row are an exact
+ * half, and a device's division may be off by a last place. Where a second product reads what the first one made, that moves many numbers
+ * across a half; blocks with scales of their own, which the reference has not, are rounded twice. Calculated on a host for these tests: at
+ * most 0.035 for blocks, 0.025 for a norm between the two, while one wrong scale or lane makes 0.1 and more.
+ */
 static float tolerance(const probe *p) {
-    for (uint32_t i = 0; i < p->tensor_count; i++)
-        if (p->tensors[i].dtype == VKB_I8) return 1e-2f;
+    uint32_t products = 0;
+    for (uint32_t i = 0; i < p->tensor_count; i++) products += p->tensors[i].dtype == VKB_I8;
+    if (products) return products > 1 ? 5e-2f : 1e-2f;
     return p->activations == VKB_F16 ? 4e-3f : 5e-5f;
 }
 
-static void compare(const probe *p, const float *got, const float *want, char *reason, size_t size) {
+/* The greatest difference; where it is too much, the reason. */
+static float compare(const probe *p, const float *got, const float *want, char *reason, size_t size) {
     uint32_t width = p->values[p->value_count - 1].width;
     uint64_t worst = 0;
     float most = 0;
@@ -329,9 +337,10 @@ static void compare(const probe *p, const float *got, const float *want, char *r
         most = off;
         worst = i;
     }
-    if (most <= tolerance(p)) return;
-    snprintf(reason, size, "wrong results: row %llu, column %llu is %.6g, want %.6g", (unsigned long long)(worst / width),
-             (unsigned long long)(worst % width), (double)got[worst], (double)want[worst]);
+    if (!(most <= tolerance(p)))
+        snprintf(reason, size, "wrong results: row %llu, column %llu is %.6g, want %.6g", (unsigned long long)(worst / width),
+                 (unsigned long long)(worst % width), (double)got[worst], (double)want[worst]);
+    return most;
 }
 
 static _Thread_local const vkb_kernel *under_test;
@@ -359,7 +368,7 @@ static vkb_status test(vkb_vk_device *device, const vkb_kernel *kernel, const vk
     p->like = usage->tensors;
     p->activations = usage->activations;
     vkb_device *reference = NULL;
-    float *want = NULL, *got = NULL;
+    float *want = NULL, *got = NULL, off;
     vkb_error why = {0};
     vkb_status status = VKB_OK;
     if (!build(p, kernel, usage, chained)) goto done;
@@ -372,10 +381,13 @@ static vkb_status test(vkb_vk_device *device, const vkb_kernel *kernel, const vk
     under_test = NULL;
     switch (status) {
     case VKB_OK:
-        if (taken)
-            compare(p, got, want, reason, size);
-        else
+        if (!taken) {
             snprintf(reason, size, "its self-test has no shape that it takes");
+            break;
+        }
+        off = compare(p, got, want, reason, size);
+        vkb_log(&device->base, VKB_LOG_DEBUG, "%s: kernel \"%s\" is off by %.2g, of at most %.2g", device->base.info.name, kernel->name,
+                (double)off, (double)tolerance(p));
         break;
     case VKB_ERROR_NOT_FINITE:
     case VKB_ERROR_UNSUPPORTED:

@@ -61,11 +61,23 @@ static int make_batch(bench_run *run, uint32_t batch, uint32_t tokens) {
     return 0;
 }
 
+static void print_log(void *user, vkb_log_level level, const char *message) {
+    (void)user;
+    (void)level;
+    fprintf(stderr, "%s\n", message);
+}
+
+int bench_open_device(const bench_options *o, vkb_device **device) {
+    vkb_error error = {0};
+    vkb_device_options options = {
+        .struct_size = sizeof options, .selector = o->device, .cache_dir = o->cache_dir, .log = o->verbose ? print_log : NULL};
+    return vkb_device_open(&options, device, &error) ? failed(o->device, &error) : 0;
+}
+
 int bench_open(const bench_options *o, const vkb_tensor *tensors, uint32_t tensor_count, const vkb_program_desc *desc, bench_run *run) {
     *run = (bench_run){.info.struct_size = sizeof run->info, .desc = *desc};
     vkb_error error = {0};
-    vkb_device_options options = {.struct_size = sizeof options, .selector = o->device, .cache_dir = o->cache_dir};
-    if (vkb_device_open(&options, &run->device, &error)) return failed(o->device, &error);
+    if (bench_open_device(o, &run->device)) return 1;
     vkb_device_get_info(run->device, &run->info);
 
     vkb_tensor *stored = malloc(tensor_count * sizeof *stored);

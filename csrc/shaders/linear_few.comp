@@ -1,0 +1,285 @@
+#version 450
+// LINEAR for a few rows, f16, as linear_narrow.comp divides it: a workgroup makes 16 × 16·COLUMN_TILES outputs, its subgroups split the inputs among themselves. Here
+// all that a subgroup reads is asked for at its start, by addresses, and a norm of the input waits for nobody: it is applied to the products. With γ, β the norm's
+// weights and r, m a row's 1/deviation and mean, Σ((x - m)·r·γ + β)·w = r·(Σ x·γw - m·Σ γw) + Σ βw; the two last sums come from one more matrix multiplication
+// with the weights that are in registers anyway, whose rows 0 and 1 are γ and β.
+//
+// MODE's upper bits are as there. The variance is the mean square less the square of the mean: the numbers are f16, whose own rounding weighs more than the
+// cancellation.
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
+#extension GL_EXT_buffer_reference : require
+#extension GL_EXT_buffer_reference_uvec2 : require
+#define ADDRESSES
+#include "matrix.glsl"
+#include "common.glsl"
+#include "activation.glsl"
+#include "fragments.glsl"
+
+layout(constant_id = 7) const uint COLUMN_TILES = 1; // at most 4, and a divisor of it
+layout(constant_id = 8) const uint SUBGROUPS = 12;   // at least 2·COLUMN_TILES
+layout(constant_id = 9) const uint DEPTH = 2;        // chunks of 32 inputs that a subgroup has under way
+
+const bool NORM_INPUT = (MODE & 0x100u) != 0u, NORM_RESIDUAL = (MODE & 0x200u) != 0u, ATTEND = (MODE & 0x800u) != 0u; // vkb_fold
+const uint D16 = ATTEND ? MODE >> 16 : 1; // head size / 16
+const uint PARTS = 2 * COLUMN_TILES;      // of 16 × 8 outputs
+const uint STEPS = 2;                     // of 16 inputs a chunk
+const uint SEGMENTS = 4;                  // of 8 inputs: what a row has in a chunk; a lane's word is one of them
+const uint LANE_ROWS = 8;                 // rows that the lanes have between them; a lane has STEPS, so far apart
+const uint PITCH = SEGMENTS + 1;          // words from row to row in shared memory: rows that are read together lie in different banks
+const uint STEP_WORDS = 128;              // of weights: 4 tiles of 32 lanes
+const uint OTHERS = 2;                    // chunks of a residual that is normalised, likewise
+const uint RMS = 2;                       // vkb_norm
+
+layout(buffer_reference, std430, buffer_reference_align = 16) readonly buffer Words { uvec4 at[]; };
+layout(set = 0, binding = 2) restrict readonly buffer Residual1 { uint residual1[]; };
+layout(set = 0, binding = 2) restrict readonly buffer ResidualWords { uvec4 residual_words[]; };
+layout(set = 0, binding = 3) buffer OutputPairs { uint output_pairs[]; };
+layout(set = 0, binding = 5) restrict readonly buffer Vectors2 { vec2 vectors2[]; };
+
+#define QKV position1
+#define QKV_STRIDE push.row_count
+#define cu_at push.column
+#include "attend.glsl"
+
+shared vec4 parts[SUBGROUPS * PARTS * 32];
+shared vec2 row_sums[SUBGROUPS * 16];        // of the elements, of their squares
+shared vec2 norm_sums[SUBGROUPS * PARTS * 8]; // two columns' Σ γw, then Σ βw
+shared uvec4 staged[SUBGROUPS * 16 * PITCH];
+
+uint segment() { return gl_SubgroupInvocationID % SEGMENTS; }
+uint chunk_row(uint i) { return gl_SubgroupInvocationID / SEGMENTS + i * LANE_ROWS; }
+
+vec2 sums_of(uvec4 word) {
+    vec2 sums = vec2(0.0);
+    [[unroll]] for (uint i = 0; i < 4; i++) {
+        const vec2 v = unpackHalf2x16(word[i]);
+        sums += vec2(v.x + v.y, dot(v, v));
+    }
+    return sums;
+}
+
+// A subgroup's share of the sums over its rows; to be read after a barrier.
+void store_sums(vec2 sums[STEPS]) {
+    [[unroll]] for (uint i = 0; i < STEPS; i++) {
+        [[unroll]] for (uint n = 1; n < SEGMENTS; n *= 2u) sums[i] += vec2(subgroupShuffleXor(sums[i].x, n), subgroupShuffleXor(sums[i].y, n));
+        if (segment() == 0u) row_sums[gl_SubgroupID * 16u + chunk_row(i)] = sums[i];
+    }
+}
+
+// What a row is multiplied with and what is added then; after the barrier.
+vec2 row_norm(uint row, uint width) {
+    vec2 sums = vec2(0.0);
+    [[unroll]] for (uint i = 0; i < SUBGROUPS; i++) sums += row_sums[i * 16u + row];
+    sums /= float(width);
+    const float mean = push.norm == RMS ? 0.0 : sums.x;
+    const float scale = inversesqrt(max(sums.y - mean * mean, 0.0) + push.norm_eps);
+    return vec2(scale, -mean * scale);
+}
+
+// Elements n and n + 1 of a VECTOR; `other` if there is none. Always read: a branch would be waited for.
+vec2 pair_or(uint at, uint n, float other) {
+    const vec2 v = vectors2[(at == NONE ? 0u : at + n) >> 1];
+    return at == NONE ? vec2(other) : v;
+}
+
+// Outputs n, n + 1 of a row.
+vec2 finish(vec2 sum, vec2 residual, uint n) {
+    if (push.residual_at == BEFORE_ACTIVATION) sum += residual;
+    sum = activate(sum.xyxy).xy;
+    if (push.residual_at != BEFORE_ACTIVATION) sum += residual;
+    return sum * within(n, push.output_width).xy;
+}
+
+// Tile d of what a head has attended to, as a fragment's words: its columns put in order.
+uvec4 attended_word(uint d) {
+    const vec2 each = 1.0 / max(attended_total, vec2(1.0e-30)); // rows past the batch may have none
+    const uvec2 low = uvec2(packHalf2x16(vec2(attended[d][0], attended[d][2]) * each.x), packHalf2x16(vec2(attended[d][1], attended[d][3]) * each.x));
+    const uvec2 high = uvec2(packHalf2x16(vec2(attended[d][4], attended[d][6]) * each.y), packHalf2x16(vec2(attended[d][5], attended[d][7]) * each.y));
+    const uint t = gl_SubgroupInvocationID & 3u, from = (gl_SubgroupInvocationID & ~3u) + (t >> 1); // of four lanes, the first two have 0 … 7
+    const uvec2 low0 = subgroupShuffle(low, from), low8 = subgroupShuffle(low, from + 2u);
+    const uvec2 high0 = subgroupShuffle(high, from), high8 = subgroupShuffle(high, from + 2u);
+    return (t & 1u) == 0u ? uvec4(low0.x, low8.x, high0.x, high8.x) : uvec4(low0.y, low8.y, high0.y, high8.y);
+}
+
+MATRIX_SUM(16, 16) sums[COLUMN_TILES], norms[COLUMN_TILES]; // norms: row 0 Σ γw, row 1 Σ βw
+
+uvec4 w[DEPTH][STEPS][COLUMN_TILES], a[DEPTH][STEPS];
+vec2 gamma[DEPTH][STEPS][2], beta[DEPTH][STEPS][2]; // of the inputs that a lane holds of a weight fragment
+
+uint64_t w_base, a_base; // bytes: this workgroup's weights and rows
+uint w_offset, a_offset; // this lane's, of its subgroup's first chunk
+
+uvec4 load_other(uint row, uint chunk) { return residual_words[row * (push.residual_stride >> 3) + chunk * SEGMENTS + segment()]; }
+
+bool there(uint chunk, uint d) { return chunk + d * SUBGROUPS < push.input_stride / (16u * STEPS); }
+
+// Chunk number d of those from `chunk` on, which is the base's.
+void load_chunk(uint d, uint chunk) {
+    [[unroll]] for (uint s = 0; s < STEPS; s++)
+        [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++)
+            w[d][s][c] = Words(w_base + uint64_t(w_offset)).at[(d * SUBGROUPS * STEPS + s) * STEP_WORDS + c * 32];
+    [[unroll]] for (uint i = 0; i < STEPS; i++)
+        a[d][i] = Words(a_base + uint64_t(a_offset + i * LANE_ROWS * 2u * push.input_stride)).at[d * SUBGROUPS * SEGMENTS];
+    if (NORM_INPUT)
+        [[unroll]] for (uint s = 0; s < STEPS; s++)
+            [[unroll]] for (uint h = 0; h < 2; h++) {
+                const uint k = ((chunk + d * SUBGROUPS) * STEPS + s) * 16u + 8u * h + lane_column();
+                gamma[d][s][h] = pair_or(push.norm_weight_at, k, 1.0);
+                beta[d][s][h] = pair_or(push.norm_bias_at, k, 0.0);
+            }
+}
+
+// A pair of weights by γ, in f16.
+uint by_gamma(uint pair, uint weight) { return packFloat2x16(unpackFloat2x16(pair) * unpackFloat2x16(weight)); }
+
+void multiply_step(uint d, uint s, uint from) {
+    MATRIX_A(16, 16) m;
+    coopMatLoad(m, staged, from, PITCH, gl_CooperativeMatrixLayoutRowMajor);
+    uvec2 weight;
+    MATRIX_A(16, 16) both;
+    if (NORM_INPUT) {
+        weight = uvec2(packHalf2x16(gamma[d][s][0]), packHalf2x16(gamma[d][s][1]));
+        const uvec2 bias = uvec2(packHalf2x16(beta[d][s][0]), packHalf2x16(beta[d][s][1]));
+        const uvec2 rows = gl_SubgroupInvocationID < 4u ? weight : gl_SubgroupInvocationID < 8u ? bias : uvec2(0u);
+        SET_ELEMENTS(both, uvec4(rows, 0u, 0u))
+    }
+    [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++) {
+        MATRIX_B(16, 16) b;
+        SET_ELEMENTS(b, w[d][s][c])
+        if (NORM_INPUT) {
+            norms[c] = coopMatMulAdd(both, b, norms[c]);
+            const uvec4 word = w[d][s][c];
+            SET_ELEMENTS(b, uvec4(by_gamma(word.x, weight.x), by_gamma(word.y, weight.y), by_gamma(word.z, weight.x), by_gamma(word.w, weight.y)))
+        }
+        sums[c] = coopMatMulAdd(m, b, sums[c]);
+    }
+}
+
+void attend_heads(uint row0, uint steps) {
+    for (uint head = gl_SubgroupID; head < push.heads; head += SUBGROUPS) {
+        uvec4 head_w[D16][COLUMN_TILES];
+        const uint64_t from = w_base + uint64_t(head * D16 * STEP_WORDS * 16u + gl_SubgroupInvocationID * 16u);
+        [[unroll]] for (uint d = 0; d < D16; d++)
+            [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++) head_w[d][c] = Words(from).at[d * STEP_WORDS + c * 32];
+        attend(head, row0, 0u, 1u);
+        [[unroll]] for (uint d = 0; d < D16; d++) {
+            MATRIX_A(16, 16) m;
+            SET_ELEMENTS(m, attended_word(d))
+            [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++) {
+                MATRIX_B(16, 16) b;
+                SET_ELEMENTS(b, head_w[d][c])
+                sums[c] = coopMatMulAdd(m, b, sums[c]);
+            }
+        }
+    }
+}
+
+void multiply_all() {
+    const uint stage = gl_SubgroupID * (16u * PITCH), chunks = push.input_stride / (16u * STEPS);
+    vec2 totals[STEPS];
+    [[unroll]] for (uint i = 0; i < STEPS; i++) totals[i] = vec2(0.0);
+    for (uint chunk = gl_SubgroupID; chunk < chunks;) {
+        [[unroll]] for (uint d = 0; d < DEPTH; d++) {
+            if (!there(chunk, d)) continue;
+            [[unroll]] for (uint i = 0; i < STEPS; i++) staged[stage + chunk_row(i) * PITCH + segment()] = a[d][i];
+            subgroupBarrier();
+            [[unroll]] for (uint s = 0; s < STEPS; s++) multiply_step(d, s, stage + 2u * s);
+            if (NORM_INPUT)
+                [[unroll]] for (uint i = 0; i < STEPS; i++) totals[i] += sums_of(a[d][i]);
+            subgroupBarrier(); // what comes next goes to the same place
+        }
+        chunk += SUBGROUPS * DEPTH;
+        w_base += SUBGROUPS * DEPTH * STEPS * STEP_WORDS * 16;
+        a_base += SUBGROUPS * DEPTH * SEGMENTS * 16;
+        [[unroll]] for (uint d = 0; d < DEPTH; d++)
+            if (there(chunk, d)) load_chunk(d, chunk);
+    }
+    if (NORM_INPUT) store_sums(totals);
+}
+
+void main() {
+    const uint lane = gl_SubgroupInvocationID, subgroup = gl_SubgroupID;
+    const uint row0 = gl_WorkGroupID.y * 16u, tile0 = gl_WorkGroupID.x * COLUMN_TILES, steps = push.input_stride >> 4;
+
+    w_base = packUint2x32(push.weight_address) + uint64_t(tile0 >> 2) * (steps * STEP_WORDS * 16u) + (tile0 & 3u) * 512u;
+    a_base = packUint2x32(push.input_address) + uint64_t(row0) * (2u * push.input_stride);
+    w_offset = subgroup * (STEPS * STEP_WORDS * 16u) + lane * 16u;
+    a_offset = chunk_row(0) * 2u * push.input_stride + (subgroup * SEGMENTS + segment()) * 16u;
+    if (!ATTEND)
+        [[unroll]] for (uint d = 0; d < DEPTH; d++)
+            if (there(subgroup, d)) load_chunk(d, subgroup);
+
+    // The first PARTS subgroups will write 16 × 8 outputs each.
+    const bool writes = subgroup < PARTS;
+    const uint row = row0 + lane_row(), n = 16u * tile0 + 8u * subgroup + lane_column();
+    vec2 bias = vec2(0.0), end_weight = vec2(1.0), end_bias = vec2(0.0);
+    uvec2 residual = uvec2(0u);
+    if (writes) {
+        bias = pair_or(push.bias_at, n, 0.0);
+        if (push.residual_stride != 0u) {
+            const uint at = (row * push.residual_stride + n) >> 1;
+            residual = uvec2(residual1[at], residual1[at + 4u * push.residual_stride]);
+        }
+        if (NORM_RESIDUAL) {
+            end_weight = pair_or(push.norm_weight_at, n, 1.0);
+            end_bias = pair_or(push.norm_bias_at, n, 0.0);
+        }
+    }
+    const uint other_chunks = push.residual_stride / (16u * STEPS);
+    uvec4 others[OTHERS][STEPS];
+    if (NORM_RESIDUAL)
+        [[unroll]] for (uint d = 0; d < OTHERS; d++)
+            if (subgroup + d * SUBGROUPS < other_chunks)
+                [[unroll]] for (uint i = 0; i < STEPS; i++) others[d][i] = load_other(row0 + chunk_row(i), subgroup + d * SUBGROUPS);
+
+    [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++) sums[c] = norms[c] = MATRIX_SUM(16, 16)(0.0);
+    if (ATTEND) attend_heads(row0, steps);
+    else multiply_all();
+    if (NORM_RESIDUAL) {
+        vec2 totals[STEPS];
+        [[unroll]] for (uint i = 0; i < STEPS; i++) {
+            totals[i] = vec2(0.0);
+            [[unroll]] for (uint d = 0; d < OTHERS; d++)
+                if (subgroup + d * SUBGROUPS < other_chunks) totals[i] += sums_of(others[d][i]);
+            for (uint chunk = subgroup + OTHERS * SUBGROUPS; chunk < other_chunks; chunk += SUBGROUPS)
+                totals[i] += sums_of(load_other(row0 + chunk_row(i), chunk));
+        }
+        store_sums(totals);
+    }
+
+    [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++) {
+        const uint at = (subgroup * PARTS + 2u * c) * 32u + lane; // columns 0 … 7, then 8 … 15
+        parts[at] = vec4(sums[c][0], sums[c][1], sums[c][4], sums[c][5]);
+        parts[at + 32u] = vec4(sums[c][2], sums[c][3], sums[c][6], sums[c][7]);
+        if (NORM_INPUT && lane < 8u) {
+            const uint to = (subgroup * PARTS + 2u * c) * 8u + 2u * (lane & 3u) + (lane >> 2);
+            norm_sums[to] = vec2(norms[c][0], norms[c][1]);
+            norm_sums[to + 8u] = vec2(norms[c][2], norms[c][3]);
+        }
+    }
+    barrier();
+    if (!writes) return;
+
+    vec4 sum = vec4(0.0);
+    [[unroll]] for (uint i = 0; i < SUBGROUPS; i++) sum += parts[(i * PARTS + subgroup) * 32u + lane];
+    vec2 first = unpackHalf2x16(residual.x), second = unpackHalf2x16(residual.y);
+    if (NORM_INPUT) {
+        vec2 by_weight = vec2(0.0), by_bias = vec2(0.0);
+        [[unroll]] for (uint i = 0; i < SUBGROUPS; i++) {
+            by_weight += norm_sums[(i * PARTS + subgroup) * 8u + 2u * (lane & 3u)];
+            by_bias += norm_sums[(i * PARTS + subgroup) * 8u + 2u * (lane & 3u) + 1u];
+        }
+        const vec2 low = row_norm(lane_row(), push.input_width), high = row_norm(lane_row() + 8u, push.input_width);
+        sum = vec4(sum.xy * low.x + (by_weight * low.y + by_bias), sum.zw * high.x + (by_weight * high.y + by_bias));
+    }
+    if (NORM_RESIDUAL) {
+        const vec2 low = row_norm(lane_row(), push.output_width), high = row_norm(lane_row() + 8u, push.output_width);
+        first = (first * low.x + low.y) * end_weight + end_bias;
+        second = (second * high.x + high.y) * end_weight + end_bias;
+    }
+    sum += bias.xyxy;
+    const uint at = (row * push.output_stride + n) >> 1;
+    output_pairs[at] = packHalf2x16(finish(sum.xy, first, n));
+    output_pairs[at + 4u * push.output_stride] = packHalf2x16(finish(sum.zw, second, n));
+}
