@@ -101,11 +101,11 @@
     OWN(columns, count, steps, depth), .shared_bytes = (count) * (1024 * (columns) + 128 + 256 * (2 * (steps) + 1)), \
     .needs = VKB_NEED_F16 | VKB_NEED_FRAGMENTS, .subgroup = SUBGROUP_SHUFFLE, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
     .values = 1 << VKB_VALUES_F16, .folds = VKB_FOLD_NORM_INPUT | VKB_FOLD_NORM_RESIDUAL | (more)
-/* As LINEAR_NARROW, in chunks of 32 inputs. */
-#define LINEAR_FEW(columns, count, depth, more) \
+/* As LINEAR_NARROW, in chunks of 32 inputs; of which K is a multiple, so that each subgroup has as many chunks, or 0. */
+#define LINEAR_FEW(columns, count, depth, inputs, more) \
     .kind = VKB_OP_LINEAR, CODE(linear_few), .subgroups = count, .tile_rows = 16, .tile_columns = 16 * (columns), \
-    OWN(columns, count, depth), .shared_bytes = (count) * (1152 * (columns) + 128 + 1280), .needs = FRAGMENTS, \
-    .subgroup = SUBGROUP_SHUFFLE, .weights = 1 << VKB_WEIGHTS_F16_TILES, .values = 1 << VKB_VALUES_F16, \
+    OWN(columns, count, depth, (inputs) != 0), .shared_bytes = (count) * (1152 * (columns) + 128 + 1280), .needs = FRAGMENTS, \
+    .inputs_multiple = inputs, .subgroup = SUBGROUP_SHUFFLE, .weights = 1 << VKB_WEIGHTS_F16_TILES, .values = 1 << VKB_VALUES_F16, \
     .folds = VKB_FOLD_NORM_INPUT | VKB_FOLD_NORM_RESIDUAL | (more)
 /* Heads up to D, subgroups that split the keys. */
 #define ATTENTION_NARROW(d, count) \
@@ -159,13 +159,15 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "embed", ROWS_KEPT(VKB_OP_EMBED, embed_rows_shared, 128, 32, 4)},
     {.name = "embed lanes", ROWS_KEPT(VKB_OP_EMBED, embed_rows_shared, 8, 1, 1), .software = true},
 
-    {.name = "linear few 16x16 long", LINEAR_FEW(1, 12, 8, VKB_FOLD_ATTENTION), .max_rows = 16, .min_inputs = 1088},
-    {.name = "linear few 16x32", LINEAR_FEW(2, 12, 2, VKB_FOLD_ATTENTION), .max_rows = 16, .min_outputs = 1600},
-    {.name = "linear few 16x16", LINEAR_FEW(1, 12, 2, VKB_FOLD_ATTENTION), .max_rows = 16},
+    {.name = "linear few 16x16 384 long", LINEAR_FEW(1, 12, 8, 384, VKB_FOLD_ATTENTION), .max_rows = 16, .min_inputs = 1088},
+    {.name = "linear few 16x32 384", LINEAR_FEW(2, 12, 2, 384, VKB_FOLD_ATTENTION), .max_rows = 16, .min_outputs = 1600},
+    {.name = "linear few 16x16 384", LINEAR_FEW(1, 12, 2, 384, VKB_FOLD_ATTENTION), .max_rows = 16},
+    {.name = "linear few 16x32", LINEAR_FEW(2, 12, 2, 0, VKB_FOLD_ATTENTION), .max_rows = 16, .min_outputs = 1600},
+    {.name = "linear few 16x16", LINEAR_FEW(1, 12, 3, 0, VKB_FOLD_ATTENTION), .max_rows = 16},
     {.name = "linear narrow 16x32", LINEAR_NARROW(2, 8, 2, 2, 0), .min_rows = 17, .max_rows = 128},
     {.name = "linear narrow 16x32 wide", LINEAR_NARROW(2, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16, .min_outputs = 640},
     {.name = "linear narrow 16x16", LINEAR_NARROW(1, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16},
-    {.name = "linear few rows 16x32", LINEAR_FEW(2, 8, 2, 0), .min_rows = 17, .max_rows = 128},
+    {.name = "linear few rows 16x32", LINEAR_FEW(2, 8, 2, 0, 0), .min_rows = 17, .max_rows = 128},
     {.name = "linear fragments 64x256", LINEAR_FRAGMENTS(64, 256, 128, 256), .min_rows = 4096},
     /* for long K: 1536 → 384 in 144 µs instead of 164, but 384 → 1152 in 127 instead of 119 */
     {.name = "linear fragments 128x128", LINEAR_FRAGMENTS(128, 128, 512, 0), .min_rows = 4096},
@@ -281,7 +283,7 @@ bool vkb_kernel_fits(const vkb_kernel *k, const vkb_abilities *a, const vkb_task
     return k->kind == t->kind && vkb_kernel_invocations(k, a) <= a->workgroup_invocations && k->shared_bytes <= a->shared_bytes &&
            !(k->needs & ~a->needs) && !(k->subgroup & ~a->subgroup_operations) && (!k->max_head || t->head_size <= k->max_head) &&
            !(k->modes & t->mode) && reads_weights(k, t->weights) && among(k->values, t->values) && divides(k->inputs_multiple, t->inputs) &&
-           t->inputs >= k->min_inputs &&            divides(k->outputs_multiple, t->outputs) && divides(k->head_multiple, t->head_size) &&
+           t->inputs >= k->min_inputs && divides(k->outputs_multiple, t->outputs) && divides(k->head_multiple, t->head_size) &&
            (!k->max_outputs || t->outputs <= k->max_outputs) && t->outputs >= k->min_outputs;
 }
 

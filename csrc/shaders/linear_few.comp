@@ -19,6 +19,7 @@
 layout(constant_id = 7) const uint COLUMN_TILES = 1; // at most 4, and a divisor of it
 layout(constant_id = 8) const uint SUBGROUPS = 12;   // at least 2·COLUMN_TILES
 layout(constant_id = 9) const uint DEPTH = 2;        // chunks of 32 inputs that a subgroup has under way
+layout(constant_id = 10) const uint EVEN = 0;        // all subgroups have as many chunks: whether there is another does not depend on the subgroup
 
 const bool NORM_INPUT = (MODE & 0x100u) != 0u, NORM_RESIDUAL = (MODE & 0x200u) != 0u, ATTEND = (MODE & 0x800u) != 0u; // vkb_fold
 const uint D16 = ATTEND ? MODE >> 16 : 1; // head size / 16
@@ -112,10 +113,11 @@ uint w_offset, a_offset; // this lane's, of its subgroup's first chunk
 
 uvec4 load_other(uint row, uint chunk) { return residual_words[row * (push.residual_stride >> 3) + chunk * SEGMENTS + segment()]; }
 
-bool there(uint chunk, uint d) { return chunk + d * SUBGROUPS < push.input_stride / (16u * STEPS); }
+// Whether this subgroup has a d-th chunk in the round that begins with chunk `first`.
+bool there(uint d, uint first) { return first + d * SUBGROUPS + (EVEN != 0u ? 0u : gl_SubgroupID) < push.input_stride / (16u * STEPS); }
 
-// Chunk number d of those from `chunk` on, which is the base's.
-void load_chunk(uint d, uint chunk) {
+// The addresses are those of the round.
+void load_chunk(uint d, uint first) {
     [[unroll]] for (uint s = 0; s < STEPS; s++)
         [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++)
             w[d][s][c] = Words(w_base + uint64_t(w_offset)).at[(d * SUBGROUPS * STEPS + s) * STEP_WORDS + c * 32];
@@ -124,7 +126,7 @@ void load_chunk(uint d, uint chunk) {
     if (NORM_INPUT)
         [[unroll]] for (uint s = 0; s < STEPS; s++)
             [[unroll]] for (uint h = 0; h < 2; h++) {
-                const uint k = ((chunk + d * SUBGROUPS) * STEPS + s) * 16u + 8u * h + lane_column();
+                const uint k = ((first + d * SUBGROUPS + gl_SubgroupID) * STEPS + s) * 16u + 8u * h + lane_column();
                 gamma[d][s][h] = pair_or(push.norm_weight_at, k, 1.0);
                 beta[d][s][h] = pair_or(push.norm_bias_at, k, 0.0);
             }
@@ -179,9 +181,9 @@ void multiply_all() {
     const uint stage = gl_SubgroupID * (16u * PITCH), chunks = push.input_stride / (16u * STEPS);
     vec2 totals[STEPS];
     [[unroll]] for (uint i = 0; i < STEPS; i++) totals[i] = vec2(0.0);
-    for (uint chunk = gl_SubgroupID; chunk < chunks;) {
+    for (uint first = 0; first < chunks;) {
         [[unroll]] for (uint d = 0; d < DEPTH; d++) {
-            if (!there(chunk, d)) continue;
+            if (!there(d, first)) continue;
             [[unroll]] for (uint i = 0; i < STEPS; i++) staged[stage + chunk_row(i) * PITCH + segment()] = a[d][i];
             subgroupBarrier();
             [[unroll]] for (uint s = 0; s < STEPS; s++) multiply_step(d, s, stage + 2u * s);
@@ -189,11 +191,11 @@ void multiply_all() {
                 [[unroll]] for (uint i = 0; i < STEPS; i++) totals[i] += sums_of(a[d][i]);
             subgroupBarrier(); // what comes next goes to the same place
         }
-        chunk += SUBGROUPS * DEPTH;
+        first += SUBGROUPS * DEPTH;
         w_base += SUBGROUPS * DEPTH * STEPS * STEP_WORDS * 16;
         a_base += SUBGROUPS * DEPTH * SEGMENTS * 16;
         [[unroll]] for (uint d = 0; d < DEPTH; d++)
-            if (there(chunk, d)) load_chunk(d, chunk);
+            if (there(d, first)) load_chunk(d, first);
     }
     if (NORM_INPUT) store_sums(totals);
 }
@@ -208,7 +210,7 @@ void main() {
     a_offset = chunk_row(0) * 2u * push.input_stride + (subgroup * SEGMENTS + segment()) * 16u;
     if (!ATTEND)
         [[unroll]] for (uint d = 0; d < DEPTH; d++)
-            if (there(subgroup, d)) load_chunk(d, subgroup);
+            if (there(d, 0)) load_chunk(d, 0);
 
     // The first PARTS subgroups will write 16 × 8 outputs each.
     const bool writes = subgroup < PARTS;
