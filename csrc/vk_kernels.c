@@ -50,6 +50,7 @@
 #define FRAGMENTS (VKB_NEED_F16 | VKB_NEED_ADDRESSES | VKB_NEED_MATRIX | VKB_NEED_FRAGMENTS)
 
 #define CODE(shader) .code = vkb_spirv_##shader, .code_bytes = sizeof vkb_spirv_##shader
+#define LARGER(a, b) ((a) > (b) ? (a) : (b))
 #define OWN(...) .own = {__VA_ARGS__}, .own_count = sizeof(uint32_t[]){__VA_ARGS__} / sizeof(uint32_t)
 
 /* BM × BN outputs a workgroup, BK of K a step, TM × TN outputs an invocation. */
@@ -101,11 +102,13 @@
     OWN(columns, count, steps, depth), .shared_bytes = (count) * (1024 * (columns) + 128 + 256 * (2 * (steps) + 1)), \
     .needs = VKB_NEED_F16 | VKB_NEED_FRAGMENTS, .subgroup = SUBGROUP_SHUFFLE, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
     .values = 1 << VKB_VALUES_F16, .folds = VKB_FOLD_NORM_INPUT | VKB_FOLD_NORM_RESIDUAL | (more)
-/* As LINEAR_NARROW, in chunks of 32 inputs; of which K is a multiple, so that each subgroup has as many chunks, or 0. */
-#define LINEAR_FEW(columns, count, depth, inputs, more) \
-    .kind = VKB_OP_LINEAR, CODE(linear_few), .subgroups = count, .tile_rows = 16, .tile_columns = 16 * (columns), \
-    OWN(columns, count, depth, (inputs) != 0), .shared_bytes = (count) * (1152 * (columns) + 128 + 1280), .needs = FRAGMENTS, \
-    .inputs_multiple = inputs, .subgroup = SUBGROUP_SHUFFLE, .weights = 1 << VKB_WEIGHTS_F16_TILES, .values = 1 << VKB_VALUES_F16, \
+/* Tiles of 16 rows and of 16 columns, together at most half as many as subgroups, which split the inputs; chunks of 32 inputs that each has
+   under way; of which K is a multiple, so that each has as many, or 0; what it folds beside norms. */
+#define LINEAR_FEW(rows, columns, count, depth, inputs, more) \
+    .kind = VKB_OP_LINEAR, CODE(linear_few), .subgroups = count, .tile_rows = 16 * (rows), .tile_columns = 16 * (columns), \
+    OWN(columns, count, depth, (inputs) != 0, rows), .needs = FRAGMENTS, .subgroup = SUBGROUP_SHUFFLE, \
+    .shared_bytes = (count) * (LARGER(1024 * (rows) * (columns), 1280 * (rows)) + 128 * (rows) + 128 * (columns)), \
+    .weights = 1 << VKB_WEIGHTS_F16_TILES, .values = 1 << VKB_VALUES_F16, .inputs_multiple = inputs, \
     .folds = VKB_FOLD_NORM_INPUT | VKB_FOLD_NORM_RESIDUAL | (more)
 /* Heads up to D, subgroups that split the keys. */
 #define ATTENTION_NARROW(d, count) \
@@ -159,15 +162,17 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "embed", ROWS_KEPT(VKB_OP_EMBED, embed_rows_shared, 128, 32, 4)},
     {.name = "embed lanes", ROWS_KEPT(VKB_OP_EMBED, embed_rows_shared, 8, 1, 1), .software = true},
 
-    {.name = "linear few 16x16 384 long", LINEAR_FEW(1, 12, 8, 384, VKB_FOLD_ATTENTION), .max_rows = 16, .min_inputs = 1088},
-    {.name = "linear few 16x32 384", LINEAR_FEW(2, 12, 2, 384, VKB_FOLD_ATTENTION), .max_rows = 16, .min_outputs = 1600},
-    {.name = "linear few 16x16 384", LINEAR_FEW(1, 12, 2, 384, VKB_FOLD_ATTENTION), .max_rows = 16},
-    {.name = "linear few 16x32", LINEAR_FEW(2, 12, 2, 0, VKB_FOLD_ATTENTION), .max_rows = 16, .min_outputs = 1600},
-    {.name = "linear few 16x16", LINEAR_FEW(1, 12, 3, 0, VKB_FOLD_ATTENTION), .max_rows = 16},
+    {.name = "linear few 16x16 384 long", LINEAR_FEW(1, 1, 12, 8, 384, VKB_FOLD_ATTENTION), .max_rows = 16, .min_inputs = 1088},
+    {.name = "linear few 16x32 384", LINEAR_FEW(1, 2, 12, 2, 384, VKB_FOLD_ATTENTION), .max_rows = 16, .min_outputs = 1600},
+    {.name = "linear few 16x16 384", LINEAR_FEW(1, 1, 12, 2, 384, VKB_FOLD_ATTENTION), .max_rows = 16},
+    {.name = "linear few 16x32", LINEAR_FEW(1, 2, 12, 2, 0, VKB_FOLD_ATTENTION), .max_rows = 16, .min_outputs = 1600},
+    {.name = "linear few 16x16", LINEAR_FEW(1, 1, 12, 3, 0, VKB_FOLD_ATTENTION), .max_rows = 16},
     {.name = "linear narrow 16x32", LINEAR_NARROW(2, 8, 2, 2, 0), .min_rows = 17, .max_rows = 128},
     {.name = "linear narrow 16x32 wide", LINEAR_NARROW(2, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16, .min_outputs = 640},
     {.name = "linear narrow 16x16", LINEAR_NARROW(1, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16},
-    {.name = "linear few rows 16x32", LINEAR_FEW(2, 8, 2, 0, 0), .min_rows = 17, .max_rows = 128},
+    {.name = "linear few 32x32", LINEAR_FEW(2, 2, 8, 2, 0, 0), .min_rows = 17, .max_rows = 128},
+    {.name = "linear few rows 16x32", LINEAR_FEW(1, 2, 8, 2, 0, 0), .min_rows = 17, .max_rows = 128},
+    {.name = "linear few 32x16", LINEAR_FEW(2, 1, 8, 3, 0, 0), .min_rows = 17, .max_rows = 128},
     {.name = "linear fragments 64x256", LINEAR_FRAGMENTS(64, 256, 128, 256), .min_rows = 4096},
     /* for long K: 1536 → 384 in 144 µs instead of 164, but 384 → 1152 in 127 instead of 119 */
     {.name = "linear fragments 128x128", LINEAR_FRAGMENTS(128, 128, 512, 0), .min_rows = 4096},

@@ -1,5 +1,5 @@
 #version 450
-// LINEAR for a few rows, f16, as linear_narrow.comp divides it: a workgroup makes 16 × 16·COLUMN_TILES outputs, its subgroups split the inputs among themselves. Here
+// LINEAR for a few rows, f16, as linear_narrow.comp divides it: a workgroup makes 16·ROW_TILES × 16·COLUMN_TILES outputs, its subgroups split the inputs among themselves. Here
 // all that a subgroup reads is asked for at its start, by addresses, and a norm of the input waits for nobody: it is applied to the products. With γ, β the norm's
 // weights and r, m a row's 1/deviation and mean, Σ((x - m)·r·γ + β)·w = r·(Σ x·γw - m·Σ γw) + Σ βw; the two last sums come from one more matrix multiplication
 // with the weights that are in registers anyway, whose rows 0 and 1 are γ and β.
@@ -17,16 +17,20 @@
 #include "fragments.glsl"
 
 layout(constant_id = 7) const uint COLUMN_TILES = 1; // at most 4, and a divisor of it
-layout(constant_id = 8) const uint SUBGROUPS = 12;   // at least 2·COLUMN_TILES
+layout(constant_id = 8) const uint SUBGROUPS = 12;
 layout(constant_id = 9) const uint DEPTH = 2;        // chunks of 32 inputs that a subgroup has under way
+layout(constant_id = 11) const uint ROW_TILES = 1;
 layout(constant_id = 10) const uint EVEN = 0;        // all subgroups have as many chunks: whether there is another does not depend on the subgroup
 
 const bool NORM_INPUT = (MODE & 0x100u) != 0u, NORM_RESIDUAL = (MODE & 0x200u) != 0u, ATTEND = (MODE & 0x800u) != 0u; // vkb_fold
 const uint D16 = ATTEND ? MODE >> 16 : 1; // head size / 16
-const uint PARTS = 2 * COLUMN_TILES;      // of 16 × 8 outputs
+const uint COLUMNS = 2 * COLUMN_TILES;    // of 8 outputs
+const uint PARTS = ROW_TILES * COLUMNS;   // of 16 × 8 outputs; at most SUBGROUPS
+const uint ROWS = 16 * ROW_TILES;
 const uint STEPS = 2;                     // of 16 inputs a chunk
 const uint SEGMENTS = 4;                  // of 8 inputs: what a row has in a chunk; a lane's word is one of them
-const uint LANE_ROWS = 8;                 // rows that the lanes have between them; a lane has STEPS, so far apart
+const uint LANE_ROWS = 8;                 // rows that the lanes have between them; a lane has WORDS, so far apart
+const uint WORDS = ROWS / LANE_ROWS;
 const uint PITCH = SEGMENTS + 1;          // words from row to row in shared memory: rows that are read together lie in different banks
 const uint STEP_WORDS = 128;              // of weights: 4 tiles of 32 lanes
 const uint OTHERS = 2;                    // chunks of a residual that is normalised, likewise
@@ -43,10 +47,11 @@ layout(set = 0, binding = 5) restrict readonly buffer Vectors2 { vec2 vectors2[]
 #define cu_at push.column
 #include "attend.glsl"
 
-shared vec4 parts[SUBGROUPS * PARTS * 32];
-shared vec2 row_sums[SUBGROUPS * 16];        // of the elements, of their squares
-shared vec2 norm_sums[SUBGROUPS * PARTS * 8]; // two columns' Σ γw, then Σ βw
-shared uvec4 staged[SUBGROUPS * 16 * PITCH];
+// A subgroup's own part: its inputs on their way to fragments, then its sums.
+const uint AREA = PARTS * 32 > ROWS * PITCH ? PARTS * 32 : ROWS * PITCH;
+shared uvec4 staged[SUBGROUPS * AREA];
+shared vec2 row_sums[SUBGROUPS * ROWS];      // of the elements, of their squares
+shared vec2 norm_sums[SUBGROUPS * COLUMNS * 8]; // two columns' Σ γw, then Σ βw
 
 uint segment() { return gl_SubgroupInvocationID % SEGMENTS; }
 uint chunk_row(uint i) { return gl_SubgroupInvocationID / SEGMENTS + i * LANE_ROWS; }
@@ -61,17 +66,17 @@ vec2 sums_of(uvec4 word) {
 }
 
 // A subgroup's share of the sums over its rows; to be read after a barrier.
-void store_sums(vec2 sums[STEPS]) {
-    [[unroll]] for (uint i = 0; i < STEPS; i++) {
+void store_sums(vec2 sums[WORDS]) {
+    [[unroll]] for (uint i = 0; i < WORDS; i++) {
         [[unroll]] for (uint n = 1; n < SEGMENTS; n *= 2u) sums[i] += vec2(subgroupShuffleXor(sums[i].x, n), subgroupShuffleXor(sums[i].y, n));
-        if (segment() == 0u) row_sums[gl_SubgroupID * 16u + chunk_row(i)] = sums[i];
+        if (segment() == 0u) row_sums[gl_SubgroupID * ROWS + chunk_row(i)] = sums[i];
     }
 }
 
 // What a row is multiplied with and what is added then; after the barrier.
 vec2 row_norm(uint row, uint width) {
     vec2 sums = vec2(0.0);
-    [[unroll]] for (uint i = 0; i < SUBGROUPS; i++) sums += row_sums[i * 16u + row];
+    [[unroll]] for (uint i = 0; i < SUBGROUPS; i++) sums += row_sums[i * ROWS + row];
     sums /= float(width);
     const float mean = push.norm == RMS ? 0.0 : sums.x;
     const float scale = inversesqrt(max(sums.y - mean * mean, 0.0) + push.norm_eps);
@@ -103,9 +108,9 @@ uvec4 attended_word(uint d) {
     return (t & 1u) == 0u ? uvec4(low0.x, low8.x, high0.x, high8.x) : uvec4(low0.y, low8.y, high0.y, high8.y);
 }
 
-MATRIX_SUM(16, 16) sums[COLUMN_TILES], norms[COLUMN_TILES]; // norms: row 0 Σ γw, row 1 Σ βw
+MATRIX_SUM(16, 16) sums[ROW_TILES][COLUMN_TILES], norms[COLUMN_TILES]; // norms: row 0 Σ γw, row 1 Σ βw
 
-uvec4 w[DEPTH][STEPS][COLUMN_TILES], a[DEPTH][STEPS];
+uvec4 w[DEPTH][STEPS][COLUMN_TILES], a[DEPTH][WORDS];
 vec2 gamma[DEPTH][STEPS][2], beta[DEPTH][STEPS][2]; // of the inputs that a lane holds of a weight fragment
 
 uint64_t w_base, a_base; // bytes: this workgroup's weights and rows
@@ -121,7 +126,7 @@ void load_chunk(uint d, uint first) {
     [[unroll]] for (uint s = 0; s < STEPS; s++)
         [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++)
             w[d][s][c] = Words(w_base + uint64_t(w_offset)).at[(d * SUBGROUPS * STEPS + s) * STEP_WORDS + c * 32];
-    [[unroll]] for (uint i = 0; i < STEPS; i++)
+    [[unroll]] for (uint i = 0; i < WORDS; i++)
         a[d][i] = Words(a_base + uint64_t(a_offset + i * LANE_ROWS * 2u * push.input_stride)).at[d * SUBGROUPS * SEGMENTS];
     if (NORM_INPUT)
         [[unroll]] for (uint s = 0; s < STEPS; s++)
@@ -136,8 +141,9 @@ void load_chunk(uint d, uint first) {
 uint by_gamma(uint pair, uint weight) { return packFloat2x16(unpackFloat2x16(pair) * unpackFloat2x16(weight)); }
 
 void multiply_step(uint d, uint s, uint from) {
-    MATRIX_A(16, 16) m;
-    coopMatLoad(m, staged, from, PITCH, gl_CooperativeMatrixLayoutRowMajor);
+    MATRIX_A(16, 16) m[ROW_TILES];
+    [[unroll]] for (uint r = 0; r < ROW_TILES; r++)
+        coopMatLoad(m[r], staged, from + r * (16u * PITCH), PITCH, gl_CooperativeMatrixLayoutRowMajor);
     uvec2 weight;
     MATRIX_A(16, 16) both;
     if (NORM_INPUT) {
@@ -154,7 +160,7 @@ void multiply_step(uint d, uint s, uint from) {
             const uvec4 word = w[d][s][c];
             SET_ELEMENTS(b, uvec4(by_gamma(word.x, weight.x), by_gamma(word.y, weight.y), by_gamma(word.z, weight.x), by_gamma(word.w, weight.y)))
         }
-        sums[c] = coopMatMulAdd(m, b, sums[c]);
+        [[unroll]] for (uint r = 0; r < ROW_TILES; r++) sums[r][c] = coopMatMulAdd(m[r], b, sums[r][c]);
     }
 }
 
@@ -164,31 +170,33 @@ void attend_heads(uint row0, uint steps) {
         const uint64_t from = w_base + uint64_t(head * D16 * STEP_WORDS * 16u + gl_SubgroupInvocationID * 16u);
         [[unroll]] for (uint d = 0; d < D16; d++)
             [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++) head_w[d][c] = Words(from).at[d * STEP_WORDS + c * 32];
-        attend(head, row0, 0u, 1u);
-        [[unroll]] for (uint d = 0; d < D16; d++) {
-            MATRIX_A(16, 16) m;
-            SET_ELEMENTS(m, attended_word(d))
-            [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++) {
-                MATRIX_B(16, 16) b;
-                SET_ELEMENTS(b, head_w[d][c])
-                sums[c] = coopMatMulAdd(m, b, sums[c]);
+        [[unroll]] for (uint r = 0; r < ROW_TILES; r++) {
+            attend(head, row0 + 16u * r, 0u, 1u);
+            [[unroll]] for (uint d = 0; d < D16; d++) {
+                MATRIX_A(16, 16) m;
+                SET_ELEMENTS(m, attended_word(d))
+                [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++) {
+                    MATRIX_B(16, 16) b;
+                    SET_ELEMENTS(b, head_w[d][c])
+                    sums[r][c] = coopMatMulAdd(m, b, sums[r][c]);
+                }
             }
         }
     }
 }
 
 void multiply_all() {
-    const uint stage = gl_SubgroupID * (16u * PITCH), chunks = push.input_stride / (16u * STEPS);
-    vec2 totals[STEPS];
-    [[unroll]] for (uint i = 0; i < STEPS; i++) totals[i] = vec2(0.0);
+    const uint stage = gl_SubgroupID * AREA, chunks = push.input_stride / (16u * STEPS);
+    vec2 totals[WORDS];
+    [[unroll]] for (uint i = 0; i < WORDS; i++) totals[i] = vec2(0.0);
     for (uint first = 0; first < chunks;) {
         [[unroll]] for (uint d = 0; d < DEPTH; d++) {
             if (!there(d, first)) continue;
-            [[unroll]] for (uint i = 0; i < STEPS; i++) staged[stage + chunk_row(i) * PITCH + segment()] = a[d][i];
+            [[unroll]] for (uint i = 0; i < WORDS; i++) staged[stage + chunk_row(i) * PITCH + segment()] = a[d][i];
             subgroupBarrier();
             [[unroll]] for (uint s = 0; s < STEPS; s++) multiply_step(d, s, stage + 2u * s);
             if (NORM_INPUT)
-                [[unroll]] for (uint i = 0; i < STEPS; i++) totals[i] += sums_of(a[d][i]);
+                [[unroll]] for (uint i = 0; i < WORDS; i++) totals[i] += sums_of(a[d][i]);
             subgroupBarrier(); // what comes next goes to the same place
         }
         first += SUBGROUPS * DEPTH;
@@ -202,7 +210,7 @@ void multiply_all() {
 
 void main() {
     const uint lane = gl_SubgroupInvocationID, subgroup = gl_SubgroupID;
-    const uint row0 = gl_WorkGroupID.y * 16u, tile0 = gl_WorkGroupID.x * COLUMN_TILES, steps = push.input_stride >> 4;
+    const uint row0 = gl_WorkGroupID.y * ROWS, tile0 = gl_WorkGroupID.x * COLUMN_TILES, steps = push.input_stride >> 4;
 
     w_base = packUint2x32(push.weight_address) + uint64_t(tile0 >> 2) * (steps * STEP_WORDS * 16u) + (tile0 & 3u) * 512u;
     a_base = packUint2x32(push.input_address) + uint64_t(row0) * (2u * push.input_stride);
@@ -214,7 +222,8 @@ void main() {
 
     // The first PARTS subgroups will write 16 × 8 outputs each.
     const bool writes = subgroup < PARTS;
-    const uint row = row0 + lane_row(), n = 16u * tile0 + 8u * subgroup + lane_column();
+    const uint column = subgroup % COLUMNS, row_in = subgroup / COLUMNS * 16u + lane_row(), row = row0 + row_in;
+    const uint n = 16u * tile0 + 8u * column + lane_column();
     vec2 bias = vec2(0.0), end_weight = vec2(1.0), end_bias = vec2(0.0);
     uvec2 residual = uvec2(0u);
     if (writes) {
@@ -229,18 +238,21 @@ void main() {
         }
     }
     const uint other_chunks = push.residual_stride / (16u * STEPS);
-    uvec4 others[OTHERS][STEPS];
+    uvec4 others[OTHERS][WORDS];
     if (NORM_RESIDUAL)
         [[unroll]] for (uint d = 0; d < OTHERS; d++)
             if (subgroup + d * SUBGROUPS < other_chunks)
-                [[unroll]] for (uint i = 0; i < STEPS; i++) others[d][i] = load_other(row0 + chunk_row(i), subgroup + d * SUBGROUPS);
+                [[unroll]] for (uint i = 0; i < WORDS; i++) others[d][i] = load_other(row0 + chunk_row(i), subgroup + d * SUBGROUPS);
 
-    [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++) sums[c] = norms[c] = MATRIX_SUM(16, 16)(0.0);
+    [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++) {
+        norms[c] = MATRIX_SUM(16, 16)(0.0);
+        [[unroll]] for (uint r = 0; r < ROW_TILES; r++) sums[r][c] = MATRIX_SUM(16, 16)(0.0);
+    }
     if (ATTEND) attend_heads(row0, steps);
     else multiply_all();
     if (NORM_RESIDUAL) {
-        vec2 totals[STEPS];
-        [[unroll]] for (uint i = 0; i < STEPS; i++) {
+        vec2 totals[WORDS];
+        [[unroll]] for (uint i = 0; i < WORDS; i++) {
             totals[i] = vec2(0.0);
             [[unroll]] for (uint d = 0; d < OTHERS; d++)
                 if (subgroup + d * SUBGROUPS < other_chunks) totals[i] += sums_of(others[d][i]);
@@ -251,11 +263,13 @@ void main() {
     }
 
     [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++) {
-        const uint at = (subgroup * PARTS + 2u * c) * 32u + lane; // columns 0 … 7, then 8 … 15
-        parts[at] = vec4(sums[c][0], sums[c][1], sums[c][4], sums[c][5]);
-        parts[at + 32u] = vec4(sums[c][2], sums[c][3], sums[c][6], sums[c][7]);
+        [[unroll]] for (uint r = 0; r < ROW_TILES; r++) {
+            const uint at = subgroup * AREA + (r * COLUMNS + 2u * c) * 32u + lane; // columns 0 … 7, then 8 … 15
+            staged[at] = floatBitsToUint(vec4(sums[r][c][0], sums[r][c][1], sums[r][c][4], sums[r][c][5]));
+            staged[at + 32u] = floatBitsToUint(vec4(sums[r][c][2], sums[r][c][3], sums[r][c][6], sums[r][c][7]));
+        }
         if (NORM_INPUT && lane < 8u) {
-            const uint to = (subgroup * PARTS + 2u * c) * 8u + 2u * (lane & 3u) + (lane >> 2);
+            const uint to = (subgroup * COLUMNS + 2u * c) * 8u + 2u * (lane & 3u) + (lane >> 2);
             norm_sums[to] = vec2(norms[c][0], norms[c][1]);
             norm_sums[to + 8u] = vec2(norms[c][2], norms[c][3]);
         }
@@ -264,19 +278,19 @@ void main() {
     if (!writes) return;
 
     vec4 sum = vec4(0.0);
-    [[unroll]] for (uint i = 0; i < SUBGROUPS; i++) sum += parts[(i * PARTS + subgroup) * 32u + lane];
+    [[unroll]] for (uint i = 0; i < SUBGROUPS; i++) sum += uintBitsToFloat(staged[i * AREA + subgroup * 32u + lane]);
     vec2 first = unpackHalf2x16(residual.x), second = unpackHalf2x16(residual.y);
     if (NORM_INPUT) {
         vec2 by_weight = vec2(0.0), by_bias = vec2(0.0);
         [[unroll]] for (uint i = 0; i < SUBGROUPS; i++) {
-            by_weight += norm_sums[(i * PARTS + subgroup) * 8u + 2u * (lane & 3u)];
-            by_bias += norm_sums[(i * PARTS + subgroup) * 8u + 2u * (lane & 3u) + 1u];
+            by_weight += norm_sums[(i * COLUMNS + column) * 8u + 2u * (lane & 3u)];
+            by_bias += norm_sums[(i * COLUMNS + column) * 8u + 2u * (lane & 3u) + 1u];
         }
-        const vec2 low = row_norm(lane_row(), push.input_width), high = row_norm(lane_row() + 8u, push.input_width);
+        const vec2 low = row_norm(row_in, push.input_width), high = row_norm(row_in + 8u, push.input_width);
         sum = vec4(sum.xy * low.x + (by_weight * low.y + by_bias), sum.zw * high.x + (by_weight * high.y + by_bias));
     }
     if (NORM_RESIDUAL) {
-        const vec2 low = row_norm(lane_row(), push.output_width), high = row_norm(lane_row() + 8u, push.output_width);
+        const vec2 low = row_norm(row_in, push.output_width), high = row_norm(row_in + 8u, push.output_width);
         first = (first * low.x + low.y) * end_weight + end_bias;
         second = (second * high.x + high.y) * end_weight + end_bias;
     }
