@@ -102,7 +102,7 @@
     OWN(columns, count, steps, depth), .shared_bytes = (count) * (1024 * (columns) + 128 + 256 * (2 * (steps) + 1)), \
     .needs = VKB_NEED_F16 | VKB_NEED_FRAGMENTS, .subgroup = SUBGROUP_SHUFFLE, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
     .values = 1 << VKB_VALUES_F16, .folds = VKB_FOLD_NORM_INPUT | VKB_FOLD_NORM_RESIDUAL | (more)
-/* Tiles of 16 rows and of 16 columns, together at most half as many as subgroups, which split the inputs; chunks of 32 inputs that each has
+/* Tiles of 16 rows and of 16 columns; subgroups, which split the inputs, a multiple of twice the latter; chunks of 32 inputs that each has
    under way; of which K is a multiple, so that each has as many, or 0; what it folds beside norms. */
 #define LINEAR_FEW(rows, columns, count, depth, inputs, more) \
     .kind = VKB_OP_LINEAR, CODE(linear_few), .subgroups = count, .tile_rows = 16 * (rows), .tile_columns = 16 * (columns), \
@@ -171,6 +171,7 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "linear narrow 16x32 wide", LINEAR_NARROW(2, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16, .min_outputs = 640},
     {.name = "linear narrow 16x16", LINEAR_NARROW(1, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16},
     {.name = "linear few 32x32", LINEAR_FEW(2, 2, 8, 2, 0, 0), .min_rows = 17, .max_rows = 128},
+    {.name = "linear few 64x32", LINEAR_FEW(4, 2, 4, 2, 0, 0), .min_rows = 33, .max_rows = 128},
     {.name = "linear few rows 16x32", LINEAR_FEW(1, 2, 8, 2, 0, 0), .min_rows = 17, .max_rows = 128},
     {.name = "linear few 32x16", LINEAR_FEW(2, 1, 8, 3, 0, 0), .min_rows = 17, .max_rows = 128},
     {.name = "linear fragments 64x256", LINEAR_FRAGMENTS(64, 256, 128, 256), .min_rows = 4096},

@@ -17,7 +17,7 @@
 #include "fragments.glsl"
 
 layout(constant_id = 7) const uint COLUMN_TILES = 1; // at most 4, and a divisor of it
-layout(constant_id = 8) const uint SUBGROUPS = 12;
+layout(constant_id = 8) const uint SUBGROUPS = 12;   // a multiple of 2·COLUMN_TILES
 layout(constant_id = 9) const uint DEPTH = 2;        // chunks of 32 inputs that a subgroup has under way
 layout(constant_id = 11) const uint ROW_TILES = 1;
 layout(constant_id = 10) const uint EVEN = 0;        // all subgroups have as many chunks: whether there is another does not depend on the subgroup
@@ -25,7 +25,8 @@ layout(constant_id = 10) const uint EVEN = 0;        // all subgroups have as ma
 const bool NORM_INPUT = (MODE & 0x100u) != 0u, NORM_RESIDUAL = (MODE & 0x200u) != 0u, ATTEND = (MODE & 0x800u) != 0u; // vkb_fold
 const uint D16 = ATTEND ? MODE >> 16 : 1; // head size / 16
 const uint COLUMNS = 2 * COLUMN_TILES;    // of 8 outputs
-const uint PARTS = ROW_TILES * COLUMNS;   // of 16 × 8 outputs; at most SUBGROUPS
+const uint PARTS = ROW_TILES * COLUMNS;   // of 16 × 8 outputs
+const uint MINE = (PARTS + SUBGROUPS - 1) / SUBGROUPS; // parts that a subgroup finishes at most: it has one column of them
 const uint ROWS = 16 * ROW_TILES;
 const uint STEPS = 2;                     // of 16 inputs a chunk
 const uint SEGMENTS = 4;                  // of 8 inputs: what a row has in a chunk; a lane's word is one of them
@@ -54,6 +55,8 @@ shared vec2 row_sums[SUBGROUPS * ROWS];      // of the elements, of their square
 shared vec2 norm_sums[SUBGROUPS * COLUMNS * 8]; // two columns' Σ γw, then Σ βw
 
 uint segment() { return gl_SubgroupInvocationID % SEGMENTS; }
+// Of those of a part that this subgroup finishes: the upper of this lane's two.
+uint part_row(uint i) { return (gl_SubgroupID + i * SUBGROUPS) / COLUMNS * 16u + lane_row(); }
 uint chunk_row(uint i) { return gl_SubgroupInvocationID / SEGMENTS + i * LANE_ROWS; }
 
 vec2 sums_of(uvec4 word) {
@@ -220,17 +223,17 @@ void main() {
         [[unroll]] for (uint d = 0; d < DEPTH; d++)
             if (there(d, 0)) load_chunk(d, 0);
 
-    // The first PARTS subgroups will write 16 × 8 outputs each.
+    // Each subgroup will finish the 16 × 8 outputs of some parts; the last ones none, where there are fewer.
     const bool writes = subgroup < PARTS;
-    const uint column = subgroup % COLUMNS, row_in = subgroup / COLUMNS * 16u + lane_row(), row = row0 + row_in;
-    const uint n = 16u * tile0 + 8u * column + lane_column();
+    const uint column = subgroup % COLUMNS, n = 16u * tile0 + 8u * column + lane_column();
     vec2 bias = vec2(0.0), end_weight = vec2(1.0), end_bias = vec2(0.0);
-    uvec2 residual = uvec2(0u);
+    uvec2 residual[MINE];
     if (writes) {
         bias = pair_or(push.bias_at, n, 0.0);
-        if (push.residual_stride != 0u) {
-            const uint at = (row * push.residual_stride + n) >> 1;
-            residual = uvec2(residual1[at], residual1[at + 4u * push.residual_stride]);
+        [[unroll]] for (uint i = 0; i < MINE; i++) {
+            const uint at = ((row0 + part_row(i)) * push.residual_stride + n) >> 1;
+            residual[i] = uvec2(0u);
+            if (push.residual_stride != 0u) residual[i] = uvec2(residual1[at], residual1[at + 4u * push.residual_stride]);
         }
         if (NORM_RESIDUAL) {
             end_weight = pair_or(push.norm_weight_at, n, 1.0);
@@ -277,25 +280,29 @@ void main() {
     barrier();
     if (!writes) return;
 
-    vec4 sum = vec4(0.0);
-    [[unroll]] for (uint i = 0; i < SUBGROUPS; i++) sum += uintBitsToFloat(staged[i * AREA + subgroup * 32u + lane]);
-    vec2 first = unpackHalf2x16(residual.x), second = unpackHalf2x16(residual.y);
-    if (NORM_INPUT) {
-        vec2 by_weight = vec2(0.0), by_bias = vec2(0.0);
+    vec2 by_weight = vec2(0.0), by_bias = vec2(0.0);
+    if (NORM_INPUT)
         [[unroll]] for (uint i = 0; i < SUBGROUPS; i++) {
             by_weight += norm_sums[(i * COLUMNS + column) * 8u + 2u * (lane & 3u)];
             by_bias += norm_sums[(i * COLUMNS + column) * 8u + 2u * (lane & 3u) + 1u];
         }
-        const vec2 low = row_norm(row_in, push.input_width), high = row_norm(row_in + 8u, push.input_width);
-        sum = vec4(sum.xy * low.x + (by_weight * low.y + by_bias), sum.zw * high.x + (by_weight * high.y + by_bias));
+    [[unroll]] for (uint i = 0; i < MINE; i++) {
+        const uint part = subgroup + i * SUBGROUPS, row = part_row(i), at = ((row0 + row) * push.output_stride + n) >> 1;
+        if (part >= PARTS) continue;
+        vec4 sum = vec4(0.0);
+        [[unroll]] for (uint s = 0; s < SUBGROUPS; s++) sum += uintBitsToFloat(staged[s * AREA + part * 32u + lane]);
+        vec2 first = unpackHalf2x16(residual[i].x), second = unpackHalf2x16(residual[i].y);
+        if (NORM_INPUT) {
+            const vec2 low = row_norm(row, push.input_width), high = row_norm(row + 8u, push.input_width);
+            sum = vec4(sum.xy * low.x + (by_weight * low.y + by_bias), sum.zw * high.x + (by_weight * high.y + by_bias));
+        }
+        if (NORM_RESIDUAL) {
+            const vec2 low = row_norm(row, push.output_width), high = row_norm(row + 8u, push.output_width);
+            first = (first * low.x + low.y) * end_weight + end_bias;
+            second = (second * high.x + high.y) * end_weight + end_bias;
+        }
+        sum += bias.xyxy;
+        output_pairs[at] = packHalf2x16(finish(sum.xy, first, n));
+        output_pairs[at + 4u * push.output_stride] = packHalf2x16(finish(sum.zw, second, n));
     }
-    if (NORM_RESIDUAL) {
-        const vec2 low = row_norm(row_in, push.output_width), high = row_norm(row_in + 8u, push.output_width);
-        first = (first * low.x + low.y) * end_weight + end_bias;
-        second = (second * high.x + high.y) * end_weight + end_bias;
-    }
-    sum += bias.xyxy;
-    const uint at = (row * push.output_stride + n) >> 1;
-    output_pairs[at] = packHalf2x16(finish(sum.xy, first, n));
-    output_pairs[at + 4u * push.output_stride] = packHalf2x16(finish(sum.zw, second, n));
 }
