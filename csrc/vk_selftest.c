@@ -15,6 +15,10 @@
 
 enum { TABLE_ROWS = 61, SEQUENCES = 3, MAX_TENSORS = 12, MAX_TOKENS = 512, MAX_VALUES = 5 };
 
+/* How a kernel that does other steps by the way is tested: the norm of its input left to it, or none; that of its residual; or its
+ * QUANTIZE. */
+typedef enum aspect { USUAL, NORMED_RESIDUAL, QUANTIZED } aspect;
+
 typedef struct probe { /* a program of one op, and what makes its inputs */
     const vkb_tensor *like;
     vkb_tensor tensors[MAX_TENSORS];
@@ -111,17 +115,17 @@ static uint32_t normed(probe *p, uint32_t width) {
     return p->value_count - 1;
 }
 
-/* A norm of its own is tested by itself. chained: what is seen is what a second product makes of the results, which a kernel that folds
-   their QUANTIZE hands on in int8. */
-static void linear(probe *p, vkb_op op, const vkb_op *like, uint32_t inputs, uint32_t outputs, bool folds, bool chained) {
-    op.input = folds ? normed(p, inputs) : input(p, inputs);
-    if (like->residual != VKB_NONE) op.residual = input(p, outputs);
+/* A norm of its own is tested by itself. QUANTIZED: what is seen is what a second product makes of the results, which are handed on in
+   int8. */
+static void linear(probe *p, vkb_op op, const vkb_op *like, uint32_t inputs, uint32_t outputs, bool folds, aspect aspect) {
+    op.input = folds && aspect != NORMED_RESIDUAL ? normed(p, inputs) : input(p, inputs);
+    if (like->residual != VKB_NONE) op.residual = aspect == NORMED_RESIDUAL ? normed(p, outputs) : input(p, outputs);
     op.residual_at = like->residual_at;
     op.activation = like->activation;
     op.weight = tensor(p, like->weight, outputs, inputs);
     op.bias = tensor(p, like->bias, 1, outputs);
     output(p, op, VKB_PER_TOKEN, outputs);
-    if (!chained) return;
+    if (aspect != QUANTIZED) return;
     op.input = p->value_count - 1;
     op.residual = op.bias = VKB_NONE;
     op.residual_at = op.activation = 0;
@@ -217,7 +221,7 @@ static void normalize(probe *p, vkb_op op, uint32_t width, uint32_t folds) {
 }
 
 /* False: a kind that is not tested by itself. */
-static bool build(probe *p, const vkb_kernel *kernel, const vkb_vk_usage *u, bool chained) {
+static bool build(probe *p, const vkb_kernel *kernel, const vkb_vk_usage *u, aspect aspect) {
     const vkb_op *like = u->op;
     uint32_t width = least(u->width, 600);
     uint32_t inputs = columns(kernel->inputs_multiple, kernel->min_inputs),
@@ -234,7 +238,7 @@ static bool build(probe *p, const vkb_kernel *kernel, const vkb_vk_usage *u, boo
     fill_batch(p, kernel->tile_rows);
     switch (kernel->kind) {
     case VKB_OP_EMBED: embed(p, op, like, width); return true;
-    case VKB_OP_LINEAR: linear(p, op, like, inputs, outputs, kernel->folds & VKB_FOLD_NORM_INPUT, chained); return true;
+    case VKB_OP_LINEAR: linear(p, op, like, inputs, outputs, kernel->folds & VKB_FOLD_NORM_INPUT, aspect); return true;
     case VKB_OP_LINEAR_MAX: linear_max(p, op, like, inputs, outputs); return true;
     case VKB_OP_ATTENTION: attention(p, op, like, u->head_size); return true;
     case VKB_OP_ROTATE: rotate(p, op, like, u->head_size); return true;
@@ -361,7 +365,7 @@ bool vkb_vk_selftest_takes(const vkb_abilities *abilities, const vkb_task *task)
     return takes;
 }
 
-static vkb_status test(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *usage, bool chained, char *reason, size_t size,
+static vkb_status test(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *usage, aspect aspect, char *reason, size_t size,
                        vkb_error *error) {
     *reason = '\0';
     probe *p = calloc(1, sizeof *p);
@@ -372,7 +376,7 @@ static vkb_status test(vkb_vk_device *device, const vkb_kernel *kernel, const vk
     float *want = NULL, *got = NULL, off;
     vkb_error why = {0};
     vkb_status status = VKB_OK;
-    if (!build(p, kernel, usage, chained)) goto done;
+    if (!build(p, kernel, usage, aspect)) goto done;
     status = vkb_ref_open(&(vkb_device_options){.struct_size = sizeof(vkb_device_options)}, &reference, error);
     if (!status) status = run_probe(p, reference, &want, error);
     if (status) goto done;
@@ -409,7 +413,9 @@ done:
 
 vkb_status vkb_vk_selftest(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *usage, char *reason, size_t size,
                            vkb_error *error) {
-    vkb_status status = test(device, kernel, usage, false, reason, size, error);
-    if (!status && !*reason && kernel->folds & VKB_FOLD_QUANTIZE) status = test(device, kernel, usage, true, reason, size, error);
+    bool residual = kernel->folds & VKB_FOLD_NORM_RESIDUAL && kernel->kind == VKB_OP_LINEAR && usage->op->residual != VKB_NONE;
+    vkb_status status = test(device, kernel, usage, USUAL, reason, size, error);
+    if (!status && !*reason && residual) status = test(device, kernel, usage, NORMED_RESIDUAL, reason, size, error);
+    if (!status && !*reason && kernel->folds & VKB_FOLD_QUANTIZE) status = test(device, kernel, usage, QUANTIZED, reason, size, error);
     return status;
 }
