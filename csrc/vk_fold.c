@@ -135,7 +135,7 @@ static void take_attention(const vkb_vk_program *p, const vkb_vk_step *attention
     const vkb_push *from = &attention->push;
     s->input = attention->input;
     s->task.mode |= VKB_FOLD_ATTENTION | from->head_size / 16 << 16;
-    s->push.column = p->places.cu_at;
+    s->push.cu_at = p->places.cu_at;
     s->push.heads = from->heads;
     s->push.head_size = from->head_size;
     s->push.scale = from->scale;

@@ -72,7 +72,7 @@ typedef struct vkb_push { /* 31 words = 124 bytes ≤ 128 */
     uint32_t heads, head_size;             /* ATTENTION, ROTATE */
     uint32_t row_first, row_count;         /* EMBED: the table rows bound; a token with another id is left to another dispatch. Int8 forms:
                                               where the scales begin, words, of what is read and of what is made */
-    uint32_t column;                       /* POOL. ROTATE: of each head, the columns that are rotated. LINEAR that attends: cu_at */
+    uint32_t column;                       /* POOL. ROTATE: of each head, the columns that are rotated */
     uint32_t has_tables;                   /* EMBED: bit 0 position, bit 1 type */
     uint32_t residual_at;                  /* vkb_residual: LINEAR, NORM */
     uint32_t kv_heads;                     /* ATTENTION, ROTATE */
@@ -209,7 +209,7 @@ typedef struct vkb_kernel {
     uint32_t weights;                           /* bits 1 << vkb_weight_form: those it reads; 0 = any but int8 */
     uint32_t values;                            /* bits 1 << vkb_value_form: those it works on; 0 = any */
     uint32_t inputs_multiple, outputs_multiple; /* LINEAR: of which K and N are multiples; 0 = any */
-    uint32_t min_inputs;                        /* LINEAR: least K */
+    uint32_t from_inputs, from_outputs;         /* LINEAR: chosen where K and N are at least so many */
     uint32_t head_multiple;                     /* ATTENTION: of which the head size is a multiple; 0 = any */
     uint32_t min_outputs, max_outputs;          /* LINEAR, EMBED, NORM, NORMALIZE: least and greatest stride; 0 = any */
     uint32_t folds;                             /* bits of vkb_fold */

@@ -224,7 +224,7 @@ static void normalize(probe *p, vkb_op op, uint32_t width, uint32_t folds) {
 static bool build(probe *p, const vkb_kernel *kernel, const vkb_vk_usage *u, aspect aspect) {
     const vkb_op *like = u->op;
     uint32_t width = least(u->width, 600);
-    uint32_t inputs = columns(kernel->inputs_multiple, kernel->min_inputs),
+    uint32_t inputs = columns(kernel->inputs_multiple, kernel->from_inputs),
              outputs = columns(kernel->outputs_multiple, kernel->min_outputs);
     vkb_op op = {.kind = kernel->kind,
                  .input = VKB_NONE,

@@ -1,11 +1,11 @@
 #version 450
-// LINEAR for a few rows, f16, as linear_narrow.comp divides it: a workgroup makes 16·ROW_TILES × 16·COLUMN_TILES outputs, its subgroups split the inputs among themselves. Here
-// all that a subgroup reads is asked for at its start, by addresses, and a norm of the input waits for nobody: it is applied to the products. With γ, β the norm's
-// weights and r, m a row's 1/deviation and mean, Σ((x - m)·r·γ + β)·w = r·(Σ x·γw - m·Σ γw) + Σ βw; the two last sums come from one more matrix multiplication
-// with the weights that are in registers anyway, whose rows 0 and 1 are γ and β.
+// LINEAR for few rows, f16, divided as in linear_narrow.comp: a workgroup makes 16·ROW_TILES × 16·COLUMN_TILES outputs, its subgroups split the inputs among themselves.
+// Here all that a subgroup reads first is asked for at its start, by addresses, and a norm of the input waits for nobody: it is applied to the products. With γ, β the
+// norm's weights and r, m a row's 1/deviation and mean, Σ((x - m)·r·γ + β)·w = r·(Σ x·γw - m·Σ γw) + Σ βw; the two last sums come from one more matrix multiplication with
+// the weights that are in registers anyway, whose rows 0 and 1 are γ and β. For one tile of rows that takes longer than linear_narrow.comp's way.
 //
-// MODE's upper bits are as there. The variance is the mean square less the square of the mean: the numbers are f16, whose own rounding weighs more than the
-// cancellation.
+// MODE's upper bits: the input, or the residual, has not been normalised yet. The variance is the mean square less the square of the mean: the numbers are f16, whose own
+// rounding weighs more than the cancellation.
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
 #extension GL_EXT_buffer_reference : require
@@ -19,11 +19,9 @@
 layout(constant_id = 7) const uint COLUMN_TILES = 1; // at most 4, and a divisor of it
 layout(constant_id = 8) const uint SUBGROUPS = 12;   // a multiple of 2·COLUMN_TILES
 layout(constant_id = 9) const uint DEPTH = 2;        // chunks of 32 inputs that a subgroup has under way
-layout(constant_id = 11) const uint ROW_TILES = 1;
-layout(constant_id = 10) const uint EVEN = 0;        // all subgroups have as many chunks: whether there is another does not depend on the subgroup
+layout(constant_id = 10) const uint ROW_TILES = 1;
 
-const bool NORM_INPUT = (MODE & 0x100u) != 0u, NORM_RESIDUAL = (MODE & 0x200u) != 0u, ATTEND = (MODE & 0x800u) != 0u; // vkb_fold
-const uint D16 = ATTEND ? MODE >> 16 : 1; // head size / 16
+const bool NORM_INPUT = (MODE & 0x100u) != 0u, NORM_RESIDUAL = (MODE & 0x200u) != 0u; // vkb_fold
 const uint COLUMNS = 2 * COLUMN_TILES;    // of 8 outputs
 const uint PARTS = ROW_TILES * COLUMNS;   // of 16 × 8 outputs
 const uint MINE = (PARTS + SUBGROUPS - 1) / SUBGROUPS; // parts that a subgroup finishes at most: it has one column of them
@@ -42,11 +40,6 @@ layout(set = 0, binding = 2) restrict readonly buffer Residual1 { uint residual1
 layout(set = 0, binding = 2) restrict readonly buffer ResidualWords { uvec4 residual_words[]; };
 layout(set = 0, binding = 3) buffer OutputPairs { uint output_pairs[]; };
 layout(set = 0, binding = 5) restrict readonly buffer Vectors2 { vec2 vectors2[]; };
-
-#define QKV position1
-#define QKV_STRIDE push.row_count
-#define cu_at push.column
-#include "attend.glsl"
 
 // A subgroup's own part: its inputs on their way to fragments, then its sums.
 const uint AREA = PARTS * 32 > ROWS * PITCH ? PARTS * 32 : ROWS * PITCH;
@@ -100,17 +93,6 @@ vec2 finish(vec2 sum, vec2 residual, uint n) {
     return sum * within(n, push.output_width).xy;
 }
 
-// Tile d of what a head has attended to, as a fragment's words: its columns put in order.
-uvec4 attended_word(uint d) {
-    const vec2 each = 1.0 / max(attended_total, vec2(1.0e-30)); // rows past the batch may have none
-    const uvec2 low = uvec2(packHalf2x16(vec2(attended[d][0], attended[d][2]) * each.x), packHalf2x16(vec2(attended[d][1], attended[d][3]) * each.x));
-    const uvec2 high = uvec2(packHalf2x16(vec2(attended[d][4], attended[d][6]) * each.y), packHalf2x16(vec2(attended[d][5], attended[d][7]) * each.y));
-    const uint t = gl_SubgroupInvocationID & 3u, from = (gl_SubgroupInvocationID & ~3u) + (t >> 1); // of four lanes, the first two have 0 … 7
-    const uvec2 low0 = subgroupShuffle(low, from), low8 = subgroupShuffle(low, from + 2u);
-    const uvec2 high0 = subgroupShuffle(high, from), high8 = subgroupShuffle(high, from + 2u);
-    return (t & 1u) == 0u ? uvec4(low0.x, low8.x, high0.x, high8.x) : uvec4(low0.y, low8.y, high0.y, high8.y);
-}
-
 MATRIX_SUM(16, 16) sums[ROW_TILES][COLUMN_TILES], norms[COLUMN_TILES]; // norms: row 0 Σ γw, row 1 Σ βw
 
 uvec4 w[DEPTH][STEPS][COLUMN_TILES], a[DEPTH][WORDS];
@@ -122,7 +104,7 @@ uint w_offset, a_offset; // this lane's, of its subgroup's first chunk
 uvec4 load_other(uint row, uint chunk) { return residual_words[row * (push.residual_stride >> 3) + chunk * SEGMENTS + segment()]; }
 
 // Whether this subgroup has a d-th chunk in the round that begins with chunk `first`.
-bool there(uint d, uint first) { return first + d * SUBGROUPS + (EVEN != 0u ? 0u : gl_SubgroupID) < push.input_stride / (16u * STEPS); }
+bool there(uint d, uint first) { return first + d * SUBGROUPS + gl_SubgroupID < push.input_stride / (16u * STEPS); }
 
 // The addresses are those of the round.
 void load_chunk(uint d, uint first) {
@@ -167,27 +149,6 @@ void multiply_step(uint d, uint s, uint from) {
     }
 }
 
-void attend_heads(uint row0, uint steps) {
-    for (uint head = gl_SubgroupID; head < push.heads; head += SUBGROUPS) {
-        uvec4 head_w[D16][COLUMN_TILES];
-        const uint64_t from = w_base + uint64_t(head * D16 * STEP_WORDS * 16u + gl_SubgroupInvocationID * 16u);
-        [[unroll]] for (uint d = 0; d < D16; d++)
-            [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++) head_w[d][c] = Words(from).at[d * STEP_WORDS + c * 32];
-        [[unroll]] for (uint r = 0; r < ROW_TILES; r++) {
-            attend(head, row0 + 16u * r, 0u, 1u);
-            [[unroll]] for (uint d = 0; d < D16; d++) {
-                MATRIX_A(16, 16) m;
-                SET_ELEMENTS(m, attended_word(d))
-                [[unroll]] for (uint c = 0; c < COLUMN_TILES; c++) {
-                    MATRIX_B(16, 16) b;
-                    SET_ELEMENTS(b, head_w[d][c])
-                    sums[r][c] = coopMatMulAdd(m, b, sums[r][c]);
-                }
-            }
-        }
-    }
-}
-
 void multiply_all() {
     const uint stage = gl_SubgroupID * AREA, chunks = push.input_stride / (16u * STEPS);
     vec2 totals[WORDS];
@@ -219,9 +180,8 @@ void main() {
     a_base = packUint2x32(push.input_address) + uint64_t(row0) * (2u * push.input_stride);
     w_offset = subgroup * (STEPS * STEP_WORDS * 16u) + lane * 16u;
     a_offset = chunk_row(0) * 2u * push.input_stride + (subgroup * SEGMENTS + segment()) * 16u;
-    if (!ATTEND)
-        [[unroll]] for (uint d = 0; d < DEPTH; d++)
-            if (there(d, 0)) load_chunk(d, 0);
+    [[unroll]] for (uint d = 0; d < DEPTH; d++)
+        if (there(d, 0)) load_chunk(d, 0);
 
     // Each subgroup will finish the 16 × 8 outputs of some parts; the last ones none, where there are fewer.
     const bool writes = subgroup < PARTS;
@@ -251,8 +211,7 @@ void main() {
         norms[c] = MATRIX_SUM(16, 16)(0.0);
         [[unroll]] for (uint r = 0; r < ROW_TILES; r++) sums[r][c] = MATRIX_SUM(16, 16)(0.0);
     }
-    if (ATTEND) attend_heads(row0, steps);
-    else multiply_all();
+    multiply_all();
     if (NORM_RESIDUAL) {
         vec2 totals[WORDS];
         [[unroll]] for (uint i = 0; i < WORDS; i++) {
