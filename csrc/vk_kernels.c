@@ -89,7 +89,7 @@
     .kind = VKB_OP_LINEAR, CODE(linear_bytes_fragments), .local_size = (bm) * (bn) / 128, .subgroups = (bm) * (bn) / 4096, \
     .tile_rows = bm, .tile_columns = bn, OWN(bm, bn, bk, 8), .shared_bytes = ((bm) + (bn)) * ((bk) + 16) + 4 * (bm), \
     .needs = VKB_NEED_F16 | VKB_NEED_FRAGMENTS | VKB_NEED_MATRIX_I8, .subgroup = SUBGROUP_SHUFFLE, .weights = 1 << VKB_WEIGHTS_I8, \
-    .values = 1 << VKB_VALUES_F16, .inputs_multiple = bk, .folds = VKB_FOLD_QUANTIZE | VKB_FOLD_BLOCKS
+    .values = 1 << VKB_VALUES_F16, .inputs_multiple = bk
 /* Int8 by matrices: BM × BN outputs a workgroup, SM × SN of them a subgroup, BK of K a step. */
 #define LINEAR_BYTES_MATRIX(bm, bn, sm, sn, bk) \
     .kind = VKB_OP_LINEAR, CODE(linear_bytes_matrix), .subgroups = (bm) / (sm) * ((bn) / (sn)), .tile_rows = bm, .tile_columns = bn, \
@@ -175,7 +175,6 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "linear fragments 64x128", LINEAR_FRAGMENTS(64, 128, 128, 0), .min_rows = 17},
     {.name = "linear matrix 64x64", LINEAR_MATRIX(64, 32), .min_rows = 17},
     {.name = "linear bytes fragments 128x128", LINEAR_BYTES_FRAGMENTS(128, 128, 128), .min_rows = 1024},
-    {.name = "linear bytes fragments 64x128", LINEAR_BYTES_FRAGMENTS(64, 128, 128), .min_rows = 17},
     {.name = "linear bytes matrix 128x128", LINEAR_BYTES_MATRIX(128, 128, 64, 64, 128), .min_rows = 1024},
     {.name = "linear bytes matrix 64x64", LINEAR_BYTES_MATRIX(64, 64, 32, 32, 64), .min_rows = 128},
     {.name = "linear bytes matrix 32x32", LINEAR_BYTES_MATRIX(32, 32, 16, 16, 64)},
@@ -249,6 +248,7 @@ const vkb_kernel vkb_kernels[] = {
 
     {.name = "quantize subgroup 4", ROWS_SUBGROUP(VKB_KERNEL_QUANTIZE, quantize_rows_subgroup, 4), QUANTIZE_NORM(4)},
     {.name = "quantize subgroup 8", ROWS_SUBGROUP(VKB_KERNEL_QUANTIZE, quantize_rows_subgroup, 8), QUANTIZE_NORM(8)},
+    {.name = "quantize subgroup 16", ROWS_SUBGROUP(VKB_KERNEL_QUANTIZE, quantize_rows_subgroup, 16), QUANTIZE_NORM(16)},
     {.name = "quantize subgroup 32", ROWS_SUBGROUP(VKB_KERNEL_QUANTIZE, quantize_rows_subgroup, 32)},
     {.name = "quantize", ROWS_KEPT(VKB_KERNEL_QUANTIZE, quantize_rows_shared, 128, 32, 4)},
     {.name = "quantize lanes", ROWS_KEPT(VKB_KERNEL_QUANTIZE, quantize_rows_shared, 8, 1, 1), .software = true},
