@@ -28,12 +28,11 @@ const uint MINE = (PARTS + SUBGROUPS - 1) / SUBGROUPS; // parts that a subgroup 
 const uint ROWS = 16 * ROW_TILES;
 const uint STEPS = 2;                     // of 16 inputs a chunk
 const uint SEGMENTS = 4;                  // of 8 inputs: what a row has in a chunk; a lane's word is one of them
-const uint LANE_ROWS = 8;                 // rows that the lanes have between them; a lane has WORDS, so far apart
-const uint WORDS = ROWS / LANE_ROWS;
+const uint LANE_ROWS = 8;                 // rows that the lanes have between them
+const uint WORDS = ROWS / LANE_ROWS;      // that a lane has
 const uint PITCH = SEGMENTS + 1;          // words from row to row in shared memory: rows that are read together lie in different banks
 const uint STEP_WORDS = 128;              // of weights: 4 tiles of 32 lanes
 const uint OTHERS = 2;                    // chunks of a residual that is normalised, likewise
-const uint RMS = 2;                       // vkb_norm
 
 layout(buffer_reference, std430, buffer_reference_align = 16) readonly buffer Words { uvec4 at[]; };
 layout(set = 0, binding = 2) restrict readonly buffer Residual1 { uint residual1[]; };
@@ -41,56 +40,19 @@ layout(set = 0, binding = 2) restrict readonly buffer ResidualWords { uvec4 resi
 layout(set = 0, binding = 3) buffer OutputPairs { uint output_pairs[]; };
 layout(set = 0, binding = 5) restrict readonly buffer Vectors2 { vec2 vectors2[]; };
 
+#include "few_rows.glsl"
+
 // A subgroup's own part: its inputs on their way to fragments, then its sums.
 const uint AREA = PARTS * 32 > ROWS * PITCH ? PARTS * 32 : ROWS * PITCH;
 shared uvec4 staged[SUBGROUPS * AREA];
-shared vec2 row_sums[SUBGROUPS * ROWS];      // of the elements, of their squares
 shared vec2 norm_sums[SUBGROUPS * COLUMNS * 8]; // two columns' Σ γw, then Σ βw
 
-uint segment() { return gl_SubgroupInvocationID % SEGMENTS; }
 // Of those of a part that this subgroup finishes: the upper of this lane's two.
 uint part_row(uint i) { return (gl_SubgroupID + i * SUBGROUPS) / COLUMNS * 16u + lane_row(); }
-uint chunk_row(uint i) { return gl_SubgroupInvocationID / SEGMENTS + i * LANE_ROWS; }
-
-vec2 sums_of(uvec4 word) {
-    vec2 sums = vec2(0.0);
-    [[unroll]] for (uint i = 0; i < 4; i++) {
-        const vec2 v = unpackHalf2x16(word[i]);
-        sums += vec2(v.x + v.y, dot(v, v));
-    }
-    return sums;
-}
-
-// A subgroup's share of the sums over its rows; to be read after a barrier.
-void store_sums(vec2 sums[WORDS]) {
-    [[unroll]] for (uint i = 0; i < WORDS; i++) {
-        [[unroll]] for (uint n = 1; n < SEGMENTS; n *= 2u) sums[i] += vec2(subgroupShuffleXor(sums[i].x, n), subgroupShuffleXor(sums[i].y, n));
-        if (segment() == 0u) row_sums[gl_SubgroupID * ROWS + chunk_row(i)] = sums[i];
-    }
-}
-
-// What a row is multiplied with and what is added then; after the barrier.
-vec2 row_norm(uint row, uint width) {
-    vec2 sums = vec2(0.0);
-    [[unroll]] for (uint i = 0; i < SUBGROUPS; i++) sums += row_sums[i * ROWS + row];
-    sums /= float(width);
-    const float mean = push.norm == RMS ? 0.0 : sums.x;
-    const float scale = inversesqrt(max(sums.y - mean * mean, 0.0) + push.norm_eps);
-    return vec2(scale, -mean * scale);
-}
-
 // Elements n and n + 1 of a VECTOR; `other` if there is none. Always read: a branch would be waited for.
 vec2 pair_or(uint at, uint n, float other) {
     const vec2 v = vectors2[(at == NONE ? 0u : at + n) >> 1];
     return at == NONE ? vec2(other) : v;
-}
-
-// Outputs n, n + 1 of a row.
-vec2 finish(vec2 sum, vec2 residual, uint n) {
-    if (push.residual_at == BEFORE_ACTIVATION) sum += residual;
-    sum = activate(sum.xyxy).xy;
-    if (push.residual_at != BEFORE_ACTIVATION) sum += residual;
-    return sum * within(n, push.output_width).xy;
 }
 
 MATRIX_SUM(16, 16) sums[ROW_TILES][COLUMN_TILES], norms[COLUMN_TILES]; // norms: row 0 Σ γw, row 1 Σ βw
