@@ -39,6 +39,7 @@
 #include "spirv/probe_fragments.h"
 #include "spirv/quantize_rows_shared.h"
 #include "spirv/quantize_rows_subgroup.h"
+#include "spirv/quantize_words.h"
 #include "spirv/rotate_heads.h"
 #include "vk_force.h"
 
@@ -145,6 +146,11 @@
 #define NORM_WORDS(words) \
     .kind = VKB_OP_NORM, CODE(norm_words), .local_size = 128, .subgroups = 4, .tile_rows = 4, OWN(words), .max_outputs = 256 * (words), \
     .needs = VKB_NEED_SUBGROUP_32, .subgroup = SUBGROUP_CLUSTERED, .values = 1 << VKB_VALUES_F16
+/* As NORM_WORDS. */
+#define QUANTIZE_WORDS(words) \
+    .kind = VKB_KERNEL_QUANTIZE, CODE(quantize_words), .local_size = 128, .subgroups = 4, .tile_rows = 4, OWN(words), \
+    .max_outputs = 256 * (words), .needs = VKB_NEED_SUBGROUP_32, .subgroup = SUBGROUP_CLUSTERED, .values = 1 << VKB_VALUES_F16, \
+    .folds = VKB_FOLD_NORM
 /* A norm goes over what is kept. */
 #define QUANTIZE_NORM(kept) .folds = VKB_FOLD_NORM, .max_outputs = 128 * (kept)
 /* Invocations that share a row. */
@@ -156,6 +162,13 @@
     .shared_bytes = 4 * (local)
 
 const vkb_kernel vkb_kernels[] = {
+    {.name = "embed few",
+     ROWS_KEPT(VKB_OP_EMBED, embed_rows_subgroup, 128, 128, 2),
+     .subgroups = 4,
+     .needs = VKB_NEED_SUBGROUP_32,
+     .subgroup = SUBGROUP_CLUSTERED,
+     .max_rows = 16,
+     .max_outputs = 1024},
     {.name = "embed subgroup 4", ROWS_SUBGROUP(VKB_OP_EMBED, embed_rows_subgroup, 4), .max_outputs = 512},
     {.name = "embed subgroup 8", ROWS_SUBGROUP(VKB_OP_EMBED, embed_rows_subgroup, 8)},
     {.name = "embed", ROWS_KEPT(VKB_OP_EMBED, embed_rows_shared, 128, 32, 4)},
@@ -167,6 +180,10 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "linear few 16x16", LINEAR_FEW(1, 1, 12, 2), .max_rows = 16, .from_inputs = 1088, .max_outputs = 1024},
     {.name = "linear few 32x32", LINEAR_FEW(2, 2, 8, 2), .min_rows = 64, .max_rows = 128, .from_inputs = 640, .from_outputs = 640},
     {.name = "linear narrow 16x32", LINEAR_NARROW(2, 8, 2, 2, 0), .min_rows = 17, .max_rows = 128},
+    {.name = "linear narrow t1", LINEAR_NARROW(1, 12, 2, 1, VKB_FOLD_ATTENTION), .max_rows = 16, .min_rows = 17},
+    {.name = "linear narrow t2", LINEAR_NARROW(1, 6, 4, 1, VKB_FOLD_ATTENTION), .max_rows = 16, .min_rows = 17},
+    {.name = "linear narrow t3", LINEAR_NARROW(2, 12, 4, 1, VKB_FOLD_ATTENTION), .max_rows = 16, .min_rows = 17},
+    {.name = "linear narrow t4", LINEAR_NARROW(2, 6, 4, 2, VKB_FOLD_ATTENTION), .max_rows = 16, .min_rows = 17},
     {.name = "linear narrow 16x32 wide", LINEAR_NARROW(2, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16, .min_outputs = 640},
     {.name = "linear narrow 16x16", LINEAR_NARROW(1, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16},
     {.name = "linear fragments 64x256", LINEAR_FRAGMENTS(64, 256, 128, 256), .min_rows = 4096},
@@ -246,9 +263,14 @@ const vkb_kernel vkb_kernels[] = {
      .tile_columns = 64,
      .weights = 1 << VKB_WEIGHTS_I8},
 
+    {.name = "quantize words 2", QUANTIZE_WORDS(2)},
+    {.name = "quantize words 3", QUANTIZE_WORDS(3)},
+    {.name = "quantize words 4", QUANTIZE_WORDS(4)},
+    {.name = "quantize words 6", QUANTIZE_WORDS(6)},
+    {.name = "quantize words 12", QUANTIZE_WORDS(12)},
+    {.name = "quantize words 16", QUANTIZE_WORDS(16)},
     {.name = "quantize subgroup 4", ROWS_SUBGROUP(VKB_KERNEL_QUANTIZE, quantize_rows_subgroup, 4), QUANTIZE_NORM(4)},
     {.name = "quantize subgroup 8", ROWS_SUBGROUP(VKB_KERNEL_QUANTIZE, quantize_rows_subgroup, 8), QUANTIZE_NORM(8)},
-    {.name = "quantize subgroup 16", ROWS_SUBGROUP(VKB_KERNEL_QUANTIZE, quantize_rows_subgroup, 16), QUANTIZE_NORM(16)},
     {.name = "quantize subgroup 32", ROWS_SUBGROUP(VKB_KERNEL_QUANTIZE, quantize_rows_subgroup, 32)},
     {.name = "quantize", ROWS_KEPT(VKB_KERNEL_QUANTIZE, quantize_rows_shared, 128, 32, 4)},
     {.name = "quantize lanes", ROWS_KEPT(VKB_KERNEL_QUANTIZE, quantize_rows_shared, 8, 1, 1), .software = true},
