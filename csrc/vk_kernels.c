@@ -140,8 +140,9 @@
 /* Invocations that share a row; fours of a row that each keeps in registers. */
 #define ROWS_KEPT(op, shader, local, lanes, kept) \
     .kind = op, CODE(shader), .local_size = local, .tile_rows = (local) / (lanes), OWN(lanes, kept), .shared_bytes = 8 * (local)
-#define ROWS_SUBGROUP(op, shader, kept) \
-    ROWS_KEPT(op, shader, 128, 32, kept), .subgroups = 4, .needs = VKB_NEED_SUBGROUP_32, .subgroup = SUBGROUP_CLUSTERED
+#define ROWS_SUBGROUPS(op, shader, lanes, kept) \
+    ROWS_KEPT(op, shader, 128, lanes, kept), .subgroups = 4, .needs = VKB_NEED_SUBGROUP_32, .subgroup = SUBGROUP_CLUSTERED
+#define ROWS_SUBGROUP(op, shader, kept) ROWS_SUBGROUPS(op, shader, 32, kept)
 /* 16-byte words of a row that each of 32 invocations takes. */
 #define NORM_WORDS(words) \
     .kind = VKB_OP_NORM, CODE(norm_words), .local_size = 128, .subgroups = 4, .tile_rows = 4, OWN(words), .max_outputs = 256 * (words), \
@@ -162,13 +163,7 @@
     .shared_bytes = 4 * (local)
 
 const vkb_kernel vkb_kernels[] = {
-    {.name = "embed few",
-     ROWS_KEPT(VKB_OP_EMBED, embed_rows_subgroup, 128, 128, 2),
-     .subgroups = 4,
-     .needs = VKB_NEED_SUBGROUP_32,
-     .subgroup = SUBGROUP_CLUSTERED,
-     .max_rows = 16,
-     .max_outputs = 1024},
+    {.name = "embed few", ROWS_SUBGROUPS(VKB_OP_EMBED, embed_rows_subgroup, 128, 2), .max_rows = 16, .max_outputs = 1024},
     {.name = "embed subgroup 4", ROWS_SUBGROUP(VKB_OP_EMBED, embed_rows_subgroup, 4), .max_outputs = 512},
     {.name = "embed subgroup 8", ROWS_SUBGROUP(VKB_OP_EMBED, embed_rows_subgroup, 8)},
     {.name = "embed", ROWS_KEPT(VKB_OP_EMBED, embed_rows_shared, 128, 32, 4)},
@@ -180,10 +175,6 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "linear few 16x16", LINEAR_FEW(1, 1, 12, 2), .max_rows = 16, .from_inputs = 1088, .max_outputs = 1024},
     {.name = "linear few 32x32", LINEAR_FEW(2, 2, 8, 2), .min_rows = 64, .max_rows = 128, .from_inputs = 640, .from_outputs = 640},
     {.name = "linear narrow 16x32", LINEAR_NARROW(2, 8, 2, 2, 0), .min_rows = 17, .max_rows = 128},
-    {.name = "linear narrow t1", LINEAR_NARROW(1, 12, 2, 1, VKB_FOLD_ATTENTION), .max_rows = 16, .min_rows = 17},
-    {.name = "linear narrow t2", LINEAR_NARROW(1, 6, 4, 1, VKB_FOLD_ATTENTION), .max_rows = 16, .min_rows = 17},
-    {.name = "linear narrow t3", LINEAR_NARROW(2, 12, 4, 1, VKB_FOLD_ATTENTION), .max_rows = 16, .min_rows = 17},
-    {.name = "linear narrow t4", LINEAR_NARROW(2, 6, 4, 2, VKB_FOLD_ATTENTION), .max_rows = 16, .min_rows = 17},
     {.name = "linear narrow 16x32 wide", LINEAR_NARROW(2, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16, .min_outputs = 640},
     {.name = "linear narrow 16x16", LINEAR_NARROW(1, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16},
     {.name = "linear fragments 64x256", LINEAR_FRAGMENTS(64, 256, 128, 256), .min_rows = 4096},
