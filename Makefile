@@ -1,7 +1,7 @@
 # Every target does its own set-up: on Debian and Ubuntu it installs missing packages when it may (root, or sudo without a
 # password), elsewhere it names them. What is built lies in build/out, what is downloaded in build/cache and the user's cache.
 .DEFAULT_GOAL := help
-.PHONY: help all build test test-adapters test-page test-matrix race asan arm fuzz shaders shaders-check bench bench-cpu bench-gpu lint fmt demo clean
+.PHONY: help all build test test-adapters test-clients test-page test-matrix race asan arm fuzz shaders shaders-check bench bench-cpu bench-gpu lint fmt demo clean
 
 FUZZTIME ?= 30s
 
@@ -18,6 +18,9 @@ test: build ## all tests: Go and C, the real model, software Vulkan under the va
 
 test-adapters: ## the adapters for langchaingo, chromem-go, genkit and eino, each a module of its own
 	@build/adapters.sh
+
+test-clients: build ## the official clients of openai, ollama and huggingface_hub against vkbert serve
+	@build/clients.sh
 
 test-page: ## the page that a server shows, in headless Chromium
 	@build/page.sh

@@ -152,27 +152,30 @@ func TestMiniLMInt8(t *testing.T) {
 	dir := testmodel.MiniLM(t)
 	golden := testmodel.MiniLMGolden(t, dir)
 	texts := golden.Texts[:8]
-	embed := func(device string) [][]float32 {
+	embed := func(device string) ([][]float32, string) {
 		m, err := vkbert.Open(ctx, dir, vkbert.WithDevice(device), vkbert.WithDType("int8"))
 		require.NoError(t, err)
 		defer m.Close()
 		vectors, err := m.EmbedBatch(ctx, texts)
 		require.NoError(t, err)
-		return vectors
+		return vectors, m.Info().Device.Driver
 	}
-	want := embed("reference")
+	want, _ := embed("reference")
 	for _, device := range testmodel.Devices() {
 		if device == "reference" {
 			continue
 		}
-		near := float32(0.9995)
-		if device != "cpu" {
-			near = 0.97 // values between ops are f16, so that more steps fall the other way; least for a text of one unknown token
-		}
 		t.Run(device, func(t *testing.T) {
-			got := embed(testmodel.Device(t, device))
+			got, driver := embed(testmodel.Device(t, device))
+			bar, near := float32(0.98), float32(0.9995)
+			switch {
+			case device != "cpu":
+				near = 0.97 // values between ops are f16, so that more steps fall the other way; least for a text of one unknown token
+			case strings.HasSuffix(driver, "(AVX2, FMA, F16C)"):
+				bar, near = 0.97, 0.95 // 7 bits, not 8; least for an empty text
+			}
 			for i := range texts {
-				assert.Greater(t, vkbert.Cosine(got[i], golden.Vectors[i]), float32(0.98), texts[i])
+				assert.Greater(t, vkbert.Cosine(got[i], golden.Vectors[i]), bar, texts[i])
 				assert.Greater(t, vkbert.Cosine(got[i], want[i]), near, texts[i])
 			}
 		})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/vkbert/vkbert/bert"
 	"github.com/vkbert/vkbert/loader"
 )
 
@@ -74,66 +73,91 @@ func (m *Model) tokenSet(text, task string, w way) (Tokens, error) {
 	if err != nil {
 		return Tokens{}, err
 	}
-	set, err := to.encodeTask(text, task, w.prompt)
+	set, err := to.encodeTask(text, task, w.prompt, TruncateAsOpened, 0)
 	return Tokens{IDs: set.IDs, Tokens: to.tokenizer.Tokens(set.IDs)}, err
 }
 
-// encodeTask tokenizes a text for a task.
-func (m *Model) encodeTask(text, task string, p prompt) (loader.TokenSet, error) {
-	if !m.truncate {
+// encodeTask tokenizes a text for a task; index is its number in the call.
+func (m *Model) encodeTask(text, task string, p prompt, cut Truncation, index int) (loader.TokenSet, error) {
+	if cut == TruncateNone || cut == TruncateAsOpened && !m.truncate {
 		enc, err := m.tokenizer.Encode(p.text + text)
 		if err != nil {
 			return loader.TokenSet{}, err
 		}
 		if limit := m.files.MultiVector.Limit(task, m.files.MaxSeqLength); limit > 0 && len(enc.IDs) > limit {
-			return loader.TokenSet{}, fmt.Errorf("%w: %d tokens, and the model takes %d (truncation is off)", ErrInput, len(enc.IDs), limit)
+			return loader.TokenSet{}, &TooLongError{Text: index, Tokens: len(enc.IDs), Limit: limit}
 		}
 	}
 	return m.tokenizer.EncodeTask(m.files, p.text+text, task)
 }
 
+func (m *Model) prepareMulti(ctx context.Context, texts []string, task string, w way, cut Truncation) (*Prepared, error) {
+	to, err := m.to(w.route)
+	if err != nil {
+		return nil, err
+	}
+	if err := to.calls.enter(); err != nil {
+		return nil, err
+	}
+	defer to.calls.leave()
+	return to.tokenSets(ctx, texts, task, w, cut)
+}
+
 func (m *Model) embedMulti(ctx context.Context, texts []string, task string, w way) ([][][]float32, error) {
+	to, err := m.to(w.route)
+	if err != nil {
+		return nil, err
+	}
+	if err := to.calls.enter(); err != nil {
+		return nil, err
+	}
+	defer to.calls.leave()
+	p, err := to.tokenSets(ctx, texts, task, w, TruncateAsOpened)
+	if err != nil {
+		return nil, err
+	}
+	return to.multi(ctx, p)
+}
+
+// tokenSets tokenizes texts for a task, within a call of m.
+func (m *Model) tokenSets(ctx context.Context, texts []string, task string, w way, cut Truncation) (*Prepared, error) {
 	if len(texts) == 0 {
 		return nil, fmt.Errorf("%w: no texts", ErrInput)
 	}
-	if to, err := m.to(w.route); to != m {
-		if err != nil {
-			return nil, err
-		}
-		return to.embedMulti(ctx, texts, task, w)
-	}
-	if err := m.calls.enter(); err != nil {
-		return nil, err
-	}
-	defer m.calls.leave()
 	sets := make([]loader.TokenSet, len(texts))
-	err := m.parallel(ctx, len(texts), func(i int) (err error) {
-		sets[i], err = m.encodeTask(texts[i], task, w.prompt)
-		return err
+	p, err := m.tokenizeAll(ctx, len(texts), func(i int) (loader.Encoding, error) {
+		set, err := m.encodeTask(texts[i], task, w.prompt, cut, i)
+		sets[i] = set
+		return loader.Encoding{IDs: set.IDs, TypeIDs: set.TypeIDs}, err
 	})
 	if err != nil {
 		return nil, err
 	}
-	seqs := make([]bert.Sequence, len(sets))
-	attended := make([][]bool, len(sets))
-	for i, s := range sets {
-		seqs[i], attended[i] = bert.Sequence{IDs: s.IDs, TypeIDs: s.TypeIDs}, s.Attended
-	}
-	run := m.encoder.EmbedAttended
-	if task != "query" {
-		run = func(ctx context.Context, seqs []bert.Sequence, _ [][]bool) ([][]float32, error) {
-			return m.encoder.Embed(ctx, seqs)
+	p.sets, p.task = sets, task
+	return p, nil
+}
+
+// multi makes the vectors of what m has prepared, within a call of it.
+func (m *Model) multi(ctx context.Context, p *Prepared) ([][][]float32, error) {
+	var rows [][]float32
+	var err error
+	if p.task == "query" {
+		attended := make([][]bool, len(p.sets))
+		for i, s := range p.sets {
+			attended[i] = s.Attended
 		}
+		rows, err = m.encoder.EmbedAttended(ctx, p.seqs, attended)
+	} else {
+		rows, err = m.encoder.Embed(ctx, p.seqs)
 	}
-	rows, err := run(ctx, seqs, attended)
 	if err != nil {
 		return nil, err
 	}
 	vectors := make([][][]float32, len(rows))
 	width := m.encoder.Info().Dimensions
 	for i, flat := range rows {
-		vectors[i] = make([][]float32, 0, len(sets[i].Kept))
-		for j, kept := range sets[i].Kept {
+		vectors[i] = make([][]float32, 0, len(p.sets[i].Kept))
+		for j, kept := range p.sets[i].Kept {
 			if kept {
 				vectors[i] = append(vectors[i], m.finish(flat[j*width:(j+1)*width]))
 			}

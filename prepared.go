@@ -14,6 +14,7 @@ import (
 type Prepared struct {
 	model  *Model
 	seqs   []bert.Sequence
+	sets   []loader.TokenSet // of a multi-vector model: which tokens are attended to and keep their vectors
 	task   string
 	tokens int
 }
@@ -146,6 +147,10 @@ func (m *Model) prepare(ctx context.Context, texts []string, cut Truncation, w w
 	if err != nil {
 		return nil, err
 	}
+	if err := to.calls.enter(); err != nil {
+		return nil, err
+	}
+	defer to.calls.leave()
 	p, err := to.tokenizeAll(ctx, len(texts), func(i int) (loader.Encoding, error) { return to.encodeCut(texts[i], w.prompt, cut, i) })
 	if err != nil {
 		return nil, err
@@ -157,12 +162,8 @@ func (m *Model) prepare(ctx context.Context, texts []string, cut Truncation, w w
 	return p, nil
 }
 
-// tokenizeAll makes sequences of n texts.
+// tokenizeAll makes sequences of n texts, within a call of m.
 func (m *Model) tokenizeAll(ctx context.Context, n int, encode func(i int) (loader.Encoding, error)) (*Prepared, error) {
-	if err := m.calls.enter(); err != nil {
-		return nil, err
-	}
-	defer m.calls.leave()
 	start := time.Now()
 	p := &Prepared{model: m, seqs: make([]bert.Sequence, n)}
 	one := func(i int) error {
@@ -233,6 +234,10 @@ func (r *Reranker) PreparePairs(ctx context.Context, pairs []Pair, cut Truncatio
 	if cut == TruncateNone || cut == TruncateAsOpened && !m.truncate {
 		limit = 0
 	}
+	if err := m.calls.enter(); err != nil {
+		return nil, err
+	}
+	defer m.calls.leave()
 	first := m.defaultPrompt().text
 	return m.tokenizeAll(ctx, len(pairs), func(i int) (loader.Encoding, error) {
 		enc, err := m.tokenizer.EncodePair(first+pairs[i][0], pairs[i][1], limit)
@@ -285,4 +290,25 @@ func (s *SparseModel) EmbedPrepared(ctx context.Context, p *Prepared) ([]SparseV
 	}
 	defer to.calls.leave()
 	return to.sparse(ctx, p.seqs)
+}
+
+// PrepareQueries tokenizes texts for [MultiVectorModel.EmbedPrepared], as [MultiVectorModel.EmbedMultiQueries] does; the tokens that they are filled up with count. What
+// is too long is cut off at its end, unless cut is TruncateNone.
+func (v *MultiVectorModel) PrepareQueries(ctx context.Context, texts []string, cut Truncation) (*Prepared, error) {
+	return v.m.prepareMulti(ctx, texts, "query", v.m.forQueries(), cut)
+}
+
+// PrepareDocuments is PrepareQueries for documents, as [MultiVectorModel.EmbedMultiDocuments] does it.
+func (v *MultiVectorModel) PrepareDocuments(ctx context.Context, texts []string, cut Truncation) (*Prepared, error) {
+	return v.m.prepareMulti(ctx, texts, "document", v.m.forDocuments(), cut)
+}
+
+// EmbedPrepared returns the vectors of each of the texts, in order, [texts][vectors][Dimensions].
+func (v *MultiVectorModel) EmbedPrepared(ctx context.Context, p *Prepared) ([][][]float32, error) {
+	to, err := v.m.enterFor(p)
+	if err != nil {
+		return nil, err
+	}
+	defer to.calls.leave()
+	return to.multi(ctx, p)
 }

@@ -1,6 +1,7 @@
 package vkbert_test
 
 import (
+	"context"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -100,6 +101,47 @@ func TestPreparedTruncation(t *testing.T) {
 	require.NoError(t, err)
 	_, err = other.EmbedPrepared(ctx, p)
 	require.ErrorIs(t, err, vkbert.ErrInput)
+}
+
+// TestPreparedMulti: tokens are counted before they are embedded, masks that queries are filled up with among them.
+func TestPreparedMulti(t *testing.T) {
+	ctx := t.Context()
+	v, err := vkbert.OpenMultiVector(ctx, testmodel.Path("arch", "colbert"), vkbert.WithDevice("cpu"))
+	require.NoError(t, err)
+	defer v.Close()
+	texts := []string{"the cat", "house, of the dog"}
+	long := append(texts, strings.Repeat("cat ", 5000))
+	for name, way := range map[string]struct {
+		prepare  func(context.Context, []string, vkbert.Truncation) (*vkbert.Prepared, error)
+		embed    func(context.Context, []string) ([][][]float32, error)
+		tokenize func(string) (vkbert.Tokens, error)
+	}{
+		"query":    {v.PrepareQueries, v.EmbedMultiQueries, v.TokenizeQuery},
+		"document": {v.PrepareDocuments, v.EmbedMultiDocuments, v.TokenizeDocument},
+	} {
+		want, err := way.embed(ctx, texts)
+		require.NoError(t, err)
+		tokens := 0
+		for _, text := range texts {
+			one, err := way.tokenize(text)
+			require.NoError(t, err)
+			tokens += len(one.IDs)
+		}
+		p, err := way.prepare(ctx, texts, vkbert.TruncateNone)
+		require.NoError(t, err)
+		assert.Equal(t, tokens, p.Tokens(), name)
+		got, err := v.EmbedPrepared(ctx, p)
+		require.NoError(t, err)
+		assert.Equal(t, want, got, name)
+		_, err = way.prepare(ctx, long, vkbert.TruncateNone)
+		var tooLong *vkbert.TooLongError
+		require.ErrorAs(t, err, &tooLong, name)
+		assert.Equal(t, 2, tooLong.Text)
+		_, err = way.prepare(ctx, long, vkbert.TruncateAsOpened)
+		require.NoError(t, err)
+		_, err = way.prepare(ctx, nil, vkbert.TruncateAsOpened)
+		require.ErrorIs(t, err, vkbert.ErrInput)
+	}
 }
 
 // TestTokenVectors: their mean is the vector of a model that takes the mean.

@@ -42,11 +42,16 @@ func (q *queue) pack(b *batch, target int) {
 		share = target * 3 / 4
 	}
 	now := time.Now()
+	if q.owed {
+		q.packLong(b, 1, now) // one sequence
+	}
 	q.packShort(b, share, now)
 	if len(b.owners) > 0 && share < target {
 		target = min(target, max(share, b.tokens+target-share)) // a short call beside long ones need not wait for a full batch
 	}
+	before := b.tokens
 	q.packLong(b, target, now)
+	q.owed = !q.owed && q.long.len() > 0 && b.tokens == before
 	q.packShort(b, target, now)
 	b.seal(q.output, q.positions != nil)
 	q.stats.QueuedTokens -= b.tokens

@@ -35,6 +35,7 @@ type queue struct {
 	wake   *sync.Cond // lanes that have nothing to do
 	short  calls      // with sequences to pack
 	long   calls
+	owed   bool      // the last batch had no room for what the long call whose turn it is has next
 	line   []*waiter // for room
 	lanes  []*lane
 	open   int // calls that are not done
@@ -89,7 +90,7 @@ type piece struct {
 	since   time.Time
 }
 
-// longCall is how many batches' worth of tokens makes a call a long one.
+// longCall is how many batches' worth of tokens makes a call a long one, if it has more than one sequence.
 const longCall = 0.25
 
 // windowBatches is how many batches a call may have waiting: one to be packed while another is handed in.
@@ -169,7 +170,7 @@ func (q *queue) put(c *Call, p piece, tokens int) {
 		return
 	}
 	c.listed = true
-	c.long = c.long || float64(c.waiting) > longCall*float64(q.target())
+	c.long = c.long || len(c.results) > 1 && float64(c.waiting) > longCall*float64(q.target())
 	q.list(c).add(c)
 }
 
@@ -364,6 +365,9 @@ func (q *queue) snapshot() Stats {
 	for _, l := range q.lanes {
 		if l.running > 0 {
 			s.Busy += time.Since(l.began)
+		}
+		if took := l.budget.estimate(l.budget.tokens()); took > 0 {
+			s.Speed += float64(l.budget.tokens()) / took.Seconds()
 		}
 	}
 	return s

@@ -241,6 +241,22 @@ func TestQueueOverlaps(t *testing.T) {
 	assert.EqualValues(t, 2, d.together.Load())
 }
 
+// TestQueueSpeed: of batches of the size that they are filled up to, over all devices.
+func TestQueueSpeed(t *testing.T) {
+	d := &fakeDevice{}
+	q := openQueue(t, d, cgo.Value{Scope: cgo.PerSequence, Width: 1}, 1000, 0, 1)
+	assert.Zero(t, q.snapshot().Speed, "nothing is known")
+	b := newBudget(1000, true, "", "")
+	require.NoError(t, q.addLane(d, 1, b))
+	b.observe(10, time.Second) // says nothing of full batches
+	assert.Zero(t, q.snapshot().Speed)
+	b.observe(1000, 100*time.Millisecond)
+	assert.InDelta(t, 10_000, q.snapshot().Speed, 1)
+	q.lanes[0].budget.observe(1000, 200*time.Millisecond)
+	assert.InDelta(t, 15_000, q.snapshot().Speed, 1)
+	assert.InDelta(t, 15_000, Stats{Speed: 1}.Plus(q.snapshot()).Speed, 1)
+}
+
 // TestQueueWrongEstimate: a lane that expected a batch to take an hour goes on when it has ended, also if nothing waited at that moment.
 func TestQueueWrongEstimate(t *testing.T) {
 	d := &fakeDevice{gate: make(chan struct{})}
@@ -344,6 +360,25 @@ func TestQueueLongBesideShort(t *testing.T) {
 		require.NoError(t, <-done)
 	}
 	assert.Equal(t, []int{25, 25, 25, 10, 10}, d.batches[1])
+}
+
+// TestQueueTakesTurns: a text that fills most of a batch is a short call, however long; a long call that has no room beside such ones is first in every other batch.
+func TestQueueTakesTurns(t *testing.T) {
+	d := &fakeDevice{gate: make(chan struct{})}
+	q := openQueue(t, d, twoValues, 100, 0, 1)
+	all := []<-chan error{start(context.Background(), q, numbered(0, 1))}
+	until(t, "the device is busy", func() bool { return d.count() == 1 })
+	all = append(all, start(context.Background(), q, numbered(0, 80, 80)))
+	until(t, "the long call waits", func() bool { return q.snapshot().QueuedTokens == 160 })
+	for range 4 {
+		all = append(all, start(context.Background(), q, numbered(0, 90)))
+	}
+	until(t, "all wait", func() bool { return q.snapshot().QueuedTokens == 160+4*90 })
+	close(d.gate)
+	for _, done := range all {
+		require.NoError(t, <-done)
+	}
+	assert.Equal(t, [][]int{{1}, {90}, {80}, {90}, {80}, {90}, {90}}, d.batches)
 }
 
 // TestQueueCloseWaits: Close waits for a batch that a call's own goroutine runs, also where the call has failed meanwhile.

@@ -5,9 +5,10 @@ import "time"
 // Stats counts what a model has done since it was opened. Times of goroutines that work side by side add up.
 type Stats struct {
 	Batches, Sequences, Tokens uint64
-	Waiting                    int // calls that are not done yet
-	QueuedTokens               int // handed in and not in a batch yet
-	BatchTokens                int // that a batch is filled up to at present
+	Waiting                    int     // calls that are not done yet
+	QueuedTokens               int     // handed in and not in a batch yet
+	BatchTokens                int     // that a batch is filled up to at present
+	Speed                      float64 // tokens a second that the devices are expected to do in batches of that size; 0: nothing is known yet
 
 	Tokenizing time.Duration // texts into token ids
 	Queued     time.Duration // from handing in to the batch, for the sequences that were handed in together
@@ -26,6 +27,7 @@ func (s Stats) Plus(o Stats) Stats {
 	s.Waiting += o.Waiting
 	s.QueuedTokens += o.QueuedTokens
 	s.BatchTokens = max(s.BatchTokens, o.BatchTokens)
+	s.Speed = max(s.Speed, o.Speed) // they share the devices
 	s.Tokenizing += o.Tokenizing
 	s.Queued += o.Queued
 	s.HandIns += o.HandIns

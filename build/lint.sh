@@ -29,10 +29,24 @@ clang_format() {
 	[ -z "$unformatted" ] || { printf 'not formatted, make fmt does it: %s\n' "$unformatted" >&2 && return 1; }
 }
 
+# unit_verify has systemd read the unit, with the vkbert of this tree as its program.
+unit_verify() {
+	dir=$(mktemp -d)
+	sed "s|/usr/local/bin/vkbert|$root/$out/vkbert|" build/systemd/vkbert.service >"$dir/vkbert.service"
+	said=$(systemd-analyze verify --man=no "$dir/vkbert.service" 2>&1) || said="$said (exit status $?)"
+	rm -r "$dir"
+	[ -z "$said" ] || { echo "$said" >&2 && return 1; }
+}
+
 link_env
 check gofmt gofmt_check
 check 'go vet' go vet ./...
 check 'shell syntax' shell_syntax
+if command -v systemd-analyze >/dev/null; then
+	check 'systemd unit' unit_verify
+else
+	left_out 'systemd unit' 'systemd-analyze is missing'
+fi
 if tool=$(GOBIN=$root/$cache/bin go install $golangci 2>&1); then
 	check golangci-lint $cache/bin/golangci-lint run ./...
 else

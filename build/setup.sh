@@ -1,5 +1,5 @@
 #!/bin/sh
-# usage: build/setup.sh GROUP…       (build, test, page, arm, matrix, pip, lint)
+# usage: build/setup.sh GROUP…       (build, test, page, clients, arm, matrix, pip, lint)
 # Looks for what the groups need. What is missing is installed on Debian and Ubuntu when that is allowed (root, or sudo without
 # a password), and named otherwise. Quick when nothing is missing.
 . "$(dirname "$0")/common.sh"
@@ -57,6 +57,11 @@ for group; do
 		;;
 	page)
 		need Chromium chromium chromium
+		;;
+	clients)
+		need 'Python 3 with venv' python3-venv python3 -c 'import ensurepip, venv'
+		need 'Node.js 18 or newer' nodejs node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)'
+		need npm npm command -v npm
 		;;
 	arm)
 		need "a C compiler for aarch64" 'gcc-aarch64-linux-gnu libc6-dev-arm64-cross' command -v aarch64-linux-gnu-gcc

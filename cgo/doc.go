@@ -1,4 +1,4 @@
-// Package cgo is a thin Go face of the C core in include/vkbert.h: devices, weights and programs. It is the only package that says import "C";
+// Package cgo is a thin Go face of the C core in include/vkbert.h: devices, weights and programs. It alone says import "C" (but for a test);
 // no C type leaves it, and C keeps no Go pointer after a call returns.
 //
 // It is internal to vkbert in spirit: its API follows the C header and changes with it.

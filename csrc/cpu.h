@@ -10,6 +10,9 @@ void vkb_cpu_model_name(char *name, size_t size); /* "AMD EPYC 7R13 Processor"; 
 uint64_t vkb_cpu_memory_available(void);          /* bytes; 0 = not known */
 bool vkb_cpu_has_avx2(void);                      /* and FMA and F16C; processor and system both */
 bool vkb_cpu_has_avx512(void);                    /* AVX-512F, BW and VL; processor and system both */
+bool vkb_cpu_has_avx512_vnni(void);               /* the same, and its VNNI */
+bool vkb_cpu_has_avx_vnni(void);                  /* what vkb_cpu_has_avx2 asks for, and AVX-VNNI */
+bool vkb_cpu_has_dotprod(void);                   /* Arm's SDOT */
 
 /* ---- cpu_pool.c: threads that sleep until there is work ---- */
 
@@ -34,8 +37,7 @@ void vkb_cpu_pool_run(vkb_cpu_pool *pool, uint32_t count, vkb_cpu_task task, voi
 enum {
     VKB_CPU_PANEL = 16,    /* outputs that are computed side by side: the width of a weight panel */
     VKB_CPU_MAX_TILE = 12, /* greatest tile_rows of any instruction set */
-    VKB_CPU_I8_GROUP = 2,  /* int8: inputs that lie side by side */
-    VKB_CPU_I8_DEPTH = 4,  /* and inputs are filled up with zeros to a multiple of this */
+    VKB_CPU_I8_DEPTH = 8,  /* int8: inputs are filled up to a multiple of this, weights with zeros */
 };
 
 static inline uint32_t vkb_cpu_i8_depth(uint32_t inputs) { return (uint32_t)vkb_align_up(inputs, VKB_CPU_I8_DEPTH); }
@@ -54,20 +56,35 @@ typedef struct vkb_cpu_ahead { /* memory that is read soon, to be fetched meanwh
     size_t step;
 } vkb_cpu_ahead;
 
+typedef struct vkb_cpu_i8_panel { /* with g = 4 / i8_size */
+    const int8_t *weights;        /* [depth / g, 16, g] */
+    const float *scale;           /* [16] */
+    const int32_t *sum;           /* [16], of an output's weights */
+} vkb_cpu_i8_panel;
+
+typedef struct vkb_cpu_i8_row { /* of inputs: what is stored as q is scale·(q + low) */
+    float scale;
+    int32_t low;
+} vkb_cpu_i8_row;
+
 typedef struct vkb_cpu_kernels {
     const char *name; /* of the instruction sets: "AVX2, FMA, F16C" */
     bool (*supported)(void);
     uint32_t tile_rows; /* most rows of one tile */
+    uint32_t i8_rows;   /* the same of tile_i8 */
+    uint32_t i8_size;   /* bytes of a quantised input: 2, or 1 where there are products of bytes; 4 / i8_size inputs lie side by side */
+    int32_t i8_offset;  /* what is added to it: 128 where those bytes are unsigned */
+    vkb_i8_range i8_weights, i8_inputs; /* which integers; spread: inputs have a low of their own, and no offset */
     /* c[r][j] = Σ a[r][k]·b[k][j] for r < rows ≤ tile_rows, j < 16, k < depth. Each sum is taken in the order of k whatever `rows` is, so
        that a row's result does not depend on its neighbours. */
     void (*tile)(uint32_t rows, const float *a, size_t a_stride, const float *b, size_t b_stride, uint32_t depth, float *c, size_t c_stride,
                  vkb_cpu_ahead ahead);
-    /* Quantises a row as vkb_quantize does, to 16 bits each, and adds zeros up to a multiple of VKB_CPU_I8_DEPTH; returns the scale. */
-    float (*quantize)(const float *x, uint32_t count, int16_t *q);
-    /* As tile, of quantised rows a and a panel b [depth / 2, 16, 2]: c[r][j] = a_scale[r]·b_scale[j]·Σ, the sum exact. depth: a multiple of
-       VKB_CPU_I8_DEPTH */
-    void (*tile_i8)(uint32_t rows, const int16_t *a, size_t a_stride, const float *a_scale, const int8_t *b, const float *b_scale,
-                    uint32_t depth, float *c, size_t c_stride, vkb_cpu_ahead ahead);
+    /* Quantises a row as vkb_quantize does, and fills up to a multiple of VKB_CPU_I8_DEPTH. */
+    vkb_cpu_i8_row (*quantize)(const float *x, uint32_t count, void *q);
+    /* As tile, of quantised rows a, which lie `depth` apart, and a panel b: c[r][j] = row[r].scale·b.scale[j]·Σ, the sum exact. depth: a
+       multiple of VKB_CPU_I8_DEPTH */
+    void (*tile_i8)(uint32_t rows, const void *a, const vkb_cpu_i8_row *row, vkb_cpu_i8_panel b, uint32_t depth, float *c, size_t c_stride,
+                    vkb_cpu_ahead ahead);
     /* y = activation(c + bias) + residual, or activation(c + bias + residual); c: [rows, 16] */
     void (*finish)(uint32_t rows, const float *c, const vkb_cpu_finish *finish, float *y, size_t y_stride);
     /* vkb_norm `kind` of one row, in place; weight and bias may be NULL */
@@ -79,7 +96,9 @@ typedef struct vkb_cpu_kernels {
     void (*widen)(const uint16_t *halves, uint64_t count, float *floats);                               /* count: a multiple of 16 */
 } vkb_cpu_kernels;
 
-extern const vkb_cpu_kernels vkb_cpu_base, vkb_cpu_avx2, vkb_cpu_avx512; /* the last two on x86 only */
+extern const vkb_cpu_kernels vkb_cpu_base;
+extern const vkb_cpu_kernels vkb_cpu_avx2, vkb_cpu_avx_vnni, vkb_cpu_avx512, vkb_cpu_avx512_vnni; /* on x86 only */
+extern const vkb_cpu_kernels vkb_cpu_dotprod;                                                     /* on Arm only */
 
 /* ---- cpu_device.c, cpu_program.c ---- */
 
@@ -99,7 +118,7 @@ typedef struct vkb_cpu_device {
  *   VECTOR  [cols], f32, with zeros up to a multiple of 16
  *   TABLE   [rows, cols]
  *   LINEAR  panels: [⌈outputs / 16⌉, inputs, 16], the missing outputs of the last panel zero;
- *           int8: [⌈outputs / 16⌉, 2·⌈inputs / 4⌉, 16, 2], then the scales, f32, [⌈outputs / 16⌉, 16]
+ *           int8: those of vkb_cpu_i8_panel, then all scales, then all sums, [⌈outputs / 16⌉, 16] each
  */
 typedef struct vkb_cpu_weights {
     vkb_weights base;
@@ -140,6 +159,12 @@ static inline uint32_t vkb_cpu_rows(const vkb_cpu_program *p, uint32_t value) {
 /* of a tensor stored as int8 */
 static inline const float *vkb_cpu_scales(const vkb_tensor *t, const void *data) {
     return (const float *)(const void *)((const int8_t *)data + vkb_align_up(t->rows, VKB_CPU_PANEL) * vkb_cpu_i8_depth(t->cols));
+}
+static inline const int32_t *vkb_cpu_sums(const vkb_tensor *t, const void *data) {
+    return (const int32_t *)(const void *)(vkb_cpu_scales(t, data) + vkb_align_up(t->rows, VKB_CPU_PANEL));
+}
+static inline uint32_t vkb_cpu_tile_rows(const vkb_cpu_kernels *kernels, const vkb_tensor *t) { /* most rows of a product with t */
+    return t->dtype == VKB_I8 ? kernels->i8_rows : kernels->tile_rows;
 }
 /* VKB_NONE gives NULL */
 static inline const void *vkb_cpu_tensor(const vkb_cpu_program *p, uint32_t tensor) {

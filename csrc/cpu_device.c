@@ -10,10 +10,13 @@ enum { MAX_THREADS = 1024 };
 /* Best first. */
 static const vkb_cpu_kernels *const kernel_sets[] = {
 #if defined(__x86_64__)
-    &vkb_cpu_avx512,
+    &vkb_cpu_avx512_vnni, &vkb_cpu_avx512, &vkb_cpu_avx_vnni,
 #endif
 #if defined(__x86_64__) || defined(__i386__)
     &vkb_cpu_avx2,
+#endif
+#if defined(__aarch64__)
+    &vkb_cpu_dotprod,
 #endif
     &vkb_cpu_base,
 };
@@ -53,7 +56,7 @@ static bool tensor_bytes(const vkb_tensor *t, uint64_t *bytes) {
     uint64_t scales = 0;
     if (t->dtype == VKB_I8) {
         cols = vkb_cpu_i8_depth(t->cols);
-        scales = rows * sizeof(float);
+        scales = rows * (sizeof(float) + sizeof(int32_t)); /* and the sums */
     }
     if (!vkb_mul(rows, cols, bytes) || !vkb_mul(*bytes, vkb_dtype_size(t->dtype), bytes) || *bytes > UINT64_MAX - scales - 64) return false;
     *bytes = vkb_align_up(*bytes + scales, 64);
@@ -111,13 +114,19 @@ static vkb_status weights_put(vkb_weights *weights, uint32_t tensor, uint64_t fi
 
 static vkb_status weights_put_i8(vkb_weights *weights, uint32_t tensor, uint32_t row, const int8_t *q, float scale, vkb_error *error) {
     (void)error;
-    enum { GROUP = VKB_CPU_I8_GROUP };
+    const vkb_cpu_kernels *kernels = ((const vkb_cpu_device *)weights->device)->kernels;
+    const uint32_t group = 4 / kernels->i8_size;
     const vkb_tensor *t = &weights->tensors[tensor];
     int8_t *data = ((vkb_cpu_weights *)weights)->data[tensor];
     uint32_t depth = vkb_cpu_i8_depth(t->cols), lane = row % VKB_CPU_PANEL;
-    int8_t *panel = data + (size_t)(row - lane) * depth + (size_t)lane * GROUP;
-    for (uint32_t k = 0; k < t->cols; k++) panel[(size_t)(k / GROUP) * GROUP * VKB_CPU_PANEL + k % GROUP] = q[k];
+    int8_t *panel = data + (size_t)(row - lane) * depth + (size_t)lane * group;
+    int32_t sum = 0;
+    for (uint32_t k = 0; k < t->cols; k++) {
+        panel[(size_t)(k / group) * group * VKB_CPU_PANEL + k % group] = q[k];
+        sum += q[k];
+    }
     ((float *)(uintptr_t)vkb_cpu_scales(t, data))[row] = scale;
+    ((int32_t *)(uintptr_t)vkb_cpu_sums(t, data))[row] = sum;
     return VKB_OK;
 }
 
@@ -159,6 +168,8 @@ vkb_status vkb_cpu_open_with(const vkb_cpu_kernels *kernels, const vkb_device_op
     vkb_device_setup(&d->base, &cpu_backend, options);
     fill_info(kernels, threads, &d->base.info);
     d->kernels = kernels;
+    d->base.i8_weights = kernels->i8_weights;
+    d->base.i8_inputs = kernels->i8_inputs;
     vkb_status status = vkb_cpu_pool_create(threads, &d->pool, error);
     if (status) {
         device_free(&d->base);

@@ -5,15 +5,21 @@
  *   TARGET         attribute of every function: its instruction sets
  *   LANES          floats in a vector; divides VKB_CPU_PANEL
  *   TILE_ROWS      rows of a product's tile: TILE_ROWS · 16 / LANES sums should fit the registers, with a few to spare
- *   FMA(a, b, c)   a·b + c on vectors. (Neither compiler may fuse them by itself under -std=c11.)
+ *   FMA(a, b, c)   a·b + c on vectors. (The compiler must not fuse them by itself: GCC does not under -std=c11, Clang is told.)
  *   WIDEN(halves)  16-bit floats at `halves` to one vector
  * and may define
  *   LEAST(a, b), GREATEST(a, b)   of two vectors; b where either is NaN, as x86 does it
  *   WIDEN_I8(bytes)               8-bit integers at `bytes` to a vector of 16-bit ones
- *   NARROW(x)                     32-bit integers to half a vector of 16-bit ones, which they fit
+ *   NARROW(x)                     32-bit integers to half a vector of 16-bit ones, which they fit; with DOT to 8-bit ones, modulo 2⁸
  *   PAIRS(a, b, sum)              sum + a₀·b₀ + a₁·b₁ in every lane, a and b holding two 16-bit integers in each
- *   PAIRS_ROW(at, w, sum)         sum[v] = PAIRS(the two 16-bit integers at `at` in every lane, w[v], sum[v]), v < VECTORS
+ *   EIGHT(at, b, sum)             sum[v] += the products of eight bytes at `at`, unsigned, and those at b, signed, [2, 16, 4], v < VECTORS;
+ *                                 used instead of all the others, with I8_WEIGHTS and I8_INPUTS
+ *   I8_ROWS                       TILE_ROWS of products in int8, where it is another
+ *   DOT(a, b, sum)                sum + a₀·b₀ + … + a₃·b₃ in every lane, modulo 2³², a and b holding four bytes in each, b's signed; used
+ *                                 instead of those before
+ *   I8_OFFSET                     with DOT: 128 where a's bytes are unsigned, else 0
  *
+ * The errors that functions state are checked by tests/test_functions.c.
  * Comparisons are written so that NaN passes through: a non-finite input must show in the output.
  */
 #include <math.h>
@@ -22,6 +28,7 @@
 #include "cpu.h"
 
 #if defined(__clang__)
+#pragma clang fp contract(off)
 #define UNROLL /* it does so by itself */
 #else
 #define UNROLL _Pragma("GCC unroll 16")
@@ -118,15 +125,16 @@ INLINE vf gelu(vf x) {
     return FMA(-a, tail, at_least(x, 0));
 }
 
+/* Relative error ≤ 1.5e-7; 0 where the result is less than 1e-38. x·sigmoid(x), SiLU: 1.8e-7. */
 INLINE vf sigmoid(vf x) { return splat(1) / (splat(1) + exponential(-x)); }
 
-/* ½·x·(1 + tanh u) = x / (1 + exp(−2u)), u = √(2/π)·(x + 0.044715·x³) */
+/* ½·x·(1 + tanh u) = x / (1 + exp(−2u)), u = √(2/π)·(x + 0.044715·x³). Error ≤ 1.5e-7·max(|result|, 1). */
 INLINE vf gelu_tanh(vf x) {
     vf minus_2u = x * FMA(x * x, splat(-0.07135481627f), splat(-1.595769122f));
     return x / (splat(1) + exponential(minus_2u));
 }
 
-/* Relative error ≤ 4e-7: a + a³·q(a²) near zero, where 1 − 2 / (e²ᵃ + 1) would cancel. */
+/* Relative error ≤ 2e-7: a + a³·q(a²) near zero, where 1 − 2 / (e²ᵃ + 1) would cancel. */
 INLINE vf hyperbolic_tangent(vf x) {
     static const float q[] = {-0.3333328366f, 0.1333149076f, -0.05374341831f, 0.0206503775f, -0.005716856569f};
     vf a = absolute(x), square = a * a;
@@ -227,8 +235,20 @@ TARGET static void finish(uint32_t rows, const float *c, const vkb_cpu_finish *f
 #undef CASE
 }
 
+#if defined(EIGHT)
+typedef int8_t quantized;
+#define I8_OFFSET 0
+#elif defined(DOT)
+typedef int8_t quantized;
+#define PAIRS(a, b, sum) DOT(a, b, sum)
+#define WIDEN_I8(bytes) (*(const vi_unaligned *)(bytes))
+#else
+typedef int16_t quantized;
+#define I8_OFFSET 0
+#endif
+
 #ifndef NARROW
-#define NARROW(x) __builtin_convertvector(x, vh)
+#define NARROW(x) __builtin_convertvector(x, vq)
 #endif
 #ifndef WIDEN_I8
 #define WIDEN_I8(bytes) ((vi) __builtin_convertvector(*(const vb_unaligned *)(bytes), vs))
@@ -237,84 +257,106 @@ TARGET static void finish(uint32_t rows, const float *c, const vkb_cpu_finish *f
 #define PAIRS(a, b, sum) ((sum) + ((a) << 16 >> 16) * ((b) << 16 >> 16) + ((a) >> 16) * ((b) >> 16))
 #endif
 
-#ifndef PAIRS_ROW
-#define PAIRS_ROW(at, w, sum) \
-    do { \
-        int32_t both; \
-        memcpy(&both, at, sizeof both); \
-        vi x = both - (vi){0}; \
-        UNROLL for (uint32_t v = 0; v < VECTORS; v++)(sum)[v] = PAIRS(x, (w)[v], (sum)[v]); \
-    } while (0)
+#ifndef I8_ROWS
+#define I8_ROWS TILE_ROWS
+#endif
+#ifndef EIGHT
+#define I8_WEIGHTS ((vkb_i8_range){.most = 127})
+#define I8_INPUTS ((vkb_i8_range){.most = 127})
 #endif
 
+enum { I8_GROUP = 4 / sizeof(quantized) }; /* inputs side by side */
+
+typedef quantized vq __attribute__((vector_size(sizeof(quantized) * LANES)));
+typedef int32_t vi_unaligned __attribute__((vector_size(4 * LANES), aligned(1), may_alias));
 typedef int16_t vs __attribute__((vector_size(4 * LANES)));
-typedef int16_t vh __attribute__((vector_size(2 * LANES)));
 typedef int8_t vb __attribute__((vector_size(2 * LANES)));
 typedef int8_t vb_unaligned __attribute__((vector_size(2 * LANES), aligned(1), may_alias));
 
-INLINE void tile_i8_of(const uint32_t rows, const int16_t *a, size_t a_stride, const float *a_scale, const int8_t *b, const float *b_scale,
-                       uint32_t depth, float *c, size_t c_stride, vkb_cpu_ahead ahead) {
-    vi sum[TILE_ROWS][VECTORS] = {{{0}}};
-    const int16_t *row[TILE_ROWS];
+INLINE void tile_i8_of(const uint32_t rows, const quantized *a, const vkb_cpu_i8_row *row, vkb_cpu_i8_panel b, uint32_t depth, float *c,
+                       size_t c_stride, vkb_cpu_ahead ahead) {
+    vi sum[I8_ROWS][VECTORS];
+    const char *three[(I8_ROWS + 2) / 3]; /* of every third row: an address has a register and twice another */
+    size_t stride = depth * sizeof *a;
+    KEEP(stride);
     UNROLL for (uint32_t r = 0; r < rows; r++) {
-        row[r] = a + r * a_stride;
-        KEEP(row[r]);
+        UNROLL for (uint32_t v = 0; v < VECTORS; v++) sum[r][v] = row[r].low * *(const vi_unaligned *)(b.sum + v * LANES);
+        if (r % 3) continue;
+        three[r / 3] = (const char *)a + r * stride;
+        KEEP(three[r / 3]);
     }
-    for (uint32_t k = 0; k < depth;
-         k += VKB_CPU_I8_DEPTH, b += VKB_CPU_I8_DEPTH * VKB_CPU_PANEL, ahead.at += VKB_CPU_I8_DEPTH * ahead.step) {
+    for (uint32_t k = 0; k < depth; k += VKB_CPU_I8_DEPTH, b.weights += VKB_CPU_I8_DEPTH * VKB_CPU_PANEL) {
         PREFETCH(ahead.at);
-        UNROLL for (uint32_t i = 0; i < VKB_CPU_I8_DEPTH; i += 2) {
+        ahead.at += VKB_CPU_I8_DEPTH / 2 * ahead.step; /* half as far as 8 inputs, since each is a line */
+        PREFETCH(ahead.at);
+        ahead.at += VKB_CPU_I8_DEPTH / 2 * ahead.step;
+#if defined(EIGHT)
+        UNROLL for (uint32_t r = 0; r < rows; r++) EIGHT(three[r / 3] + r % 3 * stride, b.weights, sum[r]);
+#else
+        UNROLL for (uint32_t i = 0; i < VKB_CPU_I8_DEPTH; i += I8_GROUP) {
             vi w[VECTORS];
-            UNROLL for (uint32_t v = 0; v < VECTORS; v++) w[v] = WIDEN_I8(b + i * VKB_CPU_PANEL + 2 * v * LANES);
-            UNROLL for (uint32_t r = 0; r < rows; r++) PAIRS_ROW(row[r] + k + i, w, sum[r]);
+            UNROLL for (uint32_t v = 0; v < VECTORS; v++) w[v] = WIDEN_I8(b.weights + i * VKB_CPU_PANEL + I8_GROUP * v * LANES);
+            UNROLL for (uint32_t r = 0; r < rows; r++) {
+                int32_t side_by_side;
+                memcpy(&side_by_side, three[r / 3] + r % 3 * stride + i * sizeof *a, sizeof side_by_side);
+                vi x = side_by_side - (vi){0};
+                UNROLL for (uint32_t v = 0; v < VECTORS; v++) sum[r][v] = PAIRS(x, w[v], sum[r][v]);
+            }
         }
+#endif
+        UNROLL for (uint32_t r = 0; r < rows; r += 3) three[r / 3] += VKB_CPU_I8_DEPTH * sizeof *a;
     }
     UNROLL for (uint32_t r = 0; r < rows; r++) {
         UNROLL for (uint32_t v = 0; v < VECTORS; v++) {
-            vf scale = splat(a_scale[r]) * load(b_scale + v * LANES);
+            vf scale = splat(row[r].scale) * load(b.scale + v * LANES);
             store(c + r * c_stride + v * LANES, __builtin_convertvector(sum[r][v], vf) * scale);
         }
     }
 }
 
-TARGET static void tile_i8(uint32_t rows, const int16_t *a, size_t a_stride, const float *a_scale, const int8_t *b, const float *b_scale,
-                           uint32_t depth, float *c, size_t c_stride, vkb_cpu_ahead ahead) {
+TARGET static void tile_i8(uint32_t rows, const void *a, const vkb_cpu_i8_row *row, vkb_cpu_i8_panel b, uint32_t depth, float *c,
+                           size_t c_stride, vkb_cpu_ahead ahead) {
 #define CASE(n) \
     case n: \
-        if (n <= TILE_ROWS) tile_i8_of(n <= TILE_ROWS ? n : 1, a, a_stride, a_scale, b, b_scale, depth, c, c_stride, ahead); \
+        if (n <= I8_ROWS) tile_i8_of(n <= I8_ROWS ? n : 1, a, row, b, depth, c, c_stride, ahead); \
         break;
     switch (rows) { CASES }
 #undef CASE
 }
 
 /* The same steps as vkb_quantize. */
-TARGET static float quantize(const float *x, uint32_t count, int16_t *q) {
+TARGET static vkb_cpu_i8_row quantize(const float *x, uint32_t count, void *to) {
     const float magic = 0x1.8p23f;
+    const vkb_i8_range range = I8_INPUTS;
+    quantized *q = to;
     uint32_t whole = count / LANES * LANES, rest = count - whole, i;
-    vf last = load_part(x + whole, rest), most = absolute(last), all = most * splat(0);
+    vf last = load_part(x + whole, rest), up = at_least(last, 0), down = at_least(-last, 0), all = last * splat(0);
     for (i = 0; i < whole; i += LANES) {
-        vf a = absolute(load(x + i));
-        most = GREATEST(a, most);
+        vf a = load(x + i);
+        up = GREATEST(a, up);
+        down = GREATEST(-a, down);
         all = FMA(a, splat(0), all);
     }
-    float max = greatest(most), scale = max / 127, inverse = 127 / max;
+    float above = greatest(up), below = greatest(down), most = (float)range.most;
+    float size = range.spread ? above + below : above > below ? above : below, scale = size / most, inverse = most / size;
     bool finite = total(all) == 0;
-    if (!finite || max < 0x1p-100f) {
+    if (!finite || size < 0x1p-100f) {
         inverse = 0;
         scale = finite ? 0 : NAN;
     }
+    int32_t low = range.spread && inverse > 0 ? (int32_t)((-below * inverse + magic) - magic) : -I8_OFFSET;
     vi mask = -(int32_t)finite - (vi){0};
-    vh narrow;
+    vq narrow;
     for (i = 0; i < whole; i += LANES) {
         vf y = load(x + i) * splat(inverse) + splat(magic);
-        narrow = NARROW(((vi)y - (vi)splat(magic)) & mask);
+        narrow = NARROW((((vi)y - (vi)splat(magic)) & mask) - low);
         memcpy(q + i, &narrow, sizeof narrow);
     }
     last = last * splat(inverse) + splat(magic);
-    narrow = NARROW(((vi)last - (vi)splat(magic)) & mask);
+    narrow = NARROW((((vi)last - (vi)splat(magic)) & mask) - low);
     memcpy(q + whole, &narrow, rest * sizeof *q);
     for (i = count; i < vkb_cpu_i8_depth(count); i++) q[i] = 0;
-    return scale;
+    return (vkb_cpu_i8_row){scale, low};
 }
 
 TARGET static void gate(uint32_t activation, const float *left, const float *right, uint32_t count, float *y) {
@@ -387,5 +429,6 @@ TARGET static void widen(const uint16_t *halves, uint64_t count, float *floats) 
 #define KERNELS(sets, test) \
     { \
         .name = sets, .supported = test, .tile_rows = TILE_ROWS, .tile = tile, .finish = finish, .norm = norm, .softmax = softmax, \
-        .gate = gate, .widen = widen, .quantize = quantize, .tile_i8 = tile_i8 \
+        .gate = gate, .widen = widen, .quantize = quantize, .tile_i8 = tile_i8, .i8_rows = I8_ROWS, .i8_weights = I8_WEIGHTS, \
+        .i8_inputs = I8_INPUTS, .i8_size = sizeof(quantized), .i8_offset = I8_OFFSET \
     }

@@ -12,21 +12,40 @@
 #define WIDEN(halves) ((vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(halves))))
 #define LEAST(a, b) ((vf)_mm256_min_ps((__m256)(a), (__m256)(b)))
 #define GREATEST(a, b) ((vf)_mm256_max_ps((__m256)(a), (__m256)(b)))
-#define WIDEN_I8(bytes) ((vi)_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(bytes))))
-#define NARROW(x) ((vh)_mm_packs_epi32(_mm256_castsi256_si128((__m256i)(x)), _mm256_extracti128_si256((__m256i)(x), 1)))
+#define NARROW(x) ((vq)_mm_packus_epi16(both_halves((__m256i)(x)), _mm_setzero_si128())[0])
 
-/* In assembly: GCC 12 moves sums around between the products and spills half of them. One row's are one statement, so that its order stays.
+/* 32-bit integers to 16-bit ones. */
+TARGET static inline __m128i both_halves(__m256i x) { return _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)); }
+
+/*
+ * Products of bytes come as sums of two in 16 bits, and are 12.8 an instruction where two such sums fit 16 bits too: 4 · 127 · 63 < 2¹⁵. So
+ * inputs are 0 … 127 and weights −63 … 63. In assembly, for GCC 12 moves sums around between the products and spills half of them; a row's
+ * are one statement, so that its order stays.
  */
-#define PAIRS_ROW(at, w, sum) \
+typedef int8_t bytes32[32];
+#define I8_ROWS 5 /* 10 registers of sums, 4 of products, the ones */
+#define I8_WEIGHTS ((vkb_i8_range){.most = 63})
+#define I8_INPUTS ((vkb_i8_range){.most = 126, .spread = true})
+#define EIGHT(at, b, sum) \
     do { \
-        __m256i x, y; \
-        __asm__ volatile("vpbroadcastd %[two], %[x]\n\t" \
-                         "vpmaddwd %[w0], %[x], %[y]\n\t" \
-                         "vpaddd %[y], %[s0], %[s0]\n\t" \
-                         "vpmaddwd %[w1], %[x], %[x]\n\t" \
-                         "vpaddd %[x], %[s1], %[s1]" \
-                         : [s0] "+x"((sum)[0]), [s1] "+x"((sum)[1]), [x] "=&x"(x), [y] "=&x"(y) \
-                         : [two] "m"(*(const int32_t *)(const void *)(at)), [w0] "x"((w)[0]), [w1] "x"((w)[1])); \
+        __m256i x, y, z, t; \
+        __asm__ volatile( \
+            "vpbroadcastd %[first], %[x]\n\t" \
+            "vpbroadcastd %[second], %[z]\n\t" \
+            "vpmaddubsw %[w0], %[x], %[y]\n\t" \
+            "vpmaddubsw %[w1], %[x], %[x]\n\t" \
+            "vpmaddubsw %[w2], %[z], %[t]\n\t" \
+            "vpmaddubsw %[w3], %[z], %[z]\n\t" \
+            "vpaddw %[t], %[y], %[y]\n\t" \
+            "vpaddw %[z], %[x], %[x]\n\t" \
+            "vpmaddwd %[ones], %[y], %[y]\n\t" \
+            "vpmaddwd %[ones], %[x], %[x]\n\t" \
+            "vpaddd %[y], %[s0], %[s0]\n\t" \
+            "vpaddd %[x], %[s1], %[s1]" \
+            : [s0] "+x"((sum)[0]), [s1] "+x"((sum)[1]), [x] "=&x"(x), [y] "=&x"(y), [z] "=&x"(z), [t] "=&x"(t) \
+            : [first] "m"(*(const int32_t *)(const void *)(at)), [second] "m"(*(const int32_t *)(const void *)((at) + 4)), \
+              [w0] "m"(*(const bytes32 *)(b)), [w1] "m"(*(const bytes32 *)((b) + 32)), [w2] "m"(*(const bytes32 *)((b) + 64)), \
+              [w3] "m"(*(const bytes32 *)((b) + 96)), [ones] "x"(_mm256_set1_epi16(1))); \
     } while (0)
 
 #include "cpu_kernel.h"

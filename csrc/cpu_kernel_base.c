@@ -18,17 +18,27 @@
 
 #define TARGET
 #define LANES 4
+#if defined(__aarch64__)
+#define WIDEN(halves) ((vf)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(halves))))
+#else
 #define WIDEN(halves) widen4(halves)
+#endif
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #define LEAST(a, b) ((vf)_mm_min_ps((__m128)(a), (__m128)(b)))
 #define GREATEST(a, b) ((vf)_mm_max_ps((__m128)(a), (__m128)(b)))
 #define PAIRS(a, b, sum) ((sum) + (vi)_mm_madd_epi16((__m128i)(a), (__m128i)(b)))
 #elif defined(__aarch64__)
-#define PAIRS(a, b, sum) \
-    ((sum) + (vi)vpaddq_s32(vmull_s16(vget_low_s16((int16x8_t)(a)), vget_low_s16((int16x8_t)(b))), \
-                            vmull_high_s16((int16x8_t)(a), (int16x8_t)(b))))
+#define DOT(a, b, sum) ((vi)dot((int8x16_t)(a), (int8x16_t)(b), (int32x4_t)(sum)))
+#define I8_OFFSET 0
+
+/* Two products of numbers in ±127 fit 16 bits. */
+static inline int32x4_t dot(int8x16_t a, int8x16_t b, int32x4_t sum) {
+    return vpadalq_s16(sum, vpaddq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b)), vmull_high_s8(a, b)));
+}
 #endif
+
+#if !defined(__aarch64__)
 
 typedef float float4 __attribute__((vector_size(16)));
 typedef int32_t int4 __attribute__((vector_size(16)));
@@ -41,6 +51,8 @@ static inline float4 widen4(const uint16_t *h) {
     int4 special = (bits & 0x7c00) == 0x7c00;
     return (float4)((int4)size | (special & 0x7f800000) | ((bits >> 15) * INT32_MIN));
 }
+
+#endif
 
 #include "cpu_kernel.h"
 

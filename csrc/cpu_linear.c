@@ -29,16 +29,17 @@ static uint32_t ceil_div(uint32_t a, uint32_t b) { return a / b + (a % b != 0); 
 
 bool vkb_cpu_linear_scratch(const vkb_cpu_program *p, const vkb_op *op, uint64_t *floats) {
     const vkb_tensor *t = &p->base.weights->tensors[op->weight];
-    if (t->dtype == VKB_I8) /* a block's scales, and its rows of 16 bits each */
-        return vkb_mul(vkb_cpu_i8_depth(t->cols) / 2 + 1, VKB_CPU_BLOCK_ROWS, floats);
+    if (t->dtype == VKB_I8) /* a block's vkb_cpu_i8_rows, and its rows */
+        return vkb_mul((uint64_t)vkb_cpu_i8_depth(t->cols) / 4 * p->kernels->i8_size + 2, VKB_CPU_BLOCK_ROWS, floats);
     return vkb_mul(t->dtype == VKB_F16 ? t->cols : 0, VKB_CPU_PANEL, floats);
 }
 
 void vkb_cpu_begin_block(const vkb_cpu_program *p, const vkb_tensor *t, const float *x, size_t x_stride, uint32_t rows, float *scratch) {
     if (t->dtype != VKB_I8) return;
-    uint32_t depth = vkb_cpu_i8_depth(t->cols);
-    int16_t *q = (int16_t *)(void *)(scratch + VKB_CPU_BLOCK_ROWS);
-    for (uint32_t r = 0; r < rows; r++) scratch[r] = p->kernels->quantize(x + r * x_stride, t->cols, q + (size_t)r * depth);
+    size_t row_bytes = (size_t)vkb_cpu_i8_depth(t->cols) * p->kernels->i8_size;
+    vkb_cpu_i8_row *row = (vkb_cpu_i8_row *)(void *)scratch;
+    char *q = (char *)(row + VKB_CPU_BLOCK_ROWS);
+    for (uint32_t r = 0; r < rows; r++) row[r] = p->kernels->quantize(x + r * x_stride, t->cols, q + r * row_bytes);
 }
 
 uint64_t vkb_cpu_panel_bytes(const vkb_tensor *t) {
@@ -61,9 +62,10 @@ void vkb_cpu_tile(const vkb_cpu_program *p, const vkb_tensor *t, const void *wei
         return;
     }
     uint32_t depth = vkb_cpu_i8_depth(t->cols);
-    const int16_t *q = (const int16_t *)(const void *)(scratch + VKB_CPU_BLOCK_ROWS);
-    p->kernels->tile_i8(rows, q + (size_t)row * depth, depth, scratch + row, panel_data, vkb_cpu_scales(t, weight) + panel * VKB_CPU_PANEL,
-                        depth, c, VKB_CPU_PANEL, ahead);
+    const vkb_cpu_i8_row *row_of_block = (const vkb_cpu_i8_row *)(const void *)scratch;
+    const char *q = (const char *)(row_of_block + VKB_CPU_BLOCK_ROWS) + (size_t)row * depth * p->kernels->i8_size;
+    vkb_cpu_i8_panel b = {panel_data, vkb_cpu_scales(t, weight) + panel * VKB_CPU_PANEL, vkb_cpu_sums(t, weight) + panel * VKB_CPU_PANEL};
+    p->kernels->tile_i8(rows, q, row_of_block + row, b, depth, c, VKB_CPU_PANEL, ahead);
 }
 
 /* Rows first … end − 1 of one panel's 16 outputs. Meanwhile as much as a panel is fetched from `soon`. */
@@ -82,7 +84,7 @@ static void do_panel(const linear *l, uint32_t panel, uint32_t first, uint32_t e
         if (l->residual) __builtin_prefetch(l->residual + row * l->residual_stride + column);
     }
     /* tiles of about equal height: one of 1 row would take as long as one of 4, waiting for its own sums */
-    uint32_t tiles = ceil_div(end - first, kernels->tile_rows), step = ceil_div(end - first, tiles);
+    uint32_t tiles = ceil_div(end - first, vkb_cpu_tile_rows(kernels, l->tensor)), step = ceil_div(end - first, tiles);
     uint64_t part = vkb_cpu_panel_bytes(l->tensor) / tiles;
     vkb_cpu_ahead ahead = {.at = soon, .step = part / l->inputs};
     for (uint32_t row = first; row < end; row += step, ahead.at += part) {

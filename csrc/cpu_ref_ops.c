@@ -65,7 +65,7 @@ static void product_rows(const ref_program *p, const vkb_op *op, uint32_t first,
     float x_scales[ROWS];
     for (uint32_t r = 0; r < ROWS; r++) { /* the last row stands in for those past the end */
         const float *row = row_of(p, op->input, first + (r < n ? r : n - 1));
-        if (scales) x_scales[r] = vkb_quantize(row, inputs, p->q);
+        if (scales) x_scales[r] = vkb_quantize(row, inputs, p->base.weights->device->i8_inputs, p->q);
         for (uint32_t k = 0; k < inputs; k++) p->x[(size_t)r * inputs + k] = scales ? p->q[k] : row[k];
     }
     for (; c + COLUMNS <= outputs; c += COLUMNS) products(p->x, w + (size_t)c * inputs, inputs, outputs, p->y + c);

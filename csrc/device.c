@@ -127,6 +127,7 @@ void vkb_device_setup(vkb_device *device, const vkb_backend *backend, const vkb_
     device->backend = backend;
     device->log = options->log;
     device->log_user = options->log_user;
+    device->i8_weights = device->i8_inputs = (vkb_i8_range){.most = 127};
     atomic_init(&device->references, 1);
 }
 

@@ -70,20 +70,21 @@ void vkb_to_f32(uint32_t dtype, const void *data, uint64_t count, float *out) {
     }
 }
 
-float vkb_quantize(const float *x, uint32_t count, int8_t *q) {
+float vkb_quantize(const float *x, uint32_t count, vkb_i8_range range, int8_t *q) {
     const float magic = 0x1.8p23f; /* adding it rounds to an integer, ties to even */
-    float most = 0, all = 0;
+    float greatest = 0, least = 0, all = 0;
     for (uint32_t i = 0; i < count; i++) {
-        float a = from_bits(to_bits(x[i]) & 0x7fffffffu);
-        most = a > most ? a : most;
-        all += 0 * a; /* NaN as soon as one number is not finite */
+        greatest = x[i] > greatest ? x[i] : greatest;
+        least = x[i] < least ? x[i] : least;
+        all += 0 * x[i]; /* NaN as soon as one number is not finite */
     }
-    bool zero = most < 0x1p-100f; /* 127 / most would be near overflow */
-    float inverse = 127 / most;
+    float size = range.spread ? greatest - least : greatest > -least ? greatest : -least, most = (float)range.most;
+    bool zero = size < 0x1p-100f; /* most / size would be near overflow */
+    float inverse = most / size;
     for (uint32_t i = 0; i < count; i++) {
         float y = zero || all != 0 ? 0 : x[i] * inverse;
         y += magic;
         q[i] = (int8_t)(y - magic);
     }
-    return all != 0 ? all : zero ? 0 : most / 127;
+    return all != 0 ? all : zero ? 0 : size / most;
 }

@@ -40,9 +40,15 @@ static inline uint64_t vkb_align_up(uint64_t n, uint64_t alignment) { return (n 
 /* ---- half.c: dtypes ---- */
 
 uint32_t vkb_dtype_size(uint32_t dtype); /* bytes an element, 0 for an unknown dtype */
-/* VKB_I8 of one row: q[i] = x[i]·(127 / max|x|), rounded; returns the scale, max|x| / 127. Rows that are (almost) zero have scale 0, those
-   with a number that is not finite have scale NaN, so that it shows in the result. */
-float vkb_quantize(const float *x, uint32_t count, int8_t *q);
+/* Which integers VKB_I8 makes of a row: −most … most, or with `spread` any most + 1 that follow one another, 0 among them: as many as a
+   row of numbers of one sign would have, and twice as fine for it. */
+typedef struct vkb_i8_range {
+    int32_t most; /* ≤ 127 */
+    bool spread;
+} vkb_i8_range;
+/* VKB_I8 of one row: q[i] = x[i]·(most / size), rounded; size: max|x|, or with `spread` max(x, 0) − min(x, 0). Returns the scale, size /
+   most. Rows that are (almost) zero have scale 0, those with a number that is not finite have scale NaN, so that it shows in the result. */
+float vkb_quantize(const float *x, uint32_t count, vkb_i8_range range, int8_t *q);
 enum { VKB_I8_MAX_COLUMNS = 1 << 17 }; /* 127·127 times as many is less than 2³¹ */
 float vkb_f16_to_f32(uint16_t h);
 uint16_t vkb_f32_to_f16(float f); /* round to nearest even; overflow gives infinity */
@@ -76,6 +82,9 @@ void vkb_mutex_unlock(vkb_mutex *mutex);
 double vkb_seconds(void);             /* a monotonic clock */
 uint32_t vkb_cpu_count(void);         /* CPUs that this process may use: affinity mask and cgroup quota, at least 1 */
 uint64_t vkb_host_memory_bytes(void); /* 0 = not known */
+/* cgroup.c: the CPUs that the quota of the process's cgroup pays for, or of one that it is in, rounded up; 0: there is no quota. `mount` is
+   /sys/fs/cgroup, `self` /proc/self/cgroup, but in tests. */
+uint32_t vkb_cgroup_cpus(const char *mount, const char *self);
 /* Zeroed memory, aligned to 64 bytes, that the system gives when it is first used, in large pages where it can: a product that strides
    through small ones waits for the TLB (2 to 5 % of its time on an AMD EPYC). NULL when out of memory. */
 void *vkb_pages_alloc(uint64_t bytes);
@@ -90,7 +99,8 @@ struct vkb_device {
     vkb_device_info info;
     vkb_log_fn log;
     void *log_user;
-    atomic_uint references; /* the caller's, and one for each vkb_weights */
+    vkb_i8_range i8_weights, i8_inputs; /* 127 both, unless its kernels ask for less */
+    atomic_uint references;             /* the caller's, and one for each vkb_weights */
 };
 
 typedef struct vkb_i8_row { /* of a tensor stored as VKB_I8, while it is being put */

@@ -35,7 +35,6 @@ uint64_t vkb_host_memory_bytes(void) {
 #else
 
 #include <pthread.h>
-#include <stdio.h>
 #include <time.h>
 #include <unistd.h>
 #if defined(__linux__)
@@ -71,31 +70,13 @@ double vkb_seconds(void) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* The CPUs that the cgroup's quota pays for, rounded up; 0 where there is no quota. */
-static uint32_t cgroup_cpus(void) {
-    long quota = -1, period = 0;
-    FILE *file = fopen("/sys/fs/cgroup/cpu.max", "r"); /* version 2: "max 100000" or "200000 100000" */
-    if (file) {
-        if (fscanf(file, "%ld %ld", &quota, &period) != 2) quota = -1;
-        fclose(file);
-    } else if ((file = fopen("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "r"))) {
-        if (fscanf(file, "%ld", &quota) != 1) quota = -1;
-        fclose(file);
-        if ((file = fopen("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "r"))) {
-            if (fscanf(file, "%ld", &period) != 1) period = 0;
-            fclose(file);
-        }
-    }
-    return quota > 0 && period > 0 ? (uint32_t)((quota + period - 1) / period) : 0;
-}
-
 uint32_t vkb_cpu_count(void) {
     long count = sysconf(_SC_NPROCESSORS_ONLN);
 #if defined(__linux__)
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0) count = CPU_COUNT(&set);
 #endif
-    uint32_t n = count > 0 ? (uint32_t)count : 1, paid = cgroup_cpus();
+    uint32_t n = count > 0 ? (uint32_t)count : 1, paid = vkb_cgroup_cpus("/sys/fs/cgroup", "/proc/self/cgroup");
     return paid && paid < n ? paid : n;
 }
 

@@ -69,7 +69,7 @@ static vkb_status i8_flush(vkb_weights *w, uint32_t tensor, uint32_t row, vkb_er
     float *x = w->i8_rows[tensor].x;
     uint32_t cols = w->tensors[tensor].cols;
     int8_t *q = (int8_t *)x; /* in place: element i is written when it has been read */
-    float scale = vkb_quantize(x, cols, q);
+    float scale = vkb_quantize(x, cols, w->device->i8_weights, q);
     vkb_status status = w->device->backend->weights_put_i8(w, tensor, row, q, scale, error);
     free(x);
     w->i8_rows[tensor].x = NULL;

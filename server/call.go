@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"runtime/debug"
@@ -35,6 +36,7 @@ type call struct {
 	model   string // its name, once it is known
 	inputs  int
 	tokens  int
+	held    int64         // bytes that are counted as buffered
 	prepare time.Duration // tokenizing
 	compute time.Duration // waiting for the device, and its work
 	span    trace.Span
@@ -169,12 +171,26 @@ func (c *call) preflight() error {
 	h := c.w.Header()
 	if h.Get("Access-Control-Allow-Origin") != "" {
 		h.Set("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS")
-		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Request-Id")
+		h.Add("Vary", "Access-Control-Request-Headers")
+		h.Set("Access-Control-Allow-Headers", allowedHeaders(c.r.Header.Values("Access-Control-Request-Headers")))
 		h.Set("Access-Control-Max-Age", "600")
 	}
 	h.Set("Allow", strings.Join(c.methods[c.path], ", "))
 	c.w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// allowedHeaders are those that pages may send: what they ask for, since clients add some of their own (openai's are called X-Stainless-…) and none means anything here
+// but Authorization, which must be named. Cookies are not among them.
+func allowedHeaders(asked []string) string {
+	allowed := []string{"Authorization", "Content-Type", "X-Request-Id"}
+	for name := range strings.SplitSeq(strings.Join(asked, ","), ",") {
+		name = http.CanonicalHeaderKey(strings.TrimSpace(name))
+		if plain(name) && len(allowed) < 64 && !slices.Contains(allowed, name) {
+			allowed = append(allowed, name)
+		}
+	}
+	return strings.Join(allowed, ", ")
 }
 
 // body reads the request's JSON into v.
@@ -188,12 +204,30 @@ func (c *call) body(v any) error {
 	if size < 0 {
 		size = max(limit, 0)
 	}
-	now := c.buffered.Add(size)
-	defer c.buffered.Add(-size)
-	if over(now, c.options.MaxBufferedBytes) && now > size {
+	if err := c.hold(size); err != nil {
+		return err
+	}
+	n, err := decodeBody(c.w, c.r, limit, c.options.MaxInputs, v)
+	c.letGo(size - int64(n)) // of an unknown length
+	return err
+}
+
+// hold counts bytes that the request keeps until it ends, and says whether there is room for them.
+func (c *call) hold(bytes int64) error {
+	now := c.buffered.Add(bytes)
+	c.held += bytes
+	switch limit := c.options.MaxBufferedBytes; {
+	case over(c.held, limit):
+		return failf(tooLarge, "", "the request and its result take %d bytes, want at most %d", c.held, limit)
+	case over(now, limit):
 		return failf(overloaded, "", "model is overloaded: the requests at work have too many bytes")
 	}
-	return decodeBody(c.w, c.r, limit, c.options.MaxInputs, v)
+	return nil
+}
+
+func (c *call) letGo(bytes int64) {
+	c.held -= bytes
+	c.buffered.Add(-bytes)
 }
 
 // use opens the model that the request names, "" for the first of a kind, for the time of the request. finish must be called.
@@ -222,26 +256,84 @@ type use struct {
 	loading time.Duration
 	keep    *time.Duration
 	tokens  int64
+	short   int64 // of them, those that count as short
 }
 
 func (u *use) finish() {
 	u.served.tokens.Add(-u.tokens)
+	u.served.short.Add(-u.short)
 	u.served.release(u.keep)
 }
 
-// take counts the tokens of the request and says whether there is room for them.
-func (u *use) take(p *vkbert.Prepared) error {
+// what results have a row for
+type rowsOf bool
+
+const (
+	eachText  rowsOf = false
+	eachToken rowsOf = true
+)
+
+// prepared tokenizes and says whether there is room for the tokens, and for results of so many numbers a text or a token.
+func (u *use) prepared(prepare func(context.Context) (*vkbert.Prepared, error), width int, each rowsOf) (p *vkbert.Prepared, err error) {
 	c := u.call
-	n := int64(p.Tokens())
-	c.inputs += p.Texts()
-	c.tokens += p.Tokens()
-	if over(c.tokens, c.options.MaxTokens) {
-		return failf(tooLarge, "", "%d tokens, want at most %d in a request", c.tokens, c.options.MaxTokens)
+	err = c.timed("tokenize", &c.prepare, func(ctx context.Context) (err error) {
+		p, err = prepare(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	now := u.served.tokens.Add(n)
+	c.inputs += p.Texts()
+	rows := p.Texts()
+	if each == eachToken {
+		rows = p.Tokens()
+	}
+	if err = u.take(p.Tokens()); err == nil {
+		err = c.hold(4 * int64(rows) * int64(width))
+	}
+	return p, err
+}
+
+// take counts tokens of the request and says whether there is room for them. A short request does not wait for the long ones, so those do not count for it.
+func (u *use) take(tokens int) error {
+	c, n := u.call, int64(tokens)
+	if err := c.count(tokens); err != nil {
+		return err
+	}
+	stats := u.served.stats()
+	all := u.served.tokens.Add(n)
 	u.tokens += n
-	if over(now, int64(c.options.MaxQueuedTokens)) && now > u.tokens {
-		return failf(overloaded, "", "model is overloaded: %d tokens wait", now)
+	ahead := all - u.tokens
+	if tokens <= stats.BatchTokens/4 {
+		u.short += n
+		ahead = u.served.short.Add(n) - u.short
+	}
+	if ahead == 0 {
+		return nil
+	}
+	if over(ahead+n, int64(c.options.MaxQueuedTokens)) {
+		return failf(overloaded, "", "model is overloaded: %d tokens wait", ahead)
+	}
+	if wait := howLong(ahead+n, stats.Speed); over(wait, c.options.MaxQueueTime) {
+		f := failf(overloaded, "", "model is overloaded: what waits takes about %.0f seconds", wait.Seconds())
+		f.retry = wait - c.options.MaxQueueTime
+		return f
+	}
+	return nil
+}
+
+// howLong is what tokens take at so many a second, 0 if that is not known.
+func howLong(tokens int64, speed float64) time.Duration {
+	if speed <= 0 {
+		return 0
+	}
+	return time.Duration(float64(tokens) / speed * float64(time.Second))
+}
+
+// count counts tokens, also of what no device works on.
+func (c *call) count(tokens int) error {
+	if c.tokens += tokens; over(c.tokens, c.options.MaxTokens) {
+		return failf(tooLarge, "", "%d tokens, want at most %d in a request", c.tokens, c.options.MaxTokens)
 	}
 	return nil
 }
@@ -299,7 +391,7 @@ func (c *call) fail(f *failure) {
 		panic(http.ErrAbortHandler)
 	}
 	if f.class == overloaded || f.class == unhealthy {
-		c.w.Header().Set("Retry-After", "1")
+		c.w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(f.retry.Seconds())))))
 	}
 	c.w.Header().Del("Content-Length")
 	c.replyStatus(c.api.status(f), c.api.body(f)) //nolint:errcheck // it is made of strings
@@ -318,6 +410,7 @@ func (c *call) finish() {
 			p = http.ErrAbortHandler
 		}
 	}
+	c.letGo(c.held)
 	took := time.Since(c.start)
 	if c.work {
 		c.metrics.done(c, took)
@@ -343,10 +436,7 @@ func (c *call) finish() {
 // requestID is the client's, if it sent one that can stand in a log, else a new one.
 func requestID(r *http.Request) string {
 	id := r.Header.Get("X-Request-Id")
-	plain := func(c rune) bool {
-		return c == '-' || c == '_' || c == '.' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
-	}
-	if id != "" && len(id) <= 128 && strings.IndexFunc(id, func(c rune) bool { return !plain(c) }) < 0 {
+	if len(id) <= 128 && plain(id) {
 		return id
 	}
 	const digits = "0123456789abcdef"
@@ -355,4 +445,11 @@ func requestID(r *http.Request) string {
 		out[i] = digits[n&15]
 	}
 	return string(out[:])
+}
+
+// plain says whether a text is of letters, digits and a few signs alone, and not empty.
+func plain(s string) bool {
+	return s != "" && strings.IndexFunc(s, func(c rune) bool {
+		return c != '-' && c != '_' && c != '.' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z')
+	}) < 0
 }

@@ -24,25 +24,19 @@ func (u *use) vectors(in input, w wish) ([][]float32, error) {
 	if n := m.Dimensions(); int(w.dimensions) > n {
 		return nil, failf(dimensions, "dimensions", "`dimensions`: want at most %d, got %d", n, w.dimensions)
 	}
-	var p *vkbert.Prepared
-	err := c.timed("tokenize", &c.prepare, func(ctx context.Context) (err error) {
+	p, err := u.prepared(func(ctx context.Context) (*vkbert.Prepared, error) {
 		switch {
 		case in.ids != nil:
-			p, err = m.PrepareTokens(in.ids)
+			return m.PrepareTokens(in.ids)
 		case w.task == "query":
-			p, err = m.PrepareQueries(ctx, in.texts, w.cut)
+			return m.PrepareQueries(ctx, in.texts, w.cut)
 		case w.task == "document":
-			p, err = m.PrepareDocuments(ctx, in.texts, w.cut)
+			return m.PrepareDocuments(ctx, in.texts, w.cut)
 		case w.prompt != "":
-			p, err = m.Prepare(ctx, in.texts, w.cut, vkbert.WithPrompt(w.prompt))
-		default:
-			p, err = m.Prepare(ctx, in.texts, w.cut)
+			return m.Prepare(ctx, in.texts, w.cut, vkbert.WithPrompt(w.prompt))
 		}
-		return err
-	})
-	if err == nil {
-		err = u.take(p)
-	}
+		return m.Prepare(ctx, in.texts, w.cut)
+	}, m.Dimensions(), eachText)
 	if err != nil {
 		return nil, err
 	}
@@ -78,14 +72,7 @@ func (u *use) singles(texts []string, cut vkbert.Truncation, raw bool) ([][]floa
 
 func (u *use) scores(raw bool, prepare func(ctx context.Context) (*vkbert.Prepared, error)) (scores [][]float32, err error) {
 	c := u.call
-	var p *vkbert.Prepared
-	err = c.timed("tokenize", &c.prepare, func(ctx context.Context) (err error) {
-		p, err = prepare(ctx)
-		return err
-	})
-	if err == nil {
-		err = u.take(p)
-	}
+	p, err := u.prepared(prepare, u.reranker.Labels(), eachText)
 	if err != nil {
 		return nil, err
 	}

@@ -72,6 +72,15 @@ func (e *engine) dimensions() int {
 	return 0
 }
 
+// onGPU says whether a model is on a graphics processor, and not on software Vulkan or another executor that the CPU runs.
+func onGPU(info vkbert.Info) bool {
+	switch deviceKind(info.Device.Kind) {
+	case "discrete", "integrated", "virtual":
+		return true
+	}
+	return false
+}
+
 // kindNames are the kinds as people say them.
 var kindNames = map[vkbert.Kind]string{
 	vkbert.KindEmbedding:   "embedding",

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/vkbert/vkbert"
 )
@@ -63,6 +64,7 @@ type failure struct {
 	param   string // the field, where one is at fault
 	message string
 	cause   error
+	retry   time.Duration // when to come again, where that is known
 }
 
 func (f *failure) Error() string { return f.message }

@@ -109,8 +109,8 @@ func (g *guard) count(number bool) error {
 
 var bodies = sync.Pool{New: func() any { return new([]byte) }}
 
-// decodeBody reads a body of at most limit bytes into v.
-func decodeBody(w http.ResponseWriter, r *http.Request, limit int64, inputs int, v any) error {
+// decodeBody reads a body of at most limit bytes into v, and says how many they were.
+func decodeBody(w http.ResponseWriter, r *http.Request, limit int64, inputs int, v any) (int, error) {
 	from := io.Reader(r.Body)
 	if limit >= 0 {
 		from = http.MaxBytesReader(w, r.Body, limit)
@@ -130,17 +130,17 @@ func decodeBody(w http.ResponseWriter, r *http.Request, limit int64, inputs int,
 		}
 		n, err := from.Read(body[len(body):min(cap(body), len(body)+64<<10)])
 		if bad := g.write(body[len(body) : len(body)+n]); bad != nil {
-			return bad
+			return len(body), bad
 		}
 		body = body[:len(body)+n]
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return readError(err)
+			return len(body), readError(err)
 		}
 	}
-	return decodeJSON(body, v)
+	return len(body), decodeJSON(body, v)
 }
 
 // readError tells a client that is too slow from one that went away.
@@ -173,7 +173,7 @@ func decodeJSON(body []byte, v any) error {
 	case errors.As(err, &f):
 		return f
 	case errors.As(err, &kind):
-		field := kind.Field
+		field := embedded.Replace(kind.Field)
 		if field == "" {
 			return failf(invalid, "", "want a JSON object, got a %s", word(kind.Value))
 		}
@@ -185,6 +185,9 @@ func decodeJSON(body []byte, v any) error {
 	}
 	return failf(malformed, "", "the body is not JSON: %s", clean(err.Error()))
 }
+
+// embedded takes the names out that structs in structs have in Go and not in JSON.
+var embedded = strings.NewReplacer("teiTruncation.", "", "ollamaRequest.", "")
 
 // word is the first word of a value's description, "number" of "number 17".
 func word(s string) string {

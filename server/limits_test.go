@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/vkbert/vkbert"
 )
 
 // listen serves on the loopback until the test ends, or stop is called.
@@ -28,41 +32,16 @@ func (s *testServer) listen() (addr string, stop func() error) {
 	return l.Addr().String(), stop
 }
 
-// TestHostile: what must not do harm, at one route of each interface; the next good call works.
-func TestHostile(t *testing.T) {
-	s := start(t, Options{}, model("tiny", "tiny", "normalize"))
-	many := `["a"` + strings.Repeat(`,"a"`, 99_999) + `]`
-	for path, parts := range map[string][2]string{
-		"/v1/embeddings":  {`{"model":"tiny","input":`, `}`},
-		"/embed":          {`{"model":"tiny","inputs":`, `}`},
-		"/":               {`{"model":"tiny","inputs":`, `}`},
-		"/api/embed":      {`{"model":"tiny","input":`, `}`},
-		"/api/embeddings": {`{"model":"tiny","prompt":`, `}`},
-		"/vectors":        {`{"model":"tiny","text":`, `}`},
-	} {
-		for body, status := range map[string]int{
-			`"` + strings.Repeat("a", 3<<20) + `"`: 413,
-			many:                                   413,
-			strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000):         400,
-			strings.Repeat(`{"a":`, 10_000) + "1" + strings.Repeat("}", 10_000): 400,
-			"\"\xff\xfe\"": 400,
-			`"a"}}`:        400,
-		} {
-			a := s.post(path, parts[0]+body+parts[1])
-			s.bad(status, a, path+" "+body[:min(20, len(body))])
-			switch formOf(path) {
-			case openai:
-				keys(t, keys(t, decode(t, a.body), "error")["error"], "message", "type", "param", "code")
-			case tei:
-				keys(t, decode(t, a.body), "error", "error_type")
-			default:
-				keys(t, decode(t, a.body), "error")
-			}
-			s.post(path, parts[0]+`"a"`+parts[1]).good(t)
-		}
-		// A body of unknown length is cut off just so.
-		a := s.doContext(t.Context(), "POST", path, io.MultiReader(strings.NewReader(parts[0]), strings.NewReader(strings.Repeat(" ", 3<<20))))
-		assert.Equal(t, 413, a.status)
+// TestLongBody: a body of unknown length is cut off at the limit.
+func TestLongBody(t *testing.T) {
+	s := start(t, Options{})
+	for _, r := range inputRoutes {
+		request := r.with(`"a"`)
+		a := s.doContext(t.Context(), "POST", r.path, io.MultiReader(strings.NewReader(request[:len(request)-1]), strings.NewReader(strings.Repeat(" ", 3<<20)+"}")))
+		assert.Equal(t, 413, a.status, r.path)
+		formed(t, r.path, a)
+		s.doContext(t.Context(), "POST", r.path, io.MultiReader(strings.NewReader(request))).good(t)
+		assert.Zero(t, s.buffered.Load())
 	}
 }
 
@@ -121,6 +100,43 @@ func TestLimits(t *testing.T) {
 	cancel()
 	assert.Panics(t, func() { s.doContext(ctx, "POST", "/embed", strings.NewReader(`{"inputs":"a"}`)) }, "the connection is given up")
 	assert.Zero(t, s.working.now())
+}
+
+// TestQueueLimits: what would wait for too many tokens or too long is refused, with the time after which there will be room. Short requests wait for short ones.
+func TestQueueLimits(t *testing.T) {
+	for name, o := range map[string]Options{"tokens": {MaxQueuedTokens: 1000}, "time": {MaxQueueTime: time.Nanosecond}} {
+		t.Run(name, func(t *testing.T) {
+			m := model("tiny", "tiny", "normalize")
+			m.Options = append(m.Options, vkbert.WithMaxBatchTokens(200))
+			s := start(t, o, m)
+			short := func() answer { return s.post("/embed", `{"inputs":"a"}`) }
+			long := func() answer { return s.post("/embed", `{"inputs":["a"`+strings.Repeat(`,"a"`, 49)+`]}`) }
+			long().good(t) // now its speed is known
+			one := s.models[0]
+			one.tokens.Add(1000) // a long request is at work
+			s.bad(429, teiError(t, long(), "Overloaded"), "behind a long one")
+			short().good(t)
+			one.short.Add(1000)
+			s.bad(429, teiError(t, short(), "Overloaded"), "behind short ones")
+			assert.Equal(t, "1", short().header.Get("Retry-After"))
+			one.tokens.Add(-1000)
+			one.short.Add(-1000)
+			long().good(t) // alone: it would never be its turn
+			short().good(t)
+			assert.Zero(t, one.tokens.Load())
+			assert.Zero(t, one.short.Load())
+		})
+	}
+	assert.Zero(t, howLong(1000, 0), "nothing is known")
+	assert.Equal(t, 2*time.Second, howLong(1000, 500))
+	f := &failure{class: overloaded, retry: 2100 * time.Millisecond}
+	w := httptest.NewRecorder()
+	c := &call{Server: start(t, Options{}, model("tiny", "tiny", "normalize")).Server, w: &recorder{ResponseWriter: w}, span: trace.SpanFromContext(t.Context())}
+	c.fail(f)
+	assert.Equal(t, "3", w.Header().Get("Retry-After"))
+	assert.Equal(t, 30*time.Second, Options{}.withDefaults().MaxQueueTime)
+	assert.Equal(t, 5*time.Second, Options{RequestTimeout: 10 * time.Second}.withDefaults().MaxQueueTime)
+	assert.Equal(t, 30*time.Second, Options{RequestTimeout: -1}.withDefaults().MaxQueueTime)
 }
 
 // TestShutdown: under load, every accepted request finishes, and new ones get a 503.

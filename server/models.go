@@ -16,6 +16,7 @@ type served struct {
 	Model
 	server *Server
 	tokens atomic.Int64 // of the requests at work
+	short  atomic.Int64 // of those among them that the scheduler puts first
 
 	mutex   sync.Mutex
 	engine  *engine       // nil while it is not loaded
@@ -179,7 +180,7 @@ func (m *served) unload() {
 
 // totals leaves out what is only true of a moment.
 func totals(s vkbert.Stats) vkbert.Stats {
-	s.Waiting, s.QueuedTokens, s.BatchTokens = 0, 0, 0
+	s.Waiting, s.QueuedTokens, s.BatchTokens, s.Speed = 0, 0, 0, 0
 	return s
 }
 

@@ -62,19 +62,24 @@ func (k *keepAlive) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+// ollamaRequest is what requests for a model have in common.
+type ollamaRequest struct {
+	Model     string    `json:"model"`
+	KeepAlive keepAlive `json:"keep_alive"`
+}
+
 func (c *call) ollamaEmbed() error {
 	var q struct {
-		Model      string          `json:"model"`
+		ollamaRequest
 		Input      texts           `json:"input"`
 		Truncate   *bool           `json:"truncate"`
 		Dimensions count           `json:"dimensions"`
-		KeepAlive  keepAlive       `json:"keep_alive"`
 		Options    json.RawMessage `json:"options"` // of generation; there is nothing in them for embeddings
 	}
 	if err := c.body(&q); err != nil {
 		return err
 	}
-	u, err := c.ollamaUse(q.Model, q.KeepAlive)
+	u, err := c.ollamaUse(q.ollamaRequest)
 	if err != nil {
 		return err
 	}
@@ -100,28 +105,27 @@ func (c *call) ollamaEmbed() error {
 }
 
 // ollamaUse is use for a request with keep_alive.
-func (c *call) ollamaUse(name string, keep keepAlive) (*use, error) {
-	if name == "" {
+func (c *call) ollamaUse(q ollamaRequest) (*use, error) {
+	if q.Model == "" {
 		return nil, failf(invalid, "model", "model is required")
 	}
-	u, err := c.use(name)
+	u, err := c.use(q.Model)
 	if err != nil {
 		return nil, err
 	}
-	u.keep = keep.d
+	u.keep = q.KeepAlive.d
 	return u, nil
 }
 
 func (c *call) ollamaEmbeddings() error {
 	var q struct {
-		Model     string    `json:"model"`
-		Prompt    string    `json:"prompt"`
-		KeepAlive keepAlive `json:"keep_alive"`
+		ollamaRequest
+		Prompt string `json:"prompt"`
 	}
 	if err := c.body(&q); err != nil {
 		return err
 	}
-	u, err := c.ollamaUse(q.Model, q.KeepAlive)
+	u, err := c.ollamaUse(q.ollamaRequest)
 	if err != nil {
 		return err
 	}
@@ -138,9 +142,8 @@ func (c *call) ollamaEmbeddings() error {
 // ollamaGenerate loads or unloads a model, which is what an empty prompt asks for. There is nothing else that it could do.
 func (c *call) ollamaGenerate() error {
 	var q struct {
-		Model     string    `json:"model"`
-		Prompt    string    `json:"prompt"`
-		KeepAlive keepAlive `json:"keep_alive"`
+		ollamaRequest
+		Prompt string `json:"prompt"`
 	}
 	if err := c.body(&q); err != nil {
 		return err
@@ -148,7 +151,7 @@ func (c *call) ollamaGenerate() error {
 	if q.Prompt != "" {
 		return c.cannot(q.Model, "generate")
 	}
-	u, err := c.ollamaUse(q.Model, q.KeepAlive)
+	u, err := c.ollamaUse(q.ollamaRequest)
 	if err != nil {
 		return err
 	}
@@ -167,9 +170,7 @@ func (c *call) ollamaGenerate() error {
 }
 
 func (c *call) ollamaChat() error {
-	var q struct {
-		Model string `json:"model"`
-	}
+	var q ollamaRequest
 	if err := c.body(&q); err != nil {
 		return err
 	}
@@ -321,7 +322,7 @@ func (c *call) ollamaPs() error {
 		one.Modified = nil
 		one.Size = int64(info.WeightBytes + info.ArenaBytes + info.HostBytes)
 		vram := int64(0)
-		if kind := deviceKind(info.Device.Kind); kind == "discrete" || kind == "integrated" || kind == "virtual" {
+		if onGPU(info) {
 			vram = int64(info.WeightBytes + info.ArenaBytes)
 		}
 		expires := m.expiry().UTC()
@@ -339,7 +340,7 @@ func (c *call) ollamaShow() error {
 		Model string `json:"model"`
 		Name  string `json:"name"`
 	}
-	if err := decodeBody(c.w, c.r, 64<<10, c.options.MaxInputs, &q); err != nil {
+	if _, err := decodeBody(c.w, c.r, 64<<10, c.options.MaxInputs, &q); err != nil {
 		return err
 	}
 	name := cmp.Or(q.Model, q.Name)

@@ -19,13 +19,17 @@ type Model struct {
 }
 
 // Options of a [Server]. The zero value has the defaults that the fields tell; a negative limit is none.
+//
+// What the server holds is bounded by them: of a request its body until it is decoded, then its texts and token ids (together at most five times the body, or
+// MaxTokens), and its results, four bytes a number. MaxBufferedBytes counts bodies and results until the request has ended.
 type Options struct {
 	MaxConcurrent    int           // requests at work, beyond which there is a 429; 512
 	MaxBodyBytes     int64         // of a request, beyond which there is a 413; 2 MiB
-	MaxBufferedBytes int64         // of the bodies of all requests at work, beyond which there is a 429; 256 MiB
+	MaxBufferedBytes int64         // of the bodies and results of all requests at work, beyond which there is a 429, or a 413 for one that is over it alone; 256 MiB
 	MaxInputs        int           // texts of a request, beyond which there is a 413; 2048
 	MaxTokens        int           // of a request, after truncation, beyond which there is a 413; 1,048,576
-	MaxQueuedTokens  int           // of the requests at work by one model, beyond which there is a 429 (a single request is always let in); 1,048,576
+	MaxQueuedTokens  int           // of the requests at work by one model, beyond which there is a 429; 1,048,576. For a request of up to a quarter of a batch only such requests count: the others do not hold it up. What finds nothing ahead of it is let in
+	MaxQueueTime     time.Duration // that these tokens are expected to take, beyond which there is a 429; half of RequestTimeout, or 30 s
 	RequestTimeout   time.Duration // from the request's header to its response, after which there is a 504; 60 s
 	NoTruncation     bool          // a text over the model's limit is an error, unless the request says otherwise. OpenAI's interface has no such parameter
 
@@ -33,6 +37,7 @@ type Options struct {
 
 	ReadHeaderTimeout time.Duration // 5 s
 	ReadTimeout       time.Duration // of header and body; 30 s
+	WriteTimeout      time.Duration // for the client to take the response, after ReadTimeout and RequestTimeout: beyond the three a connection is cut; 60 s
 	IdleTimeout       time.Duration // of a connection between requests; 120 s
 	ShutdownTimeout   time.Duration // how long Serve waits for the requests at work when it is to end; 30 s
 
@@ -53,8 +58,10 @@ func (o Options) withDefaults() Options {
 	o.MaxTokens = cmp.Or(o.MaxTokens, 1<<20)
 	o.MaxQueuedTokens = cmp.Or(o.MaxQueuedTokens, 1<<20)
 	o.RequestTimeout = cmp.Or(o.RequestTimeout, time.Minute)
+	o.MaxQueueTime = cmp.Or(o.MaxQueueTime, max(o.RequestTimeout, 0)/2, 30*time.Second)
 	o.ReadHeaderTimeout = cmp.Or(o.ReadHeaderTimeout, 5*time.Second)
 	o.ReadTimeout = cmp.Or(o.ReadTimeout, 30*time.Second)
+	o.WriteTimeout = cmp.Or(o.WriteTimeout, time.Minute)
 	o.IdleTimeout = cmp.Or(o.IdleTimeout, 2*time.Minute)
 	o.ShutdownTimeout = cmp.Or(o.ShutdownTimeout, 30*time.Second)
 	o.Version = cmp.Or(o.Version, "(unknown)")
@@ -71,4 +78,4 @@ func (o Options) withDefaults() Options {
 const forever time.Duration = -1
 
 // over says whether n is over a limit.
-func over[T int | int64](n, limit T) bool { return limit >= 0 && n > limit }
+func over[T int | int64 | time.Duration](n, limit T) bool { return limit >= 0 && n > limit }

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"time"
 )
 
 // Serve answers on a listener (which may speak TLS) until ctx ends: then new requests get a 503, those at work finish, for at most Options.ShutdownTimeout, and it
@@ -20,8 +19,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // of connections that clients broke
 	}
-	if s.options.RequestTimeout > 0 && s.options.ReadTimeout > 0 {
-		h.WriteTimeout = s.options.ReadTimeout + s.options.RequestTimeout + writeTime // counts from the header
+	if o := s.options; o.RequestTimeout > 0 && o.ReadTimeout > 0 && o.WriteTimeout > 0 {
+		h.WriteTimeout = o.ReadTimeout + o.RequestTimeout + o.WriteTimeout // counts from the header
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- h.Serve(l) }()
@@ -47,6 +46,3 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 	return err
 }
-
-// writeTime is how long a client may take to read a response.
-const writeTime = 60 * time.Second

@@ -57,6 +57,7 @@ type statusLimits struct {
 	Inputs       int     `json:"inputs"`
 	Tokens       int     `json:"tokens"`
 	QueuedTokens int     `json:"queued_tokens"`
+	QueueTime    float64 `json:"queue_seconds"`
 	Timeout      float64 `json:"timeout_seconds"`
 }
 
@@ -86,7 +87,7 @@ func (c *call) status() error {
 		o.Version, c.overall(states), c.started.UTC().Truncate(time.Second), now.Sub(c.started).Seconds(), list,
 		statusRequests{c.working.now(), o.MaxConcurrent, c.metrics.answered.Load(), c.metrics.rejected.Load(), c.metrics.failures.Load(), perSecond,
 			map[string]float64{"p50": ms(latency[0]), "p90": ms(latency[1]), "p99": ms(latency[2])}},
-		statusLimits{o.MaxBodyBytes, o.MaxInputs, o.MaxTokens, o.MaxQueuedTokens, max(0, o.RequestTimeout.Seconds())},
+		statusLimits{o.MaxBodyBytes, o.MaxInputs, o.MaxTokens, o.MaxQueuedTokens, max(0, o.MaxQueueTime.Seconds()), max(0, o.RequestTimeout.Seconds())},
 	})
 }
 

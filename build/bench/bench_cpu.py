@@ -1,9 +1,10 @@
-"""vkbert, ONNX Runtime and PyTorch on this machine's CPU, in turns in one command; prints the table of docs/performance.md.
+"""vkbert, ONNX Runtime, PyTorch and sentence-transformers on this machine's CPU, in turns in one command; prints the table of docs/performance.md.
 
-    make bench-cpu [ARGS="--rounds 5"]       python build/bench/bench_cpu.py MODEL_DIR [--rounds N] [--seconds S] [--threads N]
+    make bench-cpu [ARGS="--rounds 5"]       python build/bench/bench_cpu.py MODEL_DIR [--rounds N] [--seconds S] [--threads N] [--texts FILE]
 
-all-MiniLM-L6-v2, token ids in, vectors out (mean pooling and normalisation included). The ONNX files are exported here from the model's own weights; ONNX
-Runtime gets all its graph optimisations, and for int8 its dynamic quantisation. Every figure is the median of rounds in which the programs take turns.
+all-MiniLM-L6-v2, token ids in, vectors out (mean pooling and normalisation included), or texts in. The ONNX files are exported here from the model's own
+weights; ONNX Runtime gets all its graph optimisations, and for int8 its dynamic quantisation. Every figure is the median of rounds in which the programs take
+turns. Texts are the lines of a file, or the golden ones again and again.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import json
 import os
 import statistics
 import subprocess
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -24,7 +26,9 @@ from transformers import AutoModel
 ROOT = Path(__file__).parent.parent.parent
 OUT = ROOT / "build" / "out"
 LENGTHS = ROOT / "testdata" / "lengths.txt"
+TEXTS = ROOT / "testdata" / "golden" / "minilm.json"
 FIRST = 1000
+RANDOM = ("-m", "random:minilm-l6")
 
 
 class Sentence(torch.nn.Module):
@@ -76,10 +80,10 @@ def median_seconds(call, ids: np.ndarray, mask: np.ndarray, seconds: float) -> f
     return statistics.median(times)
 
 
-def harness(*args: object) -> dict:
-    done = subprocess.run([str(OUT / "vkbert-bench"), *map(str, args), "--device", "cpu", "--json"], capture_output=True, text=True, check=False)
+def vkbert(*args: object) -> dict:
+    done = subprocess.run([str(OUT / "vkbert"), "bench", "--device", "cpu", "--json", *map(str, args)], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"vkbert-bench: {done.stderr.strip()}")
+        raise SystemExit(f"vkbert: {done.stderr.strip()}")
     return json.loads(done.stdout)
 
 
@@ -91,7 +95,7 @@ class Table:
         self.results: list[dict] = []
 
     def row(self, what: str, unit: str, ours, others: dict) -> None:
-        """Each is called once a round and gives tokens a second, or ms."""
+        """Each is called once a round and gives so many a second, or ms."""
         figures: dict[str, list[float]] = {"vkbert": [], **{name: [] for name in others}}
         for _ in range(self.rounds):
             figures["vkbert"].append(ours())
@@ -102,9 +106,22 @@ class Table:
         cells = []
         for name in others:
             ratio = medians[name] / first if unit == "ms" else first / medians[name]
-            cells.append(f"{name} {medians[name]:.4g}, {ratio:.2f}×")
+            cells.append(f"{name} {medians[name]:.5g}, {ratio:.2f}×")
         self.results.append({"what": what, "unit": unit, "medians": medians})
-        print(f"| {what} | {first:.4g} {unit} | {' | '.join(cells)} |", flush=True)
+        print(f"| {what} | {first:.5g} {unit} | {' | '.join(cells)} |", flush=True)
+
+
+def encode(model, texts: list[str]) -> float:
+    """Texts a second."""
+    start = time.perf_counter()
+    model.encode(texts, batch_size=32, show_progress_bar=False)
+    return len(texts) / (time.perf_counter() - start)
+
+
+def golden_texts() -> list[str]:
+    texts = [" ".join(text.split()) for text in json.loads(TEXTS.read_text())["texts"]]
+    texts = [text for text in texts if text]
+    return (texts * (FIRST // len(texts) + 1))[:FIRST]
 
 
 def main() -> None:
@@ -114,12 +131,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--only", default="", help="rows whose name holds this")
+    parser.add_argument("--texts", type=Path, help=f"a text a line; the first {FIRST} are taken")
     parser.add_argument("--json", type=Path, help="where the figures go too")
     args = parser.parse_args()
 
     torch.set_num_threads(args.threads)
     torch.set_grad_enabled(False)
-    model = Sentence(args.model)
+    model = Sentence(args.model).eval()
     f32, int8 = OUT / "minilm.onnx", OUT / "minilm-int8.onnx"
     if not int8.exists():
         export(model, f32)
@@ -136,22 +154,22 @@ def main() -> None:
     difference = np.abs(run("f32")(ids, mask)[0] - pytorch(ids, mask).numpy()).max()
     print(f"ONNX Runtime {onnxruntime.__version__}, PyTorch {torch.__version__}, {args.threads} threads; they differ by {difference:.1e}\n")
     print("| MiniLM-L6 | vkbert | against | |\n|---|---|---|---|")
-    table, wanted = Table(args.rounds), lambda what: args.only in what
+    table = Table(args.rounds)
+
+    def row(what: str, unit: str, key: str, arguments: tuple, others: dict) -> None:
+        if args.only in what:
+            table.row(what, unit, lambda: vkbert(*arguments)[key], others)
 
     def full(batch: int, tokens: int, dtype: str, latency: bool, others: dict) -> None:
-        what = f"{dtype}, {batch} × {tokens}"
-        if not wanted(what):
-            return
         ids, mask = padded([tokens] * batch)
 
-        def figure(seconds: float) -> float:
+        def figure(call) -> float:
+            seconds = median_seconds(call, ids, mask, args.seconds)
             return seconds * 1e3 if latency else batch * tokens / seconds
 
-        def ours() -> float:
-            return figure(harness("model", "minilm-l6", "--batch", batch, "--tokens", tokens, "--dtype", dtype, "--seconds", args.seconds)["median_ms"] / 1e3)
-
-        table.row(what, "ms" if latency else "tokens/s", ours,
-                  {name: lambda call=call: figure(median_seconds(call, ids, mask, args.seconds)) for name, call in others.items()})
+        row(f"{dtype}, {batch} × {tokens}", "ms" if latency else "tokens/s", "median_ms" if latency else "tokens_per_second",
+            (*RANDOM, "--batch", batch, "--tokens", tokens, "--dtype", dtype, "--seconds", args.seconds),
+            {name: lambda call=call: figure(call) for name, call in others.items()})
 
     full(32, 128, "f32", False, {"ONNX Runtime": run("f32"), "PyTorch": pytorch})
     full(1, 16, "f32", True, {"ONNX Runtime": run("f32"), "PyTorch": pytorch})
@@ -161,20 +179,38 @@ def main() -> None:
     full(1, 16, "int8", True, {"ONNX Runtime int8": run("int8")})
 
     lengths = [int(line) for line in LENGTHS.read_text().split()[:FIRST]]
-    for what, key, order in (("f32, mixed lengths, one corpus", "corpus_tokens_per_second", sorted(lengths, reverse=True)),
-                             ("f32, mixed lengths, 32 a call", "calls_tokens_per_second", lengths)):
-        if not wanted(what):
-            continue
-        batches = [padded(order[i : i + 32]) for i in range(0, len(order), 32)]
+    mixed = (*RANDOM, "--dtype", "f32", "--lengths", LENGTHS, "--limit", FIRST, "--seconds", args.seconds)
 
-        def theirs() -> float:
+    def batches(order: list[int]):
+        padded_batches = [padded(order[i : i + 32]) for i in range(0, len(order), 32)]
+
+        def once() -> float:
             start = time.perf_counter()
-            for ids, mask in batches:
+            for ids, mask in padded_batches:
                 run("f32")(ids, mask)
             return sum(lengths) / (time.perf_counter() - start)
 
-        table.row(what, "tokens/s", lambda key=key: harness("lengths", "minilm-l6", LENGTHS, "--first", FIRST, "--seconds", 1)[key],
-                  {"ONNX Runtime, padded batches of 32": theirs})
+        return {"ONNX Runtime, padded batches of 32": once}
+
+    row("f32, mixed lengths, one corpus", "tokens/s", "tokens_per_second", mixed, batches(sorted(lengths, reverse=True)))
+    row("f32, mixed lengths, 32 a call, 1 caller", "tokens/s", "tokens_per_second", (*mixed, "--per-call", 32), batches(lengths))
+    row("f32, mixed lengths, 32 a call, 8 callers", "tokens/s", "tokens_per_second", (*mixed, "--per-call", 32, "--callers", 8), batches(lengths))
+    row("f32, a one-text call beside one of 100,000, p99", "budgets", "call_p99_budgets",
+        (*RANDOM, "--dtype", "f32", "--lengths", LENGTHS, "--limit", 100, "--per-call", 1, "--beside", 100000), {})
+
+    texts = args.texts.read_text().splitlines()[:FIRST] if args.texts else golden_texts()
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        file.write("\n".join(texts) + "\n")
+        file.flush()
+        real = ("-m", args.model, "--dtype", "f32", "--texts", file.name, "--seconds", args.seconds)
+        if args.only in (what := f"f32, {len(texts)} texts, text in, vectors out"):
+            from sentence_transformers import SentenceTransformer  # here, for it takes seconds
+
+            whole = SentenceTransformer(str(args.model), device="cpu")
+            encode(whole, texts[:100])
+            row(what, "texts/s", "texts_per_second", real, {"sentence-transformers": lambda: encode(whole, texts)})
+        row("f32, the same, 64 goroutines, one text a call", "texts/s", "texts_per_second", (*real, "--per-call", 1, "--callers", 64),
+            {"one call": lambda: vkbert(*real)["texts_per_second"]})
     if args.json:
         args.json.write_text(json.dumps(table.results, indent=1))
 

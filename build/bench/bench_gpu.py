@@ -1,6 +1,6 @@
 """vkbert and PyTorch on one GPU, one after the other in one command; prints the table of docs/performance.md.
 
-    make bench-gpu [ARGS="--quick"]          python3 build/bench/bench_gpu.py [--quick] [--device vulkan] [--json FILE]
+    make bench-gpu [ARGS="--quick"]          python3 build/bench/bench_gpu.py [--quick] [--only PART,…] [--models NAME,…] [--json FILE]
 
 Needs a Python with torch (CUDA) and transformers. Medians; f16 unless said; random weights of the true shapes, full-length batches, token ids in and
 vectors out. build/out/vkbert is the Go program: its times hold the way from a Go call to the vector.
@@ -9,6 +9,7 @@ vectors out. build/out/vkbert is the Go program: its times hold the way from a G
 import argparse
 import json
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,19 +102,42 @@ def linears(device: str) -> None:
             row(f"linear {inputs} → {outputs}, {ROWS} rows, {dtype}", measure, theirs, "TFLOP/s", True)
 
 
+def several(device: str, name: str) -> None:
+    """All GPUs of the machine against the first of them, both vkbert: the mixed lengths five times over, so that the last batches weigh little."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as corpus:
+        corpus.write(LENGTHS.read_text() * 5)
+        corpus.flush()
+        flags = ("bench", "-m", f"random:{name}", "--dtype", "f16", "--lengths", corpus.name, "--device")
+        try:
+            one, every = (run("vkbert", *flags, d)["tokens_per_second"] / 1e6 for d in (f"{device}:0", f"{device}:all"))
+        except Refused as why:
+            print(f"| {name}, every GPU | {why} | | |", flush=True)
+            return
+    results.append({"what": f"{name}, every GPU", "vkbert": every, "one": one, "unit": "M tokens/s", "ratio": every / one})
+    print(f"| {name}, 100,000 mixed lengths, {torch.cuda.device_count()} GPUs | {every:.4g} M tokens/s | one: {one:.4g} M tokens/s | {every / one:.2f}× |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="vulkan")
     parser.add_argument("--quick", action="store_true", help="no torch.compile")
+    parser.add_argument("--only", default="batches,latency,mixed,linears,several", help="which parts of the table")
+    parser.add_argument("--models", default=",".join(torch_encoder.SHAPES), help="which models")
     parser.add_argument("--json", type=Path, help="where the figures go too")
     args = parser.parse_args()
+    parts, models = args.only.split(","), args.models.split(",")
     print(f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}\n\n| | vkbert | PyTorch fp16 | |\n|---|---|---|---|")
-    for name in torch_encoder.SHAPES:
-        batches(args.device, name, args.quick)
-    for name in ("minilm-l6", "base"):
-        latency(args.device, name)
-        mixed(args.device, name)
-    linears(args.device)
+    for name in models:
+        if "batches" in parts:
+            batches(args.device, name, args.quick)
+        if "latency" in parts and name != "large":
+            latency(args.device, name)
+        if "mixed" in parts and name != "large":
+            mixed(args.device, name)
+        if "several" in parts and torch.cuda.device_count() > 1:
+            several(args.device, name)
+    if "linears" in parts:
+        linears(args.device)
     if args.json:
         args.json.write_text(json.dumps(results, indent=1))
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -28,6 +29,8 @@ type benchReport struct {
 	P99MS           float64 `json:"p99_ms"`
 	CallMedianMS    float64 `json:"call_median_ms"`
 	CallP99MS       float64 `json:"call_p99_ms"`
+	Beside          int     `json:"beside"`            // texts of the call that was under way all the time
+	CallP99Budgets  float64 `json:"call_p99_budgets"`  // in times that the device takes for as many tokens as a batch is filled up to
 	TokensPerSecond float64 `json:"tokens_per_second"` // by the median
 	TextsPerSecond  float64 `json:"texts_per_second"`
 
@@ -68,6 +71,9 @@ func (r benchReport) print(w io.Writer) error {
 	if err == nil && r.PerCall < r.Batch {
 		_, err = fmt.Fprintf(w, "%d callers, %d texts a call: median %.3f ms, p99 %.3f ms a call\n", r.Callers, r.PerCall, r.CallMedianMS, r.CallP99MS)
 	}
+	if err == nil && r.Beside > 0 {
+		_, err = fmt.Fprintf(w, "beside a call of %d texts, which is part of a run's device, packing and batches: p99 %.2f budgets a call\n", r.Beside, r.CallP99Budgets)
+	}
 	return err
 }
 
@@ -78,6 +84,7 @@ type benchFlags struct {
 	lengths          string
 	limit            int
 	callers, perCall int
+	beside           int
 	runs             int
 	seconds          float64
 	interval         time.Duration
@@ -92,7 +99,8 @@ func benchCommand() *cobra.Command {
 		Short: "Measure tokens and texts a second",
 		Long: `Measure tokens and texts a second: of batches of random token ids, each done by the device in one piece; with --lengths of random token ids
 of the lengths that a file lists; or with --texts of everything from a file's texts in memory to their vectors. A run embeds all of them: in one
-call, or with --per-call in calls of so many texts, in order, that --callers goroutines make at the same time. MODEL may also be
+call, or with --per-call in calls of so many texts, in order, that --callers goroutines make at the same time. With --beside a call of that many
+texts, the same ones in turn, is under way meanwhile, and what a call takes is also told in budgets, times of a full batch. MODEL may also be
 random:minilm-l6, random:base, random:large or random:CONFIG.json, random weights of those shapes.`,
 		Example: `  vkbert bench -m random:minilm-l6 --batch 256 --tokens 128
   vkbert bench -m random:minilm-l6 --lengths lengths.txt --callers 64 --per-call 32
@@ -100,9 +108,9 @@ random:minilm-l6, random:base, random:large or random:CONFIG.json, random weight
 		Args: cobra.NoArgs,
 	}
 	cmd.RunE = run(func(cmd *cobra.Command, _ []string) (err error) {
-		if f.batch < 1 || f.tokens < 1 || f.runs < 0 || !(f.seconds > 0) || f.limit < 0 || f.callers < 1 || f.perCall < 0 || f.interval < 0 {
-			return usagef("--batch %d, --tokens %d, --limit %d, --callers %d, --per-call %d, --runs %d, --seconds %g, --interval %v: want positive numbers",
-				f.batch, f.tokens, f.limit, f.callers, f.perCall, f.runs, f.seconds, f.interval)
+		if f.batch < 1 || f.tokens < 1 || f.runs < 0 || !(f.seconds > 0) || f.limit < 0 || f.callers < 1 || f.perCall < 0 || f.beside < 0 || f.interval < 0 {
+			return usagef("--batch %d, --tokens %d, --limit %d, --callers %d, --per-call %d, --beside %d, --runs %d, --seconds %g, --interval %v: want positive numbers",
+				f.batch, f.tokens, f.limit, f.callers, f.perCall, f.beside, f.runs, f.seconds, f.interval)
 		}
 		report, err := f.bench(cmd)
 		if err != nil {
@@ -122,6 +130,7 @@ random:minilm-l6, random:base, random:large or random:CONFIG.json, random weight
 	flags.IntVar(&f.limit, "limit", 0, "of --texts or --lengths take the first N lines; 0 takes all")
 	flags.IntVar(&f.perCall, "per-call", 0, "texts a call; 0 embeds all in one")
 	flags.IntVar(&f.callers, "callers", 1, "goroutines that make calls at the same time")
+	flags.IntVar(&f.beside, "beside", 0, "texts of a call that is under way all the time, begun again when it ends")
 	flags.Float64Var(&f.seconds, "seconds", 3, "how long to measure; three runs are made at least")
 	flags.DurationVar(&f.interval, "interval", 0, "how long to rest before each run, as a service does between queries")
 	flags.IntVar(&f.runs, "runs", 0, "how many runs to make instead")
@@ -169,17 +178,26 @@ func (f *benchFlags) bench(cmd *cobra.Command) (_ benchReport, err error) {
 	if perCall == 0 {
 		perCall = work.count
 	}
-	var tokens uint64 // of the last run
+	var tokens uint64 // of a run
 	var calls []time.Duration
 	var start vkbert.Stats
+	stop := func() error { return nil }
 	times, err := f.measure(cmd.Context(), func(ctx context.Context) error {
 		before := m.Stats().Tokens
 		once, err := work.run(ctx, m, f.callers, perCall)
-		tokens = m.Stats().Tokens - before
+		if start.Batches == 0 || f.beside == 0 { // else it is not the only one
+			tokens = m.Stats().Tokens - before
+		}
 		calls = append(calls, once...)
 		return err
-	}, func() { calls, start = nil, m.Stats() })
-	if err != nil {
+	}, func() {
+		if f.beside > 0 {
+			stop = work.repeated(f.beside).keepBusy(cmd.Context(), m)
+		}
+		calls, start = nil, m.Stats()
+	})
+	end := m.Stats()
+	if err := errors.Join(err, stop()); err != nil {
 		return benchReport{}, err
 	}
 	var total time.Duration
@@ -187,9 +205,13 @@ func (f *benchFlags) bench(cmd *cobra.Command) (_ benchReport, err error) {
 		total += t
 	}
 	r := report(info, work.count, int(tokens), times)
-	r.Parts = parts(start, m.Stats(), len(times), total)
-	r.Callers, r.PerCall = f.callers, perCall
+	r.Parts = parts(start, end, len(times), total)
+	r.Callers, r.PerCall, r.Beside = f.callers, perCall, f.beside
 	r.CallMedianMS, r.CallP99MS = median(calls), percentile(calls, 0.99)
+	if f.beside > 0 {
+		each := milliseconds(end.Busy-start.Busy) / float64(end.Tokens-start.Tokens)
+		r.CallP99Budgets = r.CallP99MS / (each * float64(end.BatchTokens))
+	}
 	return r, err
 }
 

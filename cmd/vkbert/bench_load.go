@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,11 +18,15 @@ import (
 	"github.com/vkbert/vkbert"
 )
 
-// A load is the work of one run: count texts, of which embed does those from one to before another in a call.
+// A load is the work of one run: count texts, of which embed does those from one to before another in a call. repeated is a load of n texts, the same ones in turn.
 type load struct {
-	count int
-	embed func(ctx context.Context, m *vkbert.Model, from, to int) error
+	count    int
+	embed    func(ctx context.Context, m *vkbert.Model, from, to int) error
+	repeated func(n int) load
 }
+
+// inTurn is n elements: list, again and again.
+func inTurn[T any](list []T, n int) []T { return slices.Repeat(list, n/len(list)+1)[:n] }
 
 // textLoad is the texts of --texts.
 func (f *benchFlags) textLoad(cmd *cobra.Command) (load, error) {
@@ -46,10 +51,18 @@ func (f *benchFlags) textLoad(cmd *cobra.Command) (load, error) {
 	if len(list) == 0 {
 		return load{}, fmt.Errorf("no texts in %s", t.name)
 	}
-	return load{count: len(list), embed: func(ctx context.Context, m *vkbert.Model, from, to int) error {
-		_, err := m.EmbedBatch(ctx, list[from:to])
-		return err
-	}}, nil
+	return ofTexts(list), nil
+}
+
+func ofTexts(list []string) load {
+	return load{
+		count: len(list),
+		embed: func(ctx context.Context, m *vkbert.Model, from, to int) error {
+			_, err := m.EmbedBatch(ctx, list[from:to])
+			return err
+		},
+		repeated: func(n int) load { return ofTexts(inTurn(list, n)) },
+	}
 }
 
 // lengthLoad is random token ids, as many a text as the lines of --lengths say.
@@ -68,11 +81,39 @@ func (f *benchFlags) lengthLoad(cmd *cobra.Command) (load, error) {
 func idLoad(lengths []int) load {
 	var once sync.Once
 	var ids [][]int32
-	return load{count: len(lengths), embed: func(ctx context.Context, m *vkbert.Model, from, to int) error {
-		once.Do(func() { ids = randomIDs(lengths, m.Info().Vocabulary) })
-		_, err := m.EmbedTokens(ctx, ids[from:to])
-		return err
-	}}
+	return load{
+		count: len(lengths),
+		embed: func(ctx context.Context, m *vkbert.Model, from, to int) error {
+			once.Do(func() { ids = randomIDs(lengths, m.Info().Vocabulary) })
+			_, err := m.EmbedTokens(ctx, ids[from:to])
+			return err
+		},
+		repeated: func(n int) load { return idLoad(inTurn(lengths, n)) },
+	}
+}
+
+// keepBusy makes one call with the whole load after another until stop, which returns what went wrong. It returns when the first has batches on the device.
+func (l load) keepBusy(ctx context.Context, m *vkbert.Model) (stop func() error) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	before := m.Stats().Batches
+	go func() {
+		var err error
+		for err == nil && ctx.Err() == nil {
+			err = l.embed(ctx, m, 0, l.count)
+		}
+		done <- err
+	}()
+	for len(done) == 0 && m.Stats().Batches < before+2 {
+		time.Sleep(time.Millisecond)
+	}
+	return func() error {
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			return err
+		}
+		return nil
+	}
 }
 
 func randomIDs(lengths []int, vocabulary int) [][]int32 {

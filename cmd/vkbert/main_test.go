@@ -128,6 +128,7 @@ func TestWrongUsage(t *testing.T) {
 		{"--batch", []string{"bench", "-m", mean, "--batch", "0"}},
 		{"--seconds", []string{"bench", "-m", mean, "--seconds", "nan"}},
 		{"--callers", []string{"bench", "-m", mean, "--callers", "0"}},
+		{"--beside", []string{"bench", "-m", mean, "--beside", "-1"}},
 		{"seconds", []string{"bench", "-m", mean, "--seconds", "1", "--runs", "2"}},
 		{"texts", []string{"bench", "-m", mean, "--texts", "x", "--batch", "2"}},
 		{"accepts 1 arg", []string{"download"}},

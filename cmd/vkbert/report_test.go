@@ -135,7 +135,7 @@ func TestBench(t *testing.T) {
 		assert.Equal(t, 1, strings.Count(out, "\n"), "one line")
 		var r map[string]any
 		require.NoError(t, json.Unmarshal([]byte(out), &r))
-		keys := []string{"batch", "call_median_ms", "call_p99_ms", "callers", "device", "dtype", "median_ms", "min_ms", "model", "p99_ms", "parts", "per_call", "runs", "texts_per_second", "tokens", "tokens_per_second"}
+		keys := []string{"batch", "beside", "call_median_ms", "call_p99_budgets", "call_p99_ms", "callers", "device", "dtype", "median_ms", "min_ms", "model", "p99_ms", "parts", "per_call", "runs", "texts_per_second", "tokens", "tokens_per_second"}
 		assert.Equal(t, keys, slices.Sorted(maps.Keys(r)))
 		assert.Positive(t, r["median_ms"])
 		assert.LessOrEqual(t, r["min_ms"], r["median_ms"])
@@ -158,6 +158,10 @@ func TestBench(t *testing.T) {
 	lengths := write(t, "lengths", "3\n5\n4\n40\n")
 	r = run("-m", tiny("mean"), "--lengths", lengths, "--limit", "3", "--per-call", "2", "--callers", "4", "--runs", "3")
 	assert.EqualValues(t, []any{3.0, 4.0, 2.0, 4.0}, []any{r["batch"], r["tokens"], r["per_call"], r["callers"]})
+
+	r = run("-m", tiny("mean"), "--lengths", lengths, "--limit", "3", "--per-call", "1", "--runs", "3", "--beside", "2000")
+	assert.EqualValues(t, []any{3.0, 4.0, 1.0, 2000.0}, []any{r["batch"], r["tokens"], r["per_call"], r["beside"]})
+	assert.Positive(t, r["call_p99_budgets"])
 
 	text := good(t, "", "bench", "-m", config, "--device", "cpu", "--batch", "2", "--tokens", "3", "--runs", "1")
 	assert.Regexp(t, `\A.* on .*, f32: 2 texts of 3 tokens\n1 runs: median [\d.]+ ms, p99 [\d.]+ ms, least [\d.]+ ms\n\d+ tokens/s, \d+ texts/s\na run: .*\n\z`, text)

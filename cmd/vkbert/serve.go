@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -44,7 +43,7 @@ func serveCommand() *cobra.Command {
 		Long: `Answer over HTTP what clients of OpenAI, Text Embeddings Inference, Ollama and Weaviate ask for. The address is printed when all models are
 loaded. SIGTERM ends it: requests at work finish, new ones get a 503, and the exit status is 0. API keys are the lines of
 --api-key-file, or in the environment variable VKBERT_API_KEY with commas between them; without one, everybody who reaches the
-address may ask.
+address may ask. Traces go by OTLP over HTTP to where OTEL_EXPORTER_OTLP_ENDPOINT says.
 
 A model may be on a device of its own: -m MODEL[=ALIAS]@DEVICE.`,
 		Example: `  vkbert serve -m sentence-transformers/all-MiniLM-L6-v2=minilm -m cross-encoder/ms-marco-MiniLM-L6-v2=rerank@cpu`,
@@ -56,7 +55,7 @@ A model may be on a device of its own: -m MODEL[=ALIAS]@DEVICE.`,
 	cmd.MarkFlagRequired("model") //nolint:errcheck // the flag is there
 	flags.StringVar(&f.addr, "addr", "127.0.0.1:8080", "address to listen on; port 0 is any that is free")
 	flags.StringVar(&f.keyFile, "api-key-file", "", "file with an API key a line")
-	flags.StringVar(&f.certificate, "tls-cert", "", "certificate chain (PEM); with --tls-key, HTTPS is spoken")
+	flags.StringVar(&f.certificate, "tls-cert", "", "certificate chain (PEM); with --tls-key, HTTPS is spoken, HTTP/2 too")
 	flags.StringVar(&f.key, "tls-key", "", "private key of the certificate (PEM)")
 	flags.StringSliceVar(&f.options.CORSOrigins, "cors-origin", nil, `origins whose pages may call, or "*"; none by default`)
 	flags.IntVar(&f.maxConcurrent, "max-concurrent", 512, "requests at work, beyond which there is a 429")
@@ -65,6 +64,7 @@ A model may be on a device of its own: -m MODEL[=ALIAS]@DEVICE.`,
 	flags.IntVar(&f.tokens, "max-tokens", 1<<20, "tokens of a request, beyond which there is a 413")
 	flags.IntVar(&f.queued, "max-queued-tokens", 1<<20, "tokens of the requests at work by a model, beyond which there is a 429")
 	flags.Int64Var(&f.bodyBytes, "max-body-bytes", 2<<20, "bytes of a request, beyond which there is a 413")
+	flags.DurationVar(&f.options.MaxQueueTime, "max-queue-time", 0, "that the requests at work by a model are expected to take, beyond which there is a 429; 0 is half of --request-timeout")
 	flags.DurationVar(&f.options.RequestTimeout, "request-timeout", time.Minute, "for a request to be answered")
 	flags.DurationVar(&f.options.ShutdownTimeout, "shutdown-timeout", 30*time.Second, "for the requests at work to finish after SIGTERM")
 	flags.DurationVar(&f.options.KeepAlive, "keep-alive", 0, "unload a model that nobody used for so long; 0 is never")
@@ -88,8 +88,8 @@ func (f *serveFlags) serve(cmd *cobra.Command, model *modelFlags) (err error) {
 			return usagef("--%s %d: want 1 or more", n.flag, n.value)
 		}
 	}
-	if f.options.RequestTimeout <= 0 || f.options.ShutdownTimeout <= 0 || f.options.KeepAlive < 0 {
-		return usagef("--request-timeout and --shutdown-timeout: want more than 0, --keep-alive: 0 or more")
+	if f.options.RequestTimeout <= 0 || f.options.ShutdownTimeout <= 0 || f.options.KeepAlive < 0 || f.options.MaxQueueTime < 0 {
+		return usagef("--request-timeout and --shutdown-timeout: want more than 0, --keep-alive and --max-queue-time: 0 or more")
 	}
 	if (f.certificate == "") != (f.key == "") {
 		return usagef("--tls-cert and --tls-key go together")
@@ -116,6 +116,14 @@ func (f *serveFlags) serve(cmd *cobra.Command, model *modelFlags) (err error) {
 		}
 		m.Options = append(opts, vkbert.WithTruncation(true), vkbert.WithLogger(o.Logger))
 		models = append(models, m)
+	}
+	traces, err := tracerProvider(cmd.Context(), o.Logger)
+	if err != nil {
+		return err
+	}
+	if traces != nil {
+		o.TracerProvider = traces
+		defer flush(traces, o.Logger)
 	}
 	s, err := server.New(models, o)
 	if err != nil {
@@ -190,18 +198,16 @@ func (f *serveFlags) keys() ([]string, error) {
 }
 
 func (f *serveFlags) listen() (net.Listener, string, error) {
-	l, err := net.Listen("tcp", f.addr)
-	if err != nil {
-		return nil, "", err
-	}
 	if f.certificate == "" {
-		return l, "http", nil
+		l, err := net.Listen("tcp", f.addr)
+		return l, "http", err
 	}
 	pair, err := tls.LoadX509KeyPair(f.certificate, f.key)
 	if err != nil {
-		return nil, "", errors.Join(err, l.Close())
+		return nil, "", fmt.Errorf("--tls-cert %s --tls-key %s: %w", f.certificate, f.key, err)
 	}
-	return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}), "https", nil
+	l, err := tls.Listen("tcp", f.addr, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}})
+	return l, "https", err
 }
 
 func (f *serveFlags) logger(cmd *cobra.Command) *slog.Logger {

@@ -39,16 +39,17 @@ static void report(const bench_options *o, const bench_run *run, const bench_tim
     double rate = o->callers > 1 || o->interval > 0 ? t->rate : 1 / t->median;
     double tokens = run->batch.tokens * rate, texts = run->batch.sequences * rate, flops = total_flops(run) * rate / 1e12;
     if (o->json)
-        printf("{\"model\":\"%s\",\"device\":\"%s\",\"dtype\":\"%s\",\"batch\":%u,\"tokens\":%u,\"callers\":%u,\"interval_ms\":%.3f,"
+        printf("{\"model\":\"%s\",\"device\":\"%s\",\"driver\":\"%s\",\"dtype\":\"%s\",\"batch\":%u,\"tokens\":%u,\"callers\":%u,"
+               "\"interval_ms\":%.3f,"
                "\"median_ms\":%.4f,\"p99_ms\":%.4f,\"min_ms\":%.4f,"
                "\"runs\":%u,\"tokens_per_second\":%.0f,\"texts_per_second\":%.1f,\"tflops\":%.3f}\n",
-               name, run->info.name, dtype_name(o), o->batch, o->tokens, o->callers, o->interval, t->median * 1e3, t->p99 * 1e3,
-               t->least * 1e3, t->runs, tokens, texts, flops);
+               name, run->info.name, run->info.driver, dtype_name(o), o->batch, o->tokens, o->callers, o->interval, t->median * 1e3,
+               t->p99 * 1e3, t->least * 1e3, t->runs, tokens, texts, flops);
     else
-        printf("%s, %s, %u x %u tokens on %s, %u callers: %.3f ms (p99 %.3f, best %.3f, %u runs), %.0f tokens/s, %.1f texts/s, "
+        printf("%s, %s, %u x %u tokens on %s, %s, %u callers: %.3f ms (p99 %.3f, best %.3f, %u runs), %.0f tokens/s, %.1f texts/s, "
                "%.3f TFLOP/s\n",
-               name, dtype_name(o), o->batch, o->tokens, run->info.name, o->callers, t->median * 1e3, t->p99 * 1e3, t->least * 1e3, t->runs,
-               tokens, texts, flops);
+               name, dtype_name(o), o->batch, o->tokens, run->info.name, run->info.driver, o->callers, t->median * 1e3, t->p99 * 1e3,
+               t->least * 1e3, t->runs, tokens, texts, flops);
 }
 
 int bench_model(const bench_options *o) {

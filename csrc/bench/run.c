@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../cpu.h"
 #include "bench.h"
 
 enum { CHUNK = 1 << 16, PROFILES = 5 };
@@ -67,11 +68,18 @@ static void print_log(void *user, vkb_log_level level, const char *message) {
     fprintf(stderr, "%s\n", message);
 }
 
+static vkb_status open_device(const vkb_device_options *options, vkb_device **device, vkb_error *error) {
+    if (strncmp(options->selector, "cpu:", 4) != 0) return vkb_device_open(options, device, error);
+    const vkb_cpu_kernels *kernels = vkb_cpu_kernel_set((uint32_t)strtoul(options->selector + 4, NULL, 10));
+    if (!kernels) return vkb_fail(error, VKB_ERROR_NO_DEVICE, "this machine can run no such kernels");
+    return vkb_cpu_open_with(kernels, options, device, error);
+}
+
 int bench_open_device(const bench_options *o, vkb_device **device) {
     vkb_error error = {0};
     vkb_device_options options = {
         .struct_size = sizeof options, .selector = o->device, .cache_dir = o->cache_dir, .log = o->verbose ? print_log : NULL};
-    return vkb_device_open(&options, device, &error) ? failed(o->device, &error) : 0;
+    return open_device(&options, device, &error) ? failed(o->device, &error) : 0;
 }
 
 int bench_open(const bench_options *o, const vkb_tensor *tensors, uint32_t tensor_count, const vkb_program_desc *desc, bench_run *run) {

@@ -13,10 +13,15 @@ static const char *only = ""; /* kernels whose names have this */
 static const double unit = 1.0 / (1 << 24);
 
 /* q of the numbers x, as doubles; returns the scale. Halves are rare enough not to matter: the numbers are random. */
-static double quantized(const float *x, uint32_t n, double *q) {
-    double most = greatest(x, n);
-    for (uint32_t i = 0; i < n; i++) q[i] = most > 0 ? rint(x[i] * (127 / most)) : 0;
-    return most / 127;
+static double quantized(const float *x, uint32_t n, vkb_i8_range range, double *q) {
+    double size = greatest(x, n), most = 0, least = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (x[i] > most) most = x[i];
+        if (x[i] < least) least = x[i];
+    }
+    if (range.spread) size = most - least;
+    for (uint32_t i = 0; i < n; i++) q[i] = size > 0 ? rint(x[i] * (range.most / size)) : 0;
+    return size / range.most;
 }
 
 static uint32_t add_linear(fixture *f, uint32_t input, uint32_t width, bool plain) {
@@ -49,7 +54,8 @@ static void definition(void) {
         uint32_t off = 0;
         for (uint32_t r = 0; r < rows; r++)
             for (uint32_t c = 0; c < outputs; c++) {
-                double sum = 0, scale = quantized(f.known[x] + r * k, k, q) * quantized(data + c * k, k, w);
+                double sum = 0, scale = quantized(f.known[x] + r * k, k, reference->i8_inputs, q) *
+                                        quantized(data + c * k, k, reference->i8_weights, w);
                 for (uint32_t i = 0; i < k; i++) sum += q[i] * w[i];
                 double error = fabs(got.data[0][r * outputs + c] - sum * scale);
                 off += error > 4 * unit * fabs(sum * scale) + 1e-9;
@@ -292,6 +298,9 @@ int main(int argc, char **argv) {
     if (argc > 2) only = argv[2];
     reference = open_device("reference");
     refused(device);
+    definition();
+    reference->i8_weights = device->i8_weights; /* from here on it takes the integers that the device does */
+    reference->i8_inputs = device->i8_inputs;
     definition();
     bool vulkan = device->info.kind <= VKB_DEVICE_SOFTWARE;
     shapes(device, "int8", VKB_F32);
