@@ -105,6 +105,18 @@ func (b *budget) estimate(tokens int) time.Duration {
 	return 0
 }
 
+// speed is how many tokens a second full batches make; 0 while nothing is known. It is the best of all sizes: what small batches reach, large ones do too, and a mean from a
+// bad moment would stay where whoever goes by the speed never fills a batch of that size again.
+func (b *budget) speed() float64 {
+	fastest := 0.0
+	for _, each := range b.seconds {
+		if each > 0 {
+			fastest = max(fastest, 1/each)
+		}
+	}
+	return fastest
+}
+
 // observe learns from a batch. It returns true when that decided the size.
 func (b *budget) observe(tokens int, took time.Duration) bool {
 	const weight = 0.25

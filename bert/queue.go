@@ -366,9 +366,7 @@ func (q *queue) snapshot() Stats {
 		if l.running > 0 {
 			s.Busy += time.Since(l.began)
 		}
-		if took := l.budget.estimate(l.budget.tokens()); took > 0 {
-			s.Speed += float64(l.budget.tokens()) / took.Seconds()
-		}
+		s.Speed += l.budget.speed()
 	}
 	return s
 }

@@ -241,20 +241,21 @@ func TestQueueOverlaps(t *testing.T) {
 	assert.EqualValues(t, 2, d.together.Load())
 }
 
-// TestQueueSpeed: of batches of the size that they are filled up to, over all devices.
+// TestQueueSpeed: of the best batches, over all devices.
 func TestQueueSpeed(t *testing.T) {
-	d := &fakeDevice{}
-	q := openQueue(t, d, cgo.Value{Scope: cgo.PerSequence, Width: 1}, 1000, 0, 1)
+	q := openQueue(t, &fakeDevice{}, cgo.Value{Scope: cgo.PerSequence, Width: 1}, 1000, 0, 1)
 	assert.Zero(t, q.snapshot().Speed, "nothing is known")
-	b := newBudget(1000, true, "", "")
-	require.NoError(t, q.addLane(d, 1, b))
-	b.observe(10, time.Second) // says nothing of full batches
-	assert.Zero(t, q.snapshot().Speed)
-	b.observe(1000, 100*time.Millisecond)
+	first, second := q.lanes[0].budget, newBudget(1000, true, "", "")
+	require.NoError(t, q.addLane(&fakeDevice{}, 1, second))
+	second.observe(10, 100*time.Millisecond)
+	assert.InDelta(t, 100, q.snapshot().Speed, 1)
+	second.observe(1000, 100*time.Millisecond)
 	assert.InDelta(t, 10_000, q.snapshot().Speed, 1)
-	q.lanes[0].budget.observe(1000, 200*time.Millisecond)
+	first.observe(1000, 200*time.Millisecond)
 	assert.InDelta(t, 15_000, q.snapshot().Speed, 1)
-	assert.InDelta(t, 15_000, Stats{Speed: 1}.Plus(q.snapshot()).Speed, 1)
+	first.observe(100, 2*time.Millisecond) // so that was a bad moment
+	assert.InDelta(t, 60_000, q.snapshot().Speed, 1)
+	assert.InDelta(t, 60_000, Stats{Speed: 1}.Plus(q.snapshot()).Speed, 1)
 }
 
 // TestQueueWrongEstimate: a lane that expected a batch to take an hour goes on when it has ended, also if nothing waited at that moment.

@@ -61,8 +61,12 @@ func TestDeviceLost(t *testing.T) {
 		}()
 	}
 	count := map[int]int{}
-	next := func() answer {
-		a := <-answers
+	next := func() (a answer) {
+		select {
+		case a = <-answers:
+		case <-time.After(20 * time.Second):
+			require.Fail(t, "no answer")
+		}
 		count[a.status]++
 		switch a.status {
 		case http.StatusOK:
@@ -78,7 +82,15 @@ func TestDeviceLost(t *testing.T) {
 	}
 
 	back := lostdevice.Lose()
-	defer back()
+	defer func() { // also where the test fails
+		back()
+		select {
+		case <-end:
+		default:
+			close(end)
+		}
+		wait.Wait()
+	}()
 	deadline := time.Now().Add(20 * time.Second)
 	for next().status == http.StatusOK {
 		require.True(t, time.Now().Before(deadline), "nothing was lost")
@@ -105,7 +117,13 @@ func TestDeviceLost(t *testing.T) {
 	}
 
 	back()
-	require.Eventually(t, func() bool { return s.do("GET", "/health", "").status == http.StatusOK }, 20*time.Second, time.Millisecond)
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		health = s.do("GET", "/health", "")
+		if health.status == http.StatusOK {
+			break
+		}
+		require.True(t, time.Now().Before(deadline), "%s", health.body)
+	}
 	close(end)
 	wait.Wait()
 	close(answers)
