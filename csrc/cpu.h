@@ -79,6 +79,10 @@ typedef struct vkb_cpu_kernels {
        that a row's result does not depend on its neighbours. */
     void (*tile)(uint32_t rows, const float *a, size_t a_stride, const float *b, size_t b_stride, uint32_t depth, float *c, size_t c_stride,
                  vkb_cpu_ahead ahead);
+    /* As tile, of two panels one after the other, [2, depth, 16], the second's results `second` floats after the first's; with each k the
+       two lines at `at` + k·`step` and half a step further are fetched. NULL: it would be no faster. */
+    void (*tile_pair)(uint32_t rows, const float *a, size_t a_stride, const float *b, uint32_t depth, float *c, size_t second,
+                      vkb_cpu_ahead ahead);
     /* Quantises a row as vkb_quantize does, and fills up to a multiple of VKB_CPU_I8_DEPTH. */
     vkb_cpu_i8_row (*quantize)(const float *x, uint32_t count, void *q);
     /* As tile, of quantised rows a, which lie `depth` apart, and a panel b: c[r][j] = row[r].scale·b.scale[j]·Σ, the sum exact. depth: a
@@ -188,6 +192,10 @@ void vkb_cpu_program_free(vkb_program *program);
 
 /* ---- cpu_linear.c, cpu_linear_max.c, cpu_attention.c, cpu_rotate.c, cpu_ops.c ---- */
 
+/* Panels of a LINEAR tensor that LINEAR takes at a time, where there are as many: 1 or 2. */
+static inline uint32_t vkb_cpu_panels_together(const vkb_cpu_kernels *kernels, const vkb_tensor *t) {
+    return kernels->tile_pair && t->dtype != VKB_I8 ? 2 : 1;
+}
 /* What one worker needs for an op, in floats; false: overflow. */
 bool vkb_cpu_linear_scratch(const vkb_cpu_program *p, const vkb_op *op, uint64_t *floats);
 bool vkb_cpu_attention_scratch(const vkb_cpu_program *p, const vkb_op *op, uint64_t *floats);
@@ -197,7 +205,8 @@ uint64_t vkb_cpu_panel_bytes(const vkb_tensor *t); /* of a panel of a LINEAR ten
 /* A product of rows with a LINEAR tensor, for LINEAR and LINEAR_MAX: a worker begins a block of at most VKB_CPU_BLOCK_ROWS rows, then takes
    panels, and of each panel tiles of those rows. `scratch` is the worker's, `row` counts from the block's first, which x points to. */
 void vkb_cpu_begin_block(const vkb_cpu_program *p, const vkb_tensor *t, const float *x, size_t x_stride, uint32_t rows, float *scratch);
-const void *vkb_cpu_panel(const vkb_cpu_program *p, const vkb_tensor *t, const void *weight, uint32_t panel, float *scratch);
+const void *vkb_cpu_panels(const vkb_cpu_program *p, const vkb_tensor *t, const void *weight, uint32_t panel, uint32_t count,
+                           float *scratch);
 void vkb_cpu_tile(const vkb_cpu_program *p, const vkb_tensor *t, const void *weight, const void *panel_data, uint32_t panel, uint32_t row,
                   uint32_t rows, const float *x, size_t x_stride, const float *scratch, float *c, vkb_cpu_ahead ahead);
 

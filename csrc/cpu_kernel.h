@@ -17,6 +17,7 @@
  *   I8_ROWS                       TILE_ROWS of products in int8, where it is another
  *   DOT(a, b, sum)                sum + a₀·b₀ + … + a₃·b₃ in every lane, modulo 2³², a and b holding four bytes in each, b's signed; used
  *                                 instead of those before
+ *   PAIRS_OF_PANELS               where LANES and TILE_ROWS are so great that a tile has two panels side by side
  *   I8_OFFSET                     with DOT: 128 where a's bytes are unsigned, else 0
  *
  * The errors that functions state are checked by tests/test_functions.c.
@@ -187,6 +188,39 @@ TARGET static void tile(uint32_t rows, const float *a, size_t a_stride, const fl
     switch (rows) { CASES }
 #undef CASE
 }
+
+#if defined(PAIRS_OF_PANELS)
+INLINE void tile_pair_of(const uint32_t rows, const float *a, size_t a_stride, const float *b, uint32_t depth, float *c, size_t second,
+                         vkb_cpu_ahead ahead) {
+    vf sum[TILE_ROWS][2] = {{{0}}};
+    const float *next = b + (size_t)depth * VKB_CPU_PANEL;
+    for (uint32_t k = 0; k < depth; k++, b += VKB_CPU_PANEL, next += VKB_CPU_PANEL, ahead.at += ahead.step) {
+        PREFETCH(ahead.at);
+        PREFETCH(ahead.at + ahead.step / 2);
+        vf w[2] = {load(b), load(next)};
+        UNROLL for (uint32_t r = 0; r < rows; r++) {
+            vf x = splat(a[r * a_stride + k]);
+            UNROLL for (uint32_t v = 0; v < 2; v++) sum[r][v] = FMA(x, w[v], sum[r][v]);
+        }
+    }
+    UNROLL for (uint32_t r = 0; r < rows; r++) {
+        UNROLL for (uint32_t v = 0; v < 2; v++) store(c + r * VKB_CPU_PANEL + v * second, sum[r][v]);
+    }
+}
+
+_Static_assert(VECTORS == 1, "a pair of panels is for vectors as wide as a panel");
+
+TARGET static void tile_pair(uint32_t rows, const float *a, size_t a_stride, const float *b, uint32_t depth, float *c, size_t second,
+                             vkb_cpu_ahead ahead) {
+#define CASE(n) \
+    case n: tile_pair_of(n, a, a_stride, b, depth, c, second, ahead); break;
+    switch (rows) { CASES }
+#undef CASE
+}
+#define TILE_PAIR tile_pair
+#else
+#define TILE_PAIR NULL
+#endif
 
 /* `activation` is a constant wherever this is inlined. */
 INLINE void finish_rows(const uint32_t activation, uint32_t rows, const float *c, const vkb_cpu_finish *f, float *y, size_t y_stride) {
@@ -428,7 +462,7 @@ TARGET static void widen(const uint16_t *halves, uint64_t count, float *floats) 
 
 #define KERNELS(sets, test) \
     { \
-        .name = sets, .supported = test, .tile_rows = TILE_ROWS, .tile = tile, .finish = finish, .norm = norm, .softmax = softmax, \
-        .gate = gate, .widen = widen, .quantize = quantize, .tile_i8 = tile_i8, .i8_rows = I8_ROWS, .i8_weights = I8_WEIGHTS, \
-        .i8_inputs = I8_INPUTS, .i8_size = sizeof(quantized), .i8_offset = I8_OFFSET \
+        .name = sets, .supported = test, .tile_rows = TILE_ROWS, .tile = tile, .tile_pair = TILE_PAIR, .finish = finish, .norm = norm, \
+        .softmax = softmax, .gate = gate, .widen = widen, .quantize = quantize, .tile_i8 = tile_i8, .i8_rows = I8_ROWS, \
+        .i8_weights = I8_WEIGHTS, .i8_inputs = I8_INPUTS, .i8_size = sizeof(quantized), .i8_offset = I8_OFFSET \
     }

@@ -22,6 +22,7 @@ typedef struct linear {
     uint32_t rows, inputs, outputs, panels;
     uint32_t block_rows, groups, group_panels;
     const vkb_tensor *tensor;
+    uint32_t together;  /* panels at a time: 1 or 2 */
     const vkb_op *next; /* the LINEAR after it, or NULL */
 } linear;
 
@@ -31,7 +32,7 @@ bool vkb_cpu_linear_scratch(const vkb_cpu_program *p, const vkb_op *op, uint64_t
     const vkb_tensor *t = &p->base.weights->tensors[op->weight];
     if (t->dtype == VKB_I8) /* a block's vkb_cpu_i8_rows, and its rows */
         return vkb_mul((uint64_t)vkb_cpu_i8_depth(t->cols) / 4 * p->kernels->i8_size + 2, VKB_CPU_BLOCK_ROWS, floats);
-    return vkb_mul(t->dtype == VKB_F16 ? t->cols : 0, VKB_CPU_PANEL, floats);
+    return vkb_mul(t->dtype == VKB_F16 ? t->cols : 0, vkb_cpu_panels_together(p->kernels, t) * VKB_CPU_PANEL, floats);
 }
 
 void vkb_cpu_begin_block(const vkb_cpu_program *p, const vkb_tensor *t, const float *x, size_t x_stride, uint32_t rows, float *scratch) {
@@ -47,10 +48,11 @@ uint64_t vkb_cpu_panel_bytes(const vkb_tensor *t) {
     return cols * VKB_CPU_PANEL * vkb_dtype_size(t->dtype);
 }
 
-const void *vkb_cpu_panel(const vkb_cpu_program *p, const vkb_tensor *t, const void *weight, uint32_t panel, float *scratch) {
+const void *vkb_cpu_panels(const vkb_cpu_program *p, const vkb_tensor *t, const void *weight, uint32_t panel, uint32_t count,
+                           float *scratch) {
     const char *data = (const char *)weight + panel * vkb_cpu_panel_bytes(t);
     if (t->dtype != VKB_F16) return data;
-    p->kernels->widen((const uint16_t *)(const void *)data, (uint64_t)t->cols * VKB_CPU_PANEL,
+    p->kernels->widen((const uint16_t *)(const void *)data, (uint64_t)t->cols * count * VKB_CPU_PANEL,
                       scratch); /* once for all rows of the block */
     return scratch;
 }
@@ -68,32 +70,44 @@ void vkb_cpu_tile(const vkb_cpu_program *p, const vkb_tensor *t, const void *wei
     p->kernels->tile_i8(rows, q, row_of_block + row, b, depth, c, VKB_CPU_PANEL, ahead);
 }
 
-/* Rows first … end − 1 of one panel's 16 outputs. Meanwhile as much as a panel is fetched from `soon`. */
-static void do_panel(const linear *l, uint32_t panel, uint32_t first, uint32_t end, float *scratch, const char *soon) {
-    const vkb_cpu_kernels *kernels = l->p->kernels;
+/* Rows first … end − 1 of a panel's 16 outputs, made of the sums c. */
+static void finish_panel(const linear *l, uint32_t panel, uint32_t first, uint32_t end, const float *c) {
     uint32_t column = panel * VKB_CPU_PANEL;
-    const void *w = vkb_cpu_panel(l->p, l->tensor, l->weight, panel, scratch);
     vkb_cpu_finish finish = {.bias = l->bias ? l->bias + column : NULL,
                              .residual_stride = l->residual_stride,
                              .activation = l->op->activation,
                              .residual_first = l->op->residual_at == VKB_RESIDUAL_BEFORE_ACTIVATION,
                              .columns = l->outputs - column < VKB_CPU_PANEL ? l->outputs - column : VKB_CPU_PANEL};
-    float c[VKB_CPU_BLOCK_ROWS * VKB_CPU_PANEL];
-    for (uint32_t row = first; row < end; row++) { /* what `finish` reads and writes, of each row one line */
-        __builtin_prefetch(l->y + row * l->y_stride + column, 1);
-        if (l->residual) __builtin_prefetch(l->residual + row * l->residual_stride + column);
+    finish.residual = l->residual ? l->residual + first * l->residual_stride + column : NULL;
+    l->p->kernels->finish(end - first, c, &finish, l->y + first * l->y_stride + column, l->y_stride);
+}
+
+/* Rows first … end − 1 of one or two panels' outputs. Meanwhile as much as those is fetched from `soon`. */
+static void do_panels(const linear *l, uint32_t panel, uint32_t count, uint32_t first, uint32_t end, float *scratch, const char *soon) {
+    enum { ROOM = VKB_CPU_BLOCK_ROWS * VKB_CPU_PANEL };
+    const vkb_cpu_kernels *kernels = l->p->kernels;
+    const void *w = vkb_cpu_panels(l->p, l->tensor, l->weight, panel, count, scratch);
+    float c[2 * ROOM];
+    for (uint32_t row = first; row < end; row++) { /* what `finish` reads and writes, of each row a line a panel */
+        for (uint32_t column = panel * VKB_CPU_PANEL; column < (panel + count) * VKB_CPU_PANEL; column += VKB_CPU_PANEL) {
+            __builtin_prefetch(l->y + row * l->y_stride + column, 1);
+            if (l->residual) __builtin_prefetch(l->residual + row * l->residual_stride + column);
+        }
     }
     /* tiles of about equal height: one of 1 row would take as long as one of 4, waiting for its own sums */
     uint32_t tiles = ceil_div(end - first, vkb_cpu_tile_rows(kernels, l->tensor)), step = ceil_div(end - first, tiles);
-    uint64_t part = vkb_cpu_panel_bytes(l->tensor) / tiles;
+    uint64_t part = count * vkb_cpu_panel_bytes(l->tensor) / tiles;
     vkb_cpu_ahead ahead = {.at = soon, .step = part / l->inputs};
     for (uint32_t row = first; row < end; row += step, ahead.at += part) {
         uint32_t n = end - row < step ? end - row : step;
-        vkb_cpu_tile(l->p, l->tensor, l->weight, w, panel, row - first, n, l->x + first * l->x_stride, l->x_stride, scratch,
-                     c + (row - first) * VKB_CPU_PANEL, ahead);
+        float *sums = c + (row - first) * VKB_CPU_PANEL;
+        if (count == 2)
+            kernels->tile_pair(n, l->x + row * l->x_stride, l->x_stride, w, l->inputs, sums, ROOM, ahead);
+        else
+            vkb_cpu_tile(l->p, l->tensor, l->weight, w, panel, row - first, n, l->x + first * l->x_stride, l->x_stride, scratch, sums,
+                         ahead);
     }
-    finish.residual = l->residual ? l->residual + first * l->residual_stride + column : NULL;
-    kernels->finish(end - first, c, &finish, l->y + first * l->y_stride + column, l->y_stride);
+    for (uint32_t i = 0; i < count; i++) finish_panel(l, panel + i, first, end, c + i * ROOM);
 }
 
 static void norm_block(const linear *l, uint32_t block) {
@@ -111,7 +125,10 @@ static void product_task(void *context, uint32_t task, uint32_t worker) {
     uint32_t panel = group * l->group_panels, last = l->panels - panel < l->group_panels ? l->panels : panel + l->group_panels;
     float *scratch = vkb_cpu_scratch(l->p, worker);
     vkb_cpu_begin_block(l->p, l->tensor, l->x + first * l->x_stride, l->x_stride, end - first, scratch);
-    for (; panel < last; panel++) do_panel(l, panel, first, end, scratch, panel_at(l, panel + 1 < last ? panel + 1 : panel));
+    for (uint32_t n; panel < last; panel += n) {
+        n = last - panel < l->together ? 1 : l->together;
+        do_panels(l, panel, n, first, end, scratch, panel_at(l, panel + n < last ? panel + n : panel));
+    }
     if (l->groups == 1 && l->op->norm) norm_block(l, block); /* while the rows are in the cache */
 }
 
@@ -135,9 +152,10 @@ static void share_task(void *context, uint32_t task, uint32_t worker) {
     vkb_cpu_begin_block(l->p, l->tensor, l->x, l->x_stride, l->rows, scratch);
     for (uint32_t i = 0; i < threads; i++) {
         vkb_cpu_share *share = &l->p->shares[(worker + i) % threads];
-        while (atomic_load(&share->next) < share->end && (panel = atomic_fetch_add(&share->next, 1)) < share->end) {
-            const char *own = panel_at(l, panel), *next = own + vkb_cpu_panel_bytes(l->tensor);
-            do_panel(l, panel, 0, l->rows, scratch, panel + 1 < share->end ? next : first_of_next(l, worker, own));
+        while (atomic_load(&share->next) < share->end && (panel = atomic_fetch_add(&share->next, l->together)) < share->end) {
+            uint32_t n = share->end - panel < l->together ? 1 : l->together;
+            const char *own = panel_at(l, panel), *next = own + n * vkb_cpu_panel_bytes(l->tensor);
+            do_panels(l, panel, n, 0, l->rows, scratch, panel + n < share->end ? next : first_of_next(l, worker, own));
         }
     }
 }
@@ -185,6 +203,7 @@ void vkb_cpu_linear(const vkb_cpu_program *p, const vkb_op *op) {
         l.residual_stride = slots[op->residual].stride;
     }
     l.panels = ceil_div(l.outputs, VKB_CPU_PANEL);
+    l.together = vkb_cpu_panels_together(p->kernels, tensor);
     l.block_rows = VKB_CPU_BLOCK_ROWS;
     uint32_t blocks = ceil_div(l.rows, l.block_rows);
     uint32_t groups = ceil_div(TASKS_PER_THREAD * vkb_cpu_pool_threads(p->pool), blocks); /* as many as give every thread its tasks */

@@ -26,7 +26,7 @@ static void do_panel(const linear_max *l, uint32_t panel, uint32_t first, uint32
     const vkb_cpu_kernels *kernels = l->p->kernels;
     const uint32_t *cu = l->p->batch->cu_seqlens;
     uint32_t column = panel * VKB_CPU_PANEL, columns = l->outputs - column < VKB_CPU_PANEL ? l->outputs - column : VKB_CPU_PANEL;
-    const void *w = vkb_cpu_panel(l->p, l->tensor, l->weight, panel, scratch);
+    const void *w = vkb_cpu_panels(l->p, l->tensor, l->weight, panel, 1, scratch);
     uint32_t step = ceil_div(end - first, ceil_div(end - first, vkb_cpu_tile_rows(kernels, l->tensor))); /* tiles of about equal height */
     for (uint32_t row = first; row < end; row += step) {
         uint32_t n = end - row < step ? end - row : step;

@@ -334,8 +334,6 @@ typedef struct vkb_vk_folds {           /* of a step: the steps that it can do b
     uint32_t norm_input, norm_residual; /* what makes its input, its residual */
     uint32_t pool, attention;           /* what makes its input */
     uint32_t norm;                      /* of QUANTIZE: what makes its value */
-    uint32_t quantize;                  /* of what makes a value: the QUANTIZE of that */
-    uint32_t quantized;                 /* of a product in int8: the QUANTIZE of its input, where another step might do it */
 } vkb_vk_folds;
 
 /* Fills program->folds; steps and `direct` are there. */

@@ -29,7 +29,7 @@ enum vkb_binding {
     VKB_BIND_WEIGHT = 4,   /* EMBED: a block of rows of the word table. LINEAR, LINEAR_MAX: the weight. ATTENTION: its distance bias */
     VKB_BIND_VECTORS = 5,  /* float[]: all VECTOR tensors of the weights; push constants say where each begins */
     VKB_BIND_POSITION = 6, /* position_table of EMBED, ATTENTION, ROTATE */
-    VKB_BIND_TYPE = 7,     /* type_table of EMBED, ATTENTION. QUANTIZE, or LINEAR with it: the int8 form that it makes */
+    VKB_BIND_TYPE = 7,     /* type_table of EMBED, ATTENTION. QUANTIZE: the int8 form that it makes */
     VKB_BIND_COUNT = 8     /* unused ones are bound to any buffer */
 };
 
@@ -102,12 +102,10 @@ enum vkb_spec {
 enum vkb_weight_form { VKB_WEIGHTS_F32 = 0, VKB_WEIGHTS_F16 = 1, VKB_WEIGHTS_F16_TILES = 2, VKB_WEIGHTS_I8 = 3 };
 
 /*
- * The int8 form of a value that products in int8 read: q [rows, stride], four to a word, padded with zeros, and behind it the scales, f32.
- * One a row, [rows], as QUANTIZE makes them; or, where VKB_FOLD_BLOCKS says so, one for each VKB_I8_BLOCK columns, [rows, stride /
- * VKB_I8_BLOCK]: a kernel that quantises the results of its own tile sees no more of a row. It lies behind the value in its slot
- * (vkb_slot.i8_at) and is bound as VKB_BIND_TYPE by what makes it, as VKB_BIND_INPUT by what reads it.
+ * The int8 form of a value that products in int8 read: q [rows, stride], four to a word, padded with zeros, and behind it the rows' scales,
+ * f32. It lies behind the value in its slot (vkb_slot.i8_at) and is bound as VKB_BIND_TYPE by QUANTIZE, which makes it, as VKB_BIND_INPUT
+ * by what reads it.
  */
-#define VKB_I8_BLOCK 64u
 
 /* Bits. A step's values all have the program's dtype, but that values per sequence are always f32. */
 enum vkb_value_form { VKB_INPUT_F16 = 1, VKB_OUTPUT_F16 = 2, VKB_VALUES_F16 = 3 /* the residual too */ };
@@ -170,18 +168,15 @@ typedef struct vkb_task {     /* a dispatch, as far as that decides which kernel
  * What a kernel can do by the way, so that another step is left out (vk_fold.c). The norms are bits of MODE too, where they are asked for:
  * the norm_* push constants are then those of the norm that has been left out. LINEAR: of its input, or of its residual; plain ATTENTION of
  * q|k|v, which is then bound as the position table, row_count elements a row (MODE from bit 16 on: head size / 16). NORMALIZE: POOL of what
- * is bound as the residual (MODE's lower byte: 1 + vkb_pool), and the norm of that. In int8, likewise bits of MODE (vk_quantize.c):
- * QUANTIZE: the NORM that makes its value, which it writes too. LINEAR: the QUANTIZE of its results, in blocks and in place of writing
- * them, and reading what was quantised so.
+ * is bound as the residual (MODE's lower byte: 1 + vkb_pool), and the norm of that. QUANTIZE: the
+ * NORM that makes its value, which it writes too (vk_quantize.c).
  */
 enum vkb_fold {
     VKB_FOLD_NORM_INPUT = 1 << 8,
     VKB_FOLD_NORM_RESIDUAL = 1 << 9,
     VKB_FOLD_POOL = 1 << 10,
     VKB_FOLD_ATTENTION = 1 << 11,
-    VKB_FOLD_NORM = 1 << 13,
-    VKB_FOLD_QUANTIZE = 1 << 14,
-    VKB_FOLD_BLOCKS = 1 << 15
+    VKB_FOLD_NORM = 1 << 13
 };
 
 /*
@@ -209,6 +204,7 @@ typedef struct vkb_kernel {
     uint32_t weights;                           /* bits 1 << vkb_weight_form: those it reads; 0 = any but int8 */
     uint32_t values;                            /* bits 1 << vkb_value_form: those it works on; 0 = any */
     uint32_t inputs_multiple, outputs_multiple; /* LINEAR: of which K and N are multiples; 0 = any */
+    uint32_t from_inputs, from_outputs;         /* LINEAR: chosen where K and N are at least so many */
     uint32_t head_multiple;                     /* ATTENTION: of which the head size is a multiple; 0 = any */
     uint32_t min_outputs, max_outputs;          /* LINEAR, EMBED, NORM, NORMALIZE: least and greatest stride; 0 = any */
     uint32_t folds;                             /* bits of vkb_fold */

@@ -1,14 +1,16 @@
 /*
  * Values in int8. A product in int8 (LINEAR, LINEAR_MAX with weights in VKB_I8) reads its input's int8 form, which lies behind the value in
- * its slot and lives as long. A QUANTIZE step makes it, right after the step that makes the value. Two steps can become one: where that is
- * a NORM, the QUANTIZE normalises too; where it is a LINEAR whose results nothing else reads, as the first of a feed-forward network, that
- * quantises them while they are in registers.
+ * its slot and lives as long. A QUANTIZE step makes it, right after the step that makes the value; where that is a NORM, the two become
+ * one.
+ *
+ * What was tried and took longer: a LINEAR that quantises its results in registers, with a scale for each 64 columns, which are all that a
+ * workgroup sees of a row. The next product had to bring the blocks to one scale a row, each workgroup for itself: base's feed-forward
+ * networks 795 us a layer, of which 108 went there, where the two products alone take 585 and QUANTIZE of 3,072 columns some 80 to 110 (one
+ * H200, 32,768 rows).
  */
 #include "vk_internal.h"
 
-uint64_t vkb_vk_i8_bytes(uint64_t rows, uint64_t stride) {
-    return vkb_align_up(rows * stride + rows * (stride / VKB_I8_BLOCK) * sizeof(float), VKB_VK_ALIGN);
-}
+uint64_t vkb_vk_i8_bytes(uint64_t rows, uint64_t stride) { return vkb_align_up(rows * stride + rows * sizeof(float), VKB_VK_ALIGN); }
 
 bool vkb_vk_has_i8(const vkb_vk_program *p, uint32_t value) { return p->base.slots[value].i8_at != 0; }
 
@@ -44,56 +46,16 @@ static void find_norm(vkb_vk_program *p, uint32_t quantize) {
     s->ranges[VKB_BIND_RESIDUAL] = before->ranges[VKB_BIND_RESIDUAL];
 }
 
-static bool is_output(const vkb_vk_program *p, uint32_t value) {
-    for (uint32_t i = 0; i < p->base.output_count; i++)
-        if (p->base.outputs[i] == value) return true;
-    return false;
-}
-
-/* Whether the step reads the value, and nothing of it but its int8 form. */
-static bool reads_i8_alone(const vkb_vk_step *s, uint32_t value) {
-    return s->task.kind == VKB_OP_LINEAR && s->task.weights == VKB_WEIGHTS_I8 && s->input == value && s->residual != value;
-}
-
-/* A LINEAR whose results are wanted in int8 alone. */
-static void find_maker(vkb_vk_program *p, uint32_t quantize) {
-    uint32_t value = p->steps[quantize].output, maker = quantize - 1;
-    vkb_vk_step *made_by = &p->steps[maker];
-    if (made_by->task.kind != VKB_OP_LINEAR || made_by->task.weights != VKB_WEIGHTS_I8 || is_output(p, value)) return;
-    for (uint32_t i = 0; i < p->step_count; i++) {
-        const vkb_vk_step *s = &p->steps[i];
-        if (i == quantize || i == maker) continue;
-        if (s->output == value || ((s->input == value || s->residual == value) && !reads_i8_alone(s, value))) return;
-    }
-    vkb_vk_write_i8(p, made_by);
-    p->folds[maker].quantize = quantize;
-    for (uint32_t i = quantize + 1; i < p->step_count; i++)
-        if (p->steps[i].input == value) p->folds[i].quantized = quantize;
-}
-
 void vkb_vk_quantize_init(vkb_vk_program *p) {
-    for (uint32_t i = 0; i < p->step_count; i++) p->folds[i].norm = p->folds[i].quantize = p->folds[i].quantized = VKB_NONE;
     for (uint32_t i = 0; i < p->step_count; i++) {
-        if (p->steps[i].task.kind != VKB_KERNEL_QUANTIZE) continue;
-        find_norm(p, i);
-        find_maker(p, i);
+        p->folds[i].norm = VKB_NONE;
+        if (p->steps[i].task.kind == VKB_KERNEL_QUANTIZE) find_norm(p, i);
     }
-}
-
-/* Whether all that read this QUANTIZE's form take blocks. */
-static bool all_take_blocks(const vkb_vk_program *p, uint32_t quantize, uint32_t tokens, uint32_t sequences) {
-    for (uint32_t i = quantize + 1; i < p->step_count; i++)
-        if (p->folds[i].quantized == quantize && !(vkb_vk_kernel_for(p, i, tokens, sequences)->folds & VKB_FOLD_BLOCKS)) return false;
-    return true;
 }
 
 void vkb_vk_quantize_find(const vkb_vk_program *p, uint32_t tokens, uint32_t sequences, bool *folded) {
-    for (uint32_t i = 0; i < p->step_count; i++) {
-        const vkb_vk_folds *f = &p->folds[i];
-        uint32_t can = vkb_vk_kernel_for(p, i, tokens, sequences)->folds;
-        if (f->norm != VKB_NONE) folded[f->norm] = can & VKB_FOLD_NORM;
-        if (f->quantize != VKB_NONE) folded[f->quantize] = can & VKB_FOLD_QUANTIZE && all_take_blocks(p, f->quantize, tokens, sequences);
-    }
+    for (uint32_t i = 0; i < p->step_count; i++)
+        if (p->folds[i].norm != VKB_NONE) folded[p->folds[i].norm] = vkb_vk_kernel_for(p, i, tokens, sequences)->folds & VKB_FOLD_NORM;
 }
 
 static void take_norm(const vkb_vk_step *norm, vkb_vk_step *s) {
@@ -106,8 +68,6 @@ static void take_norm(const vkb_vk_step *norm, vkb_vk_step *s) {
 }
 
 void vkb_vk_quantize_apply(const vkb_vk_program *p, const bool *folded, uint32_t step, vkb_vk_step *s) {
-    const vkb_vk_folds *f = &p->folds[step];
-    if (f->norm != VKB_NONE && folded[f->norm]) take_norm(&p->steps[f->norm], s);
-    if (f->quantize != VKB_NONE && folded[f->quantize]) s->task.mode |= VKB_FOLD_QUANTIZE;
-    if (f->quantized != VKB_NONE && folded[f->quantized]) s->task.mode |= VKB_FOLD_BLOCKS;
+    uint32_t norm = p->folds[step].norm;
+    if (norm != VKB_NONE && folded[norm]) take_norm(&p->steps[norm], s);
 }

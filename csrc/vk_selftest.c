@@ -111,22 +111,15 @@ static uint32_t normed(probe *p, uint32_t width) {
     return p->value_count - 1;
 }
 
-/* A norm of its own is tested by itself. chained: what is seen is what a second product makes of the results, which a kernel that folds
-   their QUANTIZE hands on in int8. */
-static void linear(probe *p, vkb_op op, const vkb_op *like, uint32_t inputs, uint32_t outputs, bool folds, bool chained) {
-    op.input = folds ? normed(p, inputs) : input(p, inputs);
-    if (like->residual != VKB_NONE) op.residual = input(p, outputs);
+/* A norm of its own is tested by itself. folds: the norms, in MODE's bits, that are left to the kernel. */
+static void linear(probe *p, vkb_op op, const vkb_op *like, uint32_t inputs, uint32_t outputs, uint32_t folds) {
+    op.input = folds & VKB_FOLD_NORM_INPUT ? normed(p, inputs) : input(p, inputs);
+    if (like->residual != VKB_NONE) op.residual = folds & VKB_FOLD_NORM_RESIDUAL ? normed(p, outputs) : input(p, outputs);
     op.residual_at = like->residual_at;
     op.activation = like->activation;
     op.weight = tensor(p, like->weight, outputs, inputs);
     op.bias = tensor(p, like->bias, 1, outputs);
     output(p, op, VKB_PER_TOKEN, outputs);
-    if (!chained) return;
-    op.input = p->value_count - 1;
-    op.residual = op.bias = VKB_NONE;
-    op.residual_at = op.activation = 0;
-    op.weight = tensor(p, like->weight, inputs, outputs);
-    output(p, op, VKB_PER_TOKEN, inputs);
 }
 
 static void linear_max(probe *p, vkb_op op, const vkb_op *like, uint32_t inputs, uint32_t outputs) {
@@ -217,10 +210,11 @@ static void normalize(probe *p, vkb_op op, uint32_t width, uint32_t folds) {
 }
 
 /* False: a kind that is not tested by itself. */
-static bool build(probe *p, const vkb_kernel *kernel, const vkb_vk_usage *u, bool chained) {
+static bool build(probe *p, const vkb_kernel *kernel, const vkb_vk_usage *u, uint32_t folds) {
     const vkb_op *like = u->op;
     uint32_t width = least(u->width, 600);
-    uint32_t inputs = columns(kernel->inputs_multiple, 0), outputs = columns(kernel->outputs_multiple, kernel->min_outputs);
+    uint32_t inputs = columns(kernel->inputs_multiple, kernel->from_inputs),
+             outputs = columns(kernel->outputs_multiple, kernel->min_outputs);
     vkb_op op = {.kind = kernel->kind,
                  .input = VKB_NONE,
                  .residual = VKB_NONE,
@@ -233,13 +227,13 @@ static bool build(probe *p, const vkb_kernel *kernel, const vkb_vk_usage *u, boo
     fill_batch(p, kernel->tile_rows);
     switch (kernel->kind) {
     case VKB_OP_EMBED: embed(p, op, like, width); return true;
-    case VKB_OP_LINEAR: linear(p, op, like, inputs, outputs, kernel->folds & VKB_FOLD_NORM_INPUT, chained); return true;
+    case VKB_OP_LINEAR: linear(p, op, like, inputs, outputs, folds); return true;
     case VKB_OP_LINEAR_MAX: linear_max(p, op, like, inputs, outputs); return true;
     case VKB_OP_ATTENTION: attention(p, op, like, u->head_size); return true;
     case VKB_OP_ROTATE: rotate(p, op, like, u->head_size); return true;
     case VKB_OP_NORM: norm(p, op, like, width); return true;
     case VKB_KERNEL_QUANTIZE: quantize(p, op, width); return true;
-    case VKB_OP_NORMALIZE: normalize(p, op, width, kernel->folds); return true;
+    case VKB_OP_NORMALIZE: normalize(p, op, width, folds); return true;
     case VKB_OP_POOL:
         op.input = input(p, width);
         op.pool = like->pool;
@@ -311,15 +305,23 @@ static vkb_status run_probe(const probe *p, vkb_device *device, float **result, 
     return status;
 }
 
-/* How far a right result may be from the reference's, relative to 1 + its size: several roundings of what it is computed in. In int8 that
-   is a step of a few inputs that lie halfway between two. */
+/*
+ * How far a right result may be from the reference's, relative to 1 + its size: several roundings of what it is computed in.
+ *
+ * In int8 a step of a few inputs that lie halfway between two: the inputs are multiples of 2⁻⁶, of which k and 2k in a row are an exact
+ * half, and a device's division may be off by a last place. Where a second product reads what a norm made of the first one's results, that
+ * moves many numbers across a half: calculated on a host for these tests, by at most 0.025, while one wrong scale or lane makes 0.1 and
+ * more.
+ */
 static float tolerance(const probe *p) {
-    for (uint32_t i = 0; i < p->tensor_count; i++)
-        if (p->tensors[i].dtype == VKB_I8) return 1e-2f;
+    uint32_t products = 0;
+    for (uint32_t i = 0; i < p->tensor_count; i++) products += p->tensors[i].dtype == VKB_I8;
+    if (products) return products > 1 ? 5e-2f : 1e-2f;
     return p->activations == VKB_F16 ? 4e-3f : 5e-5f;
 }
 
-static void compare(const probe *p, const float *got, const float *want, char *reason, size_t size) {
+/* The greatest difference; where it is too much, the reason. */
+static float compare(const probe *p, const float *got, const float *want, char *reason, size_t size) {
     uint32_t width = p->values[p->value_count - 1].width;
     uint64_t worst = 0;
     float most = 0;
@@ -329,9 +331,10 @@ static void compare(const probe *p, const float *got, const float *want, char *r
         most = off;
         worst = i;
     }
-    if (most <= tolerance(p)) return;
-    snprintf(reason, size, "wrong results: row %llu, column %llu is %.6g, want %.6g", (unsigned long long)(worst / width),
-             (unsigned long long)(worst % width), (double)got[worst], (double)want[worst]);
+    if (!(most <= tolerance(p)))
+        snprintf(reason, size, "wrong results: row %llu, column %llu is %.6g, want %.6g", (unsigned long long)(worst / width),
+                 (unsigned long long)(worst % width), (double)got[worst], (double)want[worst]);
+    return most;
 }
 
 static _Thread_local const vkb_kernel *under_test;
@@ -351,18 +354,18 @@ bool vkb_vk_selftest_takes(const vkb_abilities *abilities, const vkb_task *task)
     return takes;
 }
 
-static vkb_status test(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *usage, bool chained, char *reason, size_t size,
-                       vkb_error *error) {
+static vkb_status test(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *usage, uint32_t folds, char *reason,
+                       size_t size, vkb_error *error) {
     *reason = '\0';
     probe *p = calloc(1, sizeof *p);
     if (!p) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "self-test: out of memory");
     p->like = usage->tensors;
     p->activations = usage->activations;
     vkb_device *reference = NULL;
-    float *want = NULL, *got = NULL;
+    float *want = NULL, *got = NULL, off;
     vkb_error why = {0};
     vkb_status status = VKB_OK;
-    if (!build(p, kernel, usage, chained)) goto done;
+    if (!build(p, kernel, usage, folds)) goto done;
     status = vkb_ref_open(&(vkb_device_options){.struct_size = sizeof(vkb_device_options)}, &reference, error);
     if (!status) status = run_probe(p, reference, &want, error);
     if (status) goto done;
@@ -372,10 +375,13 @@ static vkb_status test(vkb_vk_device *device, const vkb_kernel *kernel, const vk
     under_test = NULL;
     switch (status) {
     case VKB_OK:
-        if (taken)
-            compare(p, got, want, reason, size);
-        else
+        if (!taken) {
             snprintf(reason, size, "its self-test has no shape that it takes");
+            break;
+        }
+        off = compare(p, got, want, reason, size);
+        vkb_log(&device->base, VKB_LOG_DEBUG, "%s: kernel \"%s\" is off by %.2g, of at most %.2g", device->base.info.name, kernel->name,
+                (double)off, (double)tolerance(p));
         break;
     case VKB_ERROR_NOT_FINITE:
     case VKB_ERROR_UNSUPPORTED:
@@ -396,7 +402,9 @@ done:
 
 vkb_status vkb_vk_selftest(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *usage, char *reason, size_t size,
                            vkb_error *error) {
-    vkb_status status = test(device, kernel, usage, false, reason, size, error);
-    if (!status && !*reason && kernel->folds & VKB_FOLD_QUANTIZE) status = test(device, kernel, usage, true, reason, size, error);
+    const uint32_t at_end = VKB_FOLD_NORM_RESIDUAL; /* there is one set of a norm's constants: two tests */
+    bool both = kernel->kind == VKB_OP_LINEAR && kernel->folds & at_end && usage->op->residual != VKB_NONE;
+    vkb_status status = test(device, kernel, usage, kernel->folds & ~at_end, reason, size, error);
+    if (both && !status && !*reason) status = test(device, kernel, usage, at_end, reason, size, error);
     return status;
 }

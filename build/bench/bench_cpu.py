@@ -179,7 +179,7 @@ def main() -> None:
     full(1, 16, "int8", True, {"ONNX Runtime int8": run("int8")})
 
     lengths = [int(line) for line in LENGTHS.read_text().split()[:FIRST]]
-    mixed = (*RANDOM, "--dtype", "f32", "--lengths", LENGTHS, "--limit", FIRST, "--seconds", args.seconds)
+    mixed = (*RANDOM, "--dtype", "f32", "--lengths", LENGTHS, "--limit", FIRST, "--runs", 1)  # of seconds each
 
     def batches(order: list[int]):
         padded_batches = [padded(order[i : i + 32]) for i in range(0, len(order), 32)]

@@ -20,7 +20,7 @@ typedef struct bench_options {
     double seconds;            /* measured for about so long */
     double interval;           /* milliseconds of rest before each run */
     uint32_t callers;          /* threads */
-    bool json;
+    bool json, verbose;
     const char *words[4]; /* what is not an option: the command and its arguments */
     int word_count;
 } bench_options;
@@ -56,12 +56,15 @@ void bench_close(bench_run *run);
 double bench_flops(const bench_run *run, uint32_t i);
 double bench_bytes(const bench_run *run, uint32_t i);
 
+int bench_open_device(const bench_options *o, vkb_device **device);
+
 int bench_model(const bench_options *o);     /* model NAME */
 int bench_ops(const bench_options *o);       /* ops NAME */
 int bench_gemm(const bench_options *o);      /* gemm M N K */
 int bench_attention(const bench_options *o); /* attention */
 int bench_mixed(const bench_options *o);     /* lengths NAME FILE */
 int bench_kernels(const bench_options *o);   /* kernels */
+int bench_variants(const bench_options *o);  /* variants */
 
 /* lengths.c: of an open model with room for many texts */
 int bench_lengths(const bench_options *o, bench_run *run);

@@ -26,3 +26,19 @@ int bench_kernels(const bench_options *o) {
     }
     return 0;
 }
+
+int bench_variants(const bench_options *o) {
+    static const char *const states[] = {"runs", "off", "unfit", "untested"};
+    static vkb_variant rows[256];
+    vkb_device *device = NULL;
+    vkb_error error = {0};
+    uint32_t count = 0;
+    if (bench_open_device(o, &device)) return 1;
+    vkb_status status = vkb_device_variants(device, rows, sizeof rows / sizeof *rows, &count, &error);
+    if (status) fprintf(stderr, "vkbert-bench: variants: %s\n", error.message);
+    for (uint32_t i = 0; i < count && !status; i++)
+        printf(o->json ? "{\"kernel\":\"%s\",\"state\":\"%s\",\"reason\":\"%s\"}\n" : "%-36s %-8s %s\n", rows[i].name,
+               states[rows[i].state], rows[i].reason);
+    vkb_device_close(device);
+    return status != VKB_OK;
+}

@@ -12,6 +12,7 @@ static const char usage[] = "usage: vkbert-bench COMMAND [options]\n"
                             "  gemm  M N K                  one linear layer: [M, K] times [N, K] transposed, plus bias\n"
                             "  attention                    one attention op (--batch, --tokens, --heads, --head-size)\n"
                             "  kernels                      the table of Vulkan kernels\n"
+                            "  variants                     which of them the device can run, and the self-test of each\n"
                             "\n"
                             "  --batch N        sequences (32)\n"
                             "  --tokens N       tokens of each (128)\n"
@@ -25,7 +26,8 @@ static const char usage[] = "usage: vkbert-bench COMMAND [options]\n"
                             "  --seconds S      measure for about so long (2)\n"
                             "  --callers N      threads that share the program (1)\n"
                             "  --interval MS    rest before each run (0)\n"
-                            "  --json           one JSON object instead of text\n";
+                            "  --json           one JSON object instead of text\n"
+                            "  --verbose        what the library logs, on stderr\n";
 
 static int number(const char *name, const char *text, double least, double most, double *value) {
     char *end = NULL;
@@ -80,6 +82,10 @@ int bench_parse(int argc, char **argv, bench_options *o) {
             o->json = true;
             continue;
         }
+        if (strcmp(arg, "--verbose") == 0) {
+            o->verbose = true;
+            continue;
+        }
         int failed = -1;
         for (size_t n = 0; n < sizeof integers / sizeof *integers; n++)
             if (strcmp(arg, integers[n].name) == 0) failed = integer(arg, next, integers[n].value);
@@ -103,7 +109,8 @@ int main(int argc, char **argv) {
         int words;
         int (*run)(const bench_options *);
     } commands[] = {{"model", 2, bench_model},         {"ops", 2, bench_ops},       {"gemm", 4, bench_gemm},
-                    {"attention", 1, bench_attention}, {"lengths", 3, bench_mixed}, {"kernels", 1, bench_kernels}};
+                    {"attention", 1, bench_attention}, {"lengths", 3, bench_mixed}, {"kernels", 1, bench_kernels},
+                    {"variants", 1, bench_variants}};
     if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)) return fputs(usage, stdout) < 0;
     bench_options o;
     if (bench_parse(argc, argv, &o)) return 2;

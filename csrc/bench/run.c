@@ -62,6 +62,12 @@ static int make_batch(bench_run *run, uint32_t batch, uint32_t tokens) {
     return 0;
 }
 
+static void print_log(void *user, vkb_log_level level, const char *message) {
+    (void)user;
+    (void)level;
+    fprintf(stderr, "%s\n", message);
+}
+
 static vkb_status open_device(const vkb_device_options *options, vkb_device **device, vkb_error *error) {
     if (strncmp(options->selector, "cpu:", 4) != 0) return vkb_device_open(options, device, error);
     const vkb_cpu_kernels *kernels = vkb_cpu_kernel_set((uint32_t)strtoul(options->selector + 4, NULL, 10));
@@ -69,11 +75,17 @@ static vkb_status open_device(const vkb_device_options *options, vkb_device **de
     return vkb_cpu_open_with(kernels, options, device, error);
 }
 
+int bench_open_device(const bench_options *o, vkb_device **device) {
+    vkb_error error = {0};
+    vkb_device_options options = {
+        .struct_size = sizeof options, .selector = o->device, .cache_dir = o->cache_dir, .log = o->verbose ? print_log : NULL};
+    return open_device(&options, device, &error) ? failed(o->device, &error) : 0;
+}
+
 int bench_open(const bench_options *o, const vkb_tensor *tensors, uint32_t tensor_count, const vkb_program_desc *desc, bench_run *run) {
     *run = (bench_run){.info.struct_size = sizeof run->info, .desc = *desc};
     vkb_error error = {0};
-    vkb_device_options options = {.struct_size = sizeof options, .selector = o->device, .cache_dir = o->cache_dir};
-    if (open_device(&options, &run->device, &error)) return failed(o->device, &error);
+    if (bench_open_device(o, &run->device)) return 1;
     vkb_device_get_info(run->device, &run->info);
 
     vkb_tensor *stored = malloc(tensor_count * sizeof *stored);

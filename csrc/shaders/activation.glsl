@@ -14,19 +14,20 @@ vec4 half_erfc(vec4 a) {
     return 0.5 * r * t * exp2((-0.5 * LOG2E) * min(a * a, 250.0));
 }
 
-// GELU for results in f16: Φ(v) − ½ as an odd polynomial of v held within ±4.4 (minimax for v·Φ(v), which is within 4.5e-5 of exact, half a unit of f16 at 0.1),
-// without the two special functions of the other: these cost an FFN's first layer 17 % of its time (base on an H100).
+// GELU for results in f16: Φ(v) as ½ + v·P(v²), clamped to 0 … 1, which a GPU does by the way. P is fitted for |v| up to 4.4 and grows from there on, so that the
+// clamp sees to the rest and v itself needs none. v·Φ(v) is within 4.8e-5 of exact, half a unit of f16 at 0.1. Against P held within ±4.4 by a clamp of v: 768 to
+// 3072 in 464 µs instead of 506 (one H100, 32,768 rows, where a bare LINEAR takes 432). Two products fewer give 454, and 3e-4.
 vec4 gelu_half(vec4 v) {
-    const vec4 c = clamp(v, -4.4, 4.4), u = c * c;
-    vec4 p = fma(u, vec4(3.569427045602147e-11), vec4(-3.754047295245755e-09));
-    p = fma(p, u, vec4(1.7408467556379037e-07));
-    p = fma(p, u, vec4(-4.724867267213995e-06));
-    p = fma(p, u, vec4(8.429300942225382e-05));
-    p = fma(p, u, vec4(-0.0010549924336373806));
-    p = fma(p, u, vec4(0.009643027558922768));
-    p = fma(p, u, vec4(-0.06607642769813538));
-    p = fma(p, u, vec4(0.3987616002559662));
-    return v * fma(c, p, vec4(0.5));
+    const vec4 u = v * v;
+    vec4 p = fma(u, vec4(3.5728971187472844e-11), vec4(-3.75684714909745e-09));
+    p = fma(p, u, vec4(1.741781157412826e-07));
+    p = fma(p, u, vec4(-4.726533489845565e-06));
+    p = fma(p, u, vec4(8.431011711430611e-05));
+    p = fma(p, u, vec4(-0.001055093947207773));
+    p = fma(p, u, vec4(0.009643357426148252));
+    p = fma(p, u, vec4(-0.06607694058681846));
+    p = fma(p, u, vec4(0.39876187544301167));
+    return v * clamp(fma(v, p, vec4(0.5)), 0.0, 1.0);
 }
 
 vec4 vkb_tanh(vec4 v) { return 1.0 - 2.0 / (exp2((2.0 * LOG2E) * clamp(v, -15.0, 15.0)) + 1.0); }

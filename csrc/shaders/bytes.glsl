@@ -7,12 +7,7 @@ layout(set = 0, binding = 1) restrict readonly buffer InputScales { float input_
 layout(set = 0, binding = 4) restrict readonly buffer WeightScales { float weight_scales[]; };
 layout(set = 0, binding = 4) restrict readonly buffer WeightScales4 { vec4 weight_scales4[]; };
 
-const bool BLOCKS = (MODE & 0x8000u) != 0u; // VKB_FOLD_BLOCKS
-const uint BLOCK = 64;                      // VKB_I8_BLOCK
-
 // Where the weights' scales begin, floats: behind as many rows as VKB_OUTPUT_ALIGN asks for.
 uint weight_scales_at() { return ((push.output_width + 127u) & ~127u) * (push.input_stride >> 2); }
 
 float row_scale(uint row) { return input_scales[push.row_first + row]; }
-
-float block_scale(uint row, uint block) { return input_scales[push.row_first + row * (push.input_stride / BLOCK) + block]; }

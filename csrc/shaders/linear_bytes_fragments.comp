@@ -2,10 +2,7 @@
 // LINEAR in int8 by matrix hardware, 16×16×32, whose sums lie over a subgroup as vkb_weight_form's tiles do (VKB_NEED_FRAGMENTS): scales, bias and activation
 // are applied in registers. Both operands come through shared memory, one stage of BK of K; the next one waits in registers.
 //
-// A workgroup makes BM × BN outputs, a subgroup 64 × 64 of them. What they become goes through shared memory and is stored 16 bytes a lane: as f16, or with
-// VKB_FOLD_QUANTIZE as int8, each row's 64 columns with a scale of their own, since a subgroup sees no more of a row. Where the input has such scales
-// (VKB_FOLD_BLOCKS), it is brought to one scale a row on its way to shared memory: the greatest of the row's, so that nothing overflows and what has the greatest
-// numbers stays as it is.
+// A workgroup makes BM × BN outputs, a subgroup 64 × 64 of them. They go through shared memory and are stored 16 bytes a lane.
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_cooperative_matrix : require
 #extension GL_KHR_memory_scope_semantics : require
@@ -14,7 +11,6 @@
 #extension GL_KHR_shader_subgroup_basic : require
 #include "common.glsl"
 #include "bytes.glsl"
-#include "quantize.glsl"
 #include "fragments.glsl"
 
 layout(constant_id = 7) const uint BM = 128;
@@ -24,20 +20,17 @@ layout(constant_id = 10) const uint GROUP = 8; // tiles of rows that neighbourin
 
 layout(set = 0, binding = 2) restrict readonly buffer ResidualWords { uvec4 residual_words[]; };
 layout(set = 0, binding = 3) restrict writeonly buffer OutputWords { uvec4 output_words[]; };
-layout(set = 0, binding = 7) restrict writeonly buffer ByteWords { uvec4 byte_words[]; };
 
 #define MATRIX_A coopmat<int8_t, gl_ScopeSubgroup, 16, 32, gl_MatrixUseA>
 #define MATRIX_B coopmat<int8_t, gl_ScopeSubgroup, 32, 16, gl_MatrixUseB>
 #define MATRIX_SUM coopmat<int, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator>
 
 const bool RESIDUAL = (MODE & 0x1000u) != 0u;  // VKB_LINEAR_RESIDUAL
-const bool QUANTIZES = (MODE & 0x4000u) != 0u; // VKB_FOLD_QUANTIZE
 const uint SIDE = 4;                           // fragments of a subgroup along rows, and along columns
 const uint WORDS = BK / 16;                    // sixteen numbers each, of a row
 const uint ROW = WORDS + 1;                    // words from row to row: one more than needed, for the banks
 const uint A_LOADS = BM * WORDS / LOCAL_SIZE, B_LOADS = BN * WORDS / LOCAL_SIZE, ROWS_APART = LOCAL_SIZE / WORDS;
 const uint STAGED = 64 / 8 + 1;                // words of a row of 64 results in f16
-const uint STAGED_BYTES = 64 / 16 + 1;         // and in int8
 
 shared uvec4 tile[(BM + BN) * ROW];
 shared float row_scales[BM]; // of x
@@ -51,27 +44,7 @@ void load_words(uint step) {
     [[unroll]] for (uint i = 0; i < B_LOADS; i++) b_ahead[i] = weight4[b_at + i * apart + step * WORDS];
 }
 
-// Four numbers, two by two: 1024 + 128 + q is a number of f16 whose low byte is 128 + q, and 1536 + q one whose low byte is q.
-uint rescale4(uint q, f16vec2 ratio) {
-    const uint biased = q ^ 0x80808080u;
-    const f16vec2 even = unpackFloat2x16((biased & 0x00FF00FFu) | 0x64006400u) - f16vec2(1152.0);
-    const f16vec2 odd = unpackFloat2x16((biased >> 8 & 0x00FF00FFu) | 0x64006400u) - f16vec2(1152.0);
-    const uint evens = packFloat2x16(fma(even, ratio, f16vec2(1536.0))), odds = packFloat2x16(fma(odd, ratio, f16vec2(1536.0)));
-    return (evens & 0x00FF00FFu) | (odds << 8 & 0xFF00FF00u);
-}
-
-// blocks_at: where this invocation's scales of the stage lie.
-void keep_words(uint blocks_at) {
-    if (BLOCKS) {
-        const uint row_blocks = push.input_stride / BLOCK;
-        float scale[A_LOADS];
-        [[unroll]] for (uint i = 0; i < A_LOADS; i++) scale[i] = input_scales[blocks_at + i * ROWS_APART * row_blocks];
-        [[unroll]] for (uint i = 0; i < A_LOADS; i++) {
-            const float most = row_scales[gl_LocalInvocationIndex / WORDS + i * ROWS_APART];
-            const f16vec2 ratio = f16vec2(float16_t(most > 0.0 ? scale[i] / most : 0.0));
-            [[unroll]] for (uint q = 0; q < 4; q++) a_ahead[i][q] = rescale4(a_ahead[i][q], ratio);
-        }
-    }
+void keep_words() {
     [[unroll]] for (uint i = 0; i < A_LOADS; i++) tile[tile_at + i * ROWS_APART * ROW] = a_ahead[i];
     [[unroll]] for (uint i = 0; i < B_LOADS; i++) tile[BM * ROW + tile_at + i * ROWS_APART * ROW] = b_ahead[i];
 }
@@ -85,22 +58,6 @@ void multiply(uint a_row, uint b_row) {
             coopMatLoad(b, tile, (BM + b_row + j * 16) * ROW + k, ROW, gl_CooperativeMatrixLayoutColumnMajor);
             [[unroll]] for (uint i = 0; i < SIDE; i++) sum[i][j] = coopMatMulAdd(a[i], b, sum[i][j]);
         }
-    }
-}
-
-// Each row's scale; of blocks the greatest, by its bits, so that one that is not a number counts. One row an invocation.
-void find_row_scales(uint row0) {
-    for (uint r = gl_LocalInvocationIndex; r < BM; r += LOCAL_SIZE) {
-        float scale = 0.0;
-        if (BLOCKS) {
-            const uint row_blocks = push.input_stride / BLOCK;
-            uint top = 0;
-            for (uint b = 0; b < row_blocks; b++) top = max(top, floatBitsToUint(block_scale(row0 + r, b)));
-            scale = uintBitsToFloat(top);
-        } else {
-            scale = row_scale(row0 + r);
-        }
-        row_scales[r] = scale;
     }
 }
 
@@ -155,37 +112,6 @@ void store_halves(uint row, uint column, uint at, bool there) {
     subgroupBarrier();
 }
 
-// Neighbouring lanes hold two bytes each of two words: one takes the first, the other the second.
-void store_bytes(uint row, uint column0, uint at) {
-    const uint lane = gl_SubgroupInvocationID, columns = lane & 3u;
-    const bool second = (lane & 1u) != 0u;
-    [[unroll]] for (uint h = 0; h < 2; h++) {
-        float top = 0.0;
-        [[unroll]] for (uint j = 0; j < SIDE; j++) {
-            [[unroll]] for (uint e = 0; e < 4; e++)
-                if (column0 + 16 * j + lane_column() + e % 2 + e / 2 * 8 >= push.output_width) value[j][h][e] = 0.0;
-            top = max(top, greatest4(value[j][h]));
-        }
-        top = row_greatest(top);
-        const float inverse = inverse_scale(top);
-        [[unroll]] for (uint j = 0; j < SIDE; j++) {
-            const uint four = quantize4(value[j][h], inverse);
-            const uint other = subgroupShuffleXor(second ? four & 0xFFFFu : four >> 16, 1u);
-            const uint word = second ? other | (four & 0xFFFF0000u) : (four & 0xFFFFu) | other << 16;
-            tile[at + (lane_row() + 8 * h) * STAGED_BYTES + j][second ? 2 + columns / 2 : columns / 2] = word;
-        }
-        if (columns == 0u && column0 < push.output_stride)
-            scales_out[push.row_count + (row + lane_row() + 8 * h) * (push.output_stride / BLOCK) + column0 / BLOCK] = scale_of(top);
-    }
-    subgroupBarrier();
-    const uint r = lane / 4, c = lane % 4;
-    [[unroll]] for (uint t = 0; t < 2; t++) {
-        const uvec4 word = tile[at + (r + 8 * t) * STAGED_BYTES + c];
-        if (column0 < push.output_stride) byte_words[((row + r + 8 * t) * push.output_stride + column0) / 16 + c] = word;
-    }
-    subgroupBarrier();
-}
-
 // row0, column0: the subgroup's first. first: its first row in the workgroup. at: its part of `tile`.
 void finish(uint row0, uint column0, uint first, uint at) {
     const uint column = column0 + 8 * (gl_SubgroupInvocationID % 8);
@@ -216,8 +142,7 @@ void finish(uint row0, uint column0, uint first, uint at) {
             if (!before) add_residual(at);
             subgroupBarrier();
         }
-        if (QUANTIZES) store_bytes(row, column0, at);
-        else store_halves(row, column, at, there);
+        store_halves(row, column, at, there);
     }
 }
 
@@ -234,18 +159,16 @@ void main() {
     b_at = (column0 + t / WORDS) * k16s + t % WORDS;
     apart = ROWS_APART * k16s;
     tile_at = t / WORDS * ROW + t % WORDS;
-    uint blocks_at = push.row_first + (row0 + t / WORDS) * (push.input_stride / BLOCK) + t % WORDS * 16 / BLOCK;
     [[unroll]] for (uint i = 0; i < SIDE; i++)
         [[unroll]] for (uint j = 0; j < SIDE; j++) sum[i][j] = MATRIX_SUM(0);
 
     load_words(0);
-    find_row_scales(row0);
+    for (uint r = t; r < BM; r += LOCAL_SIZE) row_scales[r] = row_scale(row0 + r);
     const uint steps = push.input_stride / BK;
     [[dont_unroll]] for (uint step = 0; step < steps; step++) {
         barrier(); // the last stage has been read
-        keep_words(blocks_at);
+        keep_words();
         barrier();
-        blocks_at += BK / BLOCK;
         load_words(min(step + 1, steps - 1));
         multiply(a_row, b_row);
     }

@@ -22,8 +22,8 @@ const uint D16 = ATTEND ? MODE >> 16 : 1;                                       
 const uint PARTS = 2 * COLUMN_TILES;               // of 16 × 8 outputs; at most SUBGROUPS
 const uint SEGMENTS = 2 * STEPS;                   // of 8 inputs: what a row has in a chunk; a lane's word is one of them
 const uint LANE_ROWS = 32 / SEGMENTS;              // rows that the lanes have between them; a lane has STEPS, so far apart
+const uint ROWS = 16, WORDS = STEPS;
 const uint PITCH = SEGMENTS + 1;                   // words from row to row in shared memory: rows that are read together lie in different banks
-const uint RMS = 2;                                                                   // vkb_norm
 
 layout(set = 0, binding = 2) restrict readonly buffer Residual1 { uint residual1[]; };
 layout(set = 0, binding = 3) buffer OutputWords { uint output_words[]; };
@@ -33,43 +33,13 @@ layout(set = 0, binding = 5) restrict readonly buffer Vectors2 { vec2 vectors2[]
 #define QKV_STRIDE push.row_count
 #define cu_at push.cu_at
 #include "attend.glsl"
+#include "few_rows.glsl"
 
 shared vec4 parts[SUBGROUPS * PARTS * 32];
-shared vec2 row_sums[SUBGROUPS * 16]; // of the elements, of their squares
 shared uvec4 staged[SUBGROUPS * 16 * PITCH];
 
 layout(set = 0, binding = 1) readonly buffer InputWords { uvec4 input_words[]; };
 layout(set = 0, binding = 2) restrict readonly buffer ResidualWords { uvec4 residual_words[]; };
-
-uint segment() { return gl_SubgroupInvocationID % SEGMENTS; }
-uint chunk_row(uint i) { return gl_SubgroupInvocationID / SEGMENTS + i * LANE_ROWS; }
-
-vec2 sums_of(uvec4 word) {
-    vec2 sums = vec2(0.0);
-    [[unroll]] for (uint i = 0; i < 4; i++) {
-        const vec2 v = unpackHalf2x16(word[i]);
-        sums += vec2(v.x + v.y, dot(v, v));
-    }
-    return sums;
-}
-
-// A subgroup's share of the sums over its rows; to be read after a barrier.
-void store_sums(vec2 sums[STEPS]) {
-    [[unroll]] for (uint i = 0; i < STEPS; i++) {
-        [[unroll]] for (uint n = 1; n < SEGMENTS; n *= 2u) sums[i] += vec2(subgroupShuffleXor(sums[i].x, n), subgroupShuffleXor(sums[i].y, n));
-        if (segment() == 0u) row_sums[gl_SubgroupID * 16u + chunk_row(i)] = sums[i];
-    }
-}
-
-// What a row is multiplied with and what is added then; after the barrier.
-vec2 row_norm(uint row, uint width) {
-    vec2 sums = vec2(0.0);
-    [[unroll]] for (uint i = 0; i < SUBGROUPS; i++) sums += row_sums[i * 16u + row];
-    sums /= float(width);
-    const float mean = push.norm == RMS ? 0.0 : sums.x;
-    const float scale = inversesqrt(max(sums.y - mean * mean, 0.0) + push.norm_eps);
-    return vec2(scale, -mean * scale);
-}
 
 // Elements of a VECTOR from n on; `other` if there is none.
 vec2 pair_or(uint at, uint n, float other) {
@@ -86,14 +56,6 @@ vec4 four_or(uint at, uint n, float other) {
 uvec4 normalised(uvec4 word, vec2 row, vec4 weight0, vec4 weight4, vec4 bias0, vec4 bias4) {
     const vec4 first = (widen(word.xy) * row.x + row.y) * weight0 + bias0, second = (widen(word.zw) * row.x + row.y) * weight4 + bias4;
     return uvec4(narrow(first), narrow(second));
-}
-
-// Outputs n, n + 1 of a row.
-vec2 finish(vec2 sum, vec2 residual, uint n) {
-    if (push.residual_at == BEFORE_ACTIVATION) sum += residual;
-    sum = activate(sum.xyxy).xy;
-    if (push.residual_at != BEFORE_ACTIVATION) sum += residual;
-    return sum * within(n, push.output_width).xy;
 }
 
 // Tile d of what a head has attended to, as a fragment's words: its columns put in order.

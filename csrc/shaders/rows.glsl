@@ -2,7 +2,7 @@
 //
 // Sums over a row meet in shared memory: one barrier, after which each lane adds all parts in the same order. With LANES = 1 (devices whose
 // subgroups are SIMD lanes of a CPU) nothing meets anywhere. No subgroup operation; compiled with SUBGROUP, where subgroups have at least 32 invocations
-// and LANES is 32, they meet by one instead.
+// and LANES is a multiple of 32, they meet by one instead, those of several subgroups in shared memory.
 
 layout(constant_id = 7) const uint LANES = 32; // a power of two; LOCAL_SIZE is a multiple of it
 
@@ -18,9 +18,34 @@ uint row_index() { return gl_WorkGroupID.y * (LOCAL_SIZE / LANES) + gl_LocalInvo
 // The sum, or the maximum, over a row's lanes; in uniform control flow. `slot` alternates between 0 and 1 from call to call, so that a fast lane does
 // not overwrite what a slow one still reads.
 #ifdef SUBGROUP
-float row_sum(float part, uint slot) { return subgroupClusteredAdd(part, 32); }
+const uint SHARERS = LANES / 32; // subgroups that share a row
 
-float row_max(float part, uint slot) { return subgroupClusteredMax(part, 32); }
+shared float parts[2 * LOCAL_SIZE / 32];
+
+// This subgroup's part goes where those that share its row find it; the place of the row's first.
+uint hand_on(float part, uint slot) {
+    const uint at = slot * (LOCAL_SIZE / 32) + gl_LocalInvocationIndex / 32;
+    if (gl_LocalInvocationIndex % 32 == 0u) parts[at] = part;
+    barrier();
+    return at / SHARERS * SHARERS;
+}
+
+float row_sum(float part, uint slot) {
+    float sum = subgroupClusteredAdd(part, 32);
+    if (SHARERS == 1) return sum;
+    const uint at = hand_on(sum, slot);
+    sum = parts[at];
+    for (uint i = 1; i < SHARERS; i++) sum += parts[at + i];
+    return sum;
+}
+
+float row_max(float part, uint slot) {
+    float top = subgroupClusteredMax(part, 32);
+    if (SHARERS == 1) return top;
+    const uint at = hand_on(top, slot);
+    for (uint i = 0; i < SHARERS; i++) top = max(top, parts[at + i]);
+    return top;
+}
 #else
 float row_sum(float part, uint slot) {
     if (LANES == 1) return part;

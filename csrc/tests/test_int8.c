@@ -136,6 +136,22 @@ static void each_kernel(vkb_device *device, const vkb_kernel *kernel) {
     printf("%s\n", kernel->name);
 }
 
+/* The self-test finds a right kernel right, whatever the width: values in f16 cross halves of steps that the reference's do not. */
+static void self_tests(vkb_device *base, const vkb_kernel *kernel) {
+    static const uint32_t sizes[] = {16, 64, 96, 256, 384, 600};
+    vkb_vk_device *device = (vkb_vk_device *)base;
+    for (uint32_t i = 0; i < COUNT(sizes) && kernel->kind == VKB_KERNEL_QUANTIZE; i++) {
+        vkb_vk_usage usage = {.op = &empty_op, .activations = VKB_F16, .width = sizes[i]};
+        usage.task = (vkb_task){.kind = kernel->kind, .values = VKB_VALUES_F16};
+        usage.task.outputs = (uint32_t)vkb_align_up(sizes[i], VKB_COLUMN_ALIGN);
+        char reason[160] = "";
+        vkb_error e = {0};
+        if (!vkb_kernel_fits(kernel, &device->abilities, &usage.task)) continue;
+        CHECK(vkb_vk_selftest(device, kernel, &usage, reason, sizeof reason, &e) == VKB_OK && !*reason, "%s, %u wide: %s%s", kernel->name,
+              sizes[i], reason, e.message);
+    }
+}
+
 /* The least cosine of rows of a with those of b. */
 static double least_cosine(const float *a, const float *b, uint64_t rows, uint32_t width) {
     double least = 1;
@@ -290,6 +306,7 @@ int main(int argc, char **argv) {
     shapes(device, "int8", VKB_F32);
     if (vulkan) shapes(device, "int8 and f16", VKB_F16);
     for (uint32_t i = 0; i < vkb_kernel_count && vulkan; i++) each_kernel(device, &vkb_kernels[i]);
+    for (uint32_t i = 0; i < vkb_kernel_count && vulkan; i++) self_tests(device, &vkb_kernels[i]);
     for (uint32_t seed = 1; seed <= 4; seed++) network(device, seed, 128, 512);
     for (uint32_t seed = 5; seed <= 8; seed++) network(device, seed, 100, 300);
     pieces(device);
