@@ -201,7 +201,7 @@ func (s *serving) full(request string, clients int, long time.Duration) (took []
 					return
 				}
 				if status == http.StatusTooManyRequests { // as many as the limit, which is not a number of requests
-					time.Sleep(10 * time.Millisecond)
+					time.Sleep(100 * time.Millisecond) // a storm of refusals would be another load
 					continue
 				}
 				assert.Equal(s.t, http.StatusOK, status, "%s", answer)
