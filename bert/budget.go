@@ -76,9 +76,12 @@ func (b *budget) tokens() int {
 	return tokens
 }
 
+// known says that no sizes are, or will be, tried.
+func (b *budget) known() bool { return b.fixed || b.chosen > 0 }
+
 // target is what the next batch is filled up to.
 func (b *budget) target(queued int) int {
-	if b.fixed || b.chosen > 0 || queued < b.most {
+	if b.known() || queued < b.most {
 		return b.tokens()
 	}
 	if len(b.sizes) == 0 {
@@ -129,7 +132,7 @@ func (b *budget) observe(tokens int, took time.Duration) bool {
 	if b.limited && tokens >= b.chosen*7/8 && 3*b.estimate(b.chosen) < maxBatchTime {
 		b.chosen, b.limited, b.sizes = 0, false, nil // it has become fast
 	}
-	if b.fixed || b.chosen > 0 || len(b.sizes) == 0 {
+	if b.known() || len(b.sizes) == 0 {
 		return false
 	}
 	t := &b.sizes[len(b.sizes)-1]

@@ -15,6 +15,7 @@ type executor interface {
 type lane struct {
 	queue    *queue
 	executor executor
+	halves   bool // it has one batch at a time, and speed does not depend on large ones
 
 	// Below the queue's mutex.
 	budget  *budget
@@ -38,7 +39,7 @@ func batchesAtOnce(kind cgo.DeviceKind) int {
 
 // addLane starts a lane of so many batches at a time.
 func (q *queue) addLane(e executor, depth int, b *budget) error {
-	l := &lane{queue: q, executor: e, budget: b}
+	l := &lane{queue: q, executor: e, budget: b, halves: depth == 1}
 	l.timer = time.AfterFunc(time.Hour, func() {
 		q.mutex.Lock() // so that a goroutine that is about to wait does wait
 		q.wake.Broadcast()
@@ -123,7 +124,7 @@ func (l *lane) once() {
 	b := l.free[len(l.free)-1]
 	l.free = l.free[:len(l.free)-1]
 	start := time.Now()
-	q.pack(b, l.budget.target(q.stats.QueuedTokens))
+	q.pack(b, l.budget.target(q.stats.QueuedTokens), l.halves && l.budget.known())
 	if len(b.owners) == 0 { // all that waited was cancelled
 		l.free = append(l.free, b)
 		return

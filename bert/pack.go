@@ -33,22 +33,32 @@ func newBatch(tokens, sequences, values int) (*batch, error) {
 	return &batch{work: work, full: work.Batch, output: work.Output}, nil
 }
 
-// pack fills a batch up to target tokens, or with one sequence that is longer.
-func (q *queue) pack(b *batch, target int) {
+// besideBatches is for how many batches after the last short one long calls fill batches half, on a device that has one at a time.
+const besideBatches = 16
+
+// pack fills a batch up to target tokens, or with one sequence that is longer. Where halves is set, long calls fill them half while short calls come: such a call
+// waits for the batch that runs and for its own.
+func (q *queue) pack(b *batch, target int, halves bool) {
 	b.tokens, b.typed, b.pooled, b.owners = 0, false, false, b.owners[:0]
 	b.full.CuSeqlens[0] = 0
-	share := target
+	share, least := target, target // of short calls, and what long ones fill up to at least
 	if q.long.len() > 0 {
 		share = target * 3 / 4
+		if q.short.len() > 0 {
+			least = share
+			q.beside = besideBatches
+		}
+		if halves && q.beside > 0 {
+			least = target / 2
+			q.beside--
+		}
 	}
 	now := time.Now()
 	if q.owed {
 		q.packLong(b, 1, now) // one sequence
 	}
 	q.packShort(b, share, now)
-	if len(b.owners) > 0 && share < target {
-		target = min(target, max(share, b.tokens+target-share)) // a short call beside long ones need not wait for a full batch
-	}
+	target = min(target, max(least, b.tokens+target-share)) // a short call beside long ones need not wait for a full batch
 	before := b.tokens
 	q.packLong(b, target, now)
 	q.owed = !q.owed && q.long.len() > 0 && b.tokens == before

@@ -36,6 +36,7 @@ type queue struct {
 	short  calls      // with sequences to pack
 	long   calls
 	owed   bool      // the last batch had no room for what the long call whose turn it is has next
+	beside int       // batches that long calls still fill half, because a short one came
 	line   []*waiter // for room
 	lanes  []*lane
 	open   int // calls that are not done

@@ -204,9 +204,11 @@ void vkb_cpu_linear(const vkb_cpu_program *p, const vkb_op *op) {
     }
     l.panels = ceil_div(l.outputs, VKB_CPU_PANEL);
     l.together = vkb_cpu_panels_together(p->kernels, tensor);
-    l.block_rows = VKB_CPU_BLOCK_ROWS;
-    uint32_t blocks = ceil_div(l.rows, l.block_rows);
-    uint32_t groups = ceil_div(TASKS_PER_THREAD * vkb_cpu_pool_threads(p->pool), blocks); /* as many as give every thread its tasks */
+    uint32_t threads = vkb_cpu_pool_threads(p->pool), blocks = ceil_div(l.rows, VKB_CPU_BLOCK_ROWS);
+    if (blocks > threads) blocks = ceil_div(blocks, threads) * threads;
+    l.block_rows = ceil_div(l.rows, blocks);
+    blocks = ceil_div(l.rows, l.block_rows);
+    uint32_t groups = ceil_div(TASKS_PER_THREAD * threads, blocks); /* as many as give every thread its tasks */
     l.group_panels = ceil_div(l.panels, groups < l.panels ? groups : l.panels);
     l.groups = ceil_div(l.panels, l.group_panels);
     if (blocks == 1 && l.groups > 1) {
