@@ -363,6 +363,39 @@ func TestQueueLongBesideShort(t *testing.T) {
 	assert.Equal(t, []int{25, 25, 25, 10, 10}, d.batches[1])
 }
 
+// TestQueueHalves: beside short calls and for a while after the last, a long call fills batches half on a device that has one at a time, so that the next short one
+// waits for less.
+func TestQueueHalves(t *testing.T) {
+	for depth, want := range map[int]struct{ beside, after int }{1: {50, 50}, 2: {75, 100}} {
+		d := &fakeDevice{gate: make(chan struct{})}
+		q := openQueue(t, d, twoValues, 100, 0, depth)
+		q.lanes[0].budget.observe(100, time.Hour) // one batch after the other, whatever the depth
+		long := start(context.Background(), q, numbered(0, repeat(300, 10)...))
+		next := func() []int {
+			batch := d.count()
+			d.gate <- struct{}{}
+			until(t, "the next batch runs", func() bool { return d.count() > batch })
+			until(t, "as much waits as may", func() bool { return q.snapshot().QueuedTokens >= 100 })
+			d.mutex.Lock()
+			defer d.mutex.Unlock()
+			return d.batches[batch]
+		}
+		until(t, "the device is busy", func() bool { return d.count() == 1 && q.snapshot().QueuedTokens >= 100 })
+		assert.Len(t, next(), 10, "none is beside")
+		waiting := q.snapshot().QueuedTokens
+		short := start(context.Background(), q, numbered(7, 5))
+		until(t, "the short call waits", func() bool { return q.snapshot().QueuedTokens == waiting+5 })
+		assert.Len(t, next(), 1+(want.beside-5)/10)
+		for range besideBatches - 1 {
+			assert.Len(t, next(), want.after/10)
+		}
+		require.NoError(t, <-short)
+		assert.Len(t, next(), 10, "full again")
+		close(d.gate)
+		require.NoError(t, <-long)
+	}
+}
+
 // TestQueueTakesTurns: a text that fills most of a batch is a short call, however long; a long call that has no room beside such ones is first in every other batch.
 func TestQueueTakesTurns(t *testing.T) {
 	d := &fakeDevice{gate: make(chan struct{})}
