@@ -9,7 +9,7 @@
 #define LANES 16
 #define TILE_ROWS 12
 #define PAIRS_OF_PANELS /* 24 of 32 registers are sums: 130 GFMA/s a core of a Zen 5, with one panel 116 */
-#define I8_ROWS 8 /* with 12 GCC 12 spills widened weights: 329 GOP/s a core at 384 inputs, not 390 */
+#define I8_ROWS 8       /* with 12 GCC 12 spills widened weights: 329 GOP/s a core at 384 inputs, not 390 */
 #define FMA(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 #define WIDEN(halves) ((vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(halves))))
 #define LEAST(a, b) ((vf)_mm512_min_ps((__m512)(a), (__m512)(b)))
