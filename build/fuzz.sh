@@ -7,6 +7,6 @@ for package in $(go list ./...); do
 	listed=$(go test -list '^Fuzz' "$package")
 	for target in $(echo "$listed" | grep '^Fuzz'); do
 		say "$package $target"
-		go test -run '^$' -fuzz "^$target\$" -fuzztime "$1" "$package"
+		go test -run '^$' -fuzz "^$target\$" -fuzztime "$1" -fuzzminimizetime 10x "$package"
 	done
 done

@@ -22,7 +22,7 @@ vulkan_headers() { compiles '#include <vulkan/vulkan.h>
 int main(void) { return 0; }'; }
 vulkan_loader() { compiles 'int main(void) { return 0; }' -lvulkan; }
 certificates() { ls /etc/ssl/certs/ca-certificates.crt /etc/ssl/cert.pem /etc/pki/tls/certs/ca-bundle.crt 2>/dev/null | grep .; }
-chromium() { command -v "${VKBERT_CHROMIUM:-chromium}" || command -v chromium-browser || command -v google-chrome; }
+a_chromium() { command -v "${VKBERT_CHROMIUM:-chromium}" || command -v chromium-browser || command -v google-chrome; }
 lavapipe() { lavapipe_json | grep .; }
 validation() { ls /usr/share/vulkan/explicit_layer.d /etc/vulkan/explicit_layer.d | grep -x VkLayer_khronos_validation.json; }
 rust() { go run ./build/deps -n; }
@@ -56,7 +56,7 @@ for group; do
 		need 'the Khronos validation layer' vulkan-validationlayers validation
 		;;
 	page)
-		need Chromium chromium chromium
+		need Chromium chromium a_chromium
 		;;
 	clients)
 		need 'Python 3 with venv' python3-venv python3 -c 'import ensurepip, venv'
