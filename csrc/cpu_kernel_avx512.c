@@ -3,17 +3,10 @@
 
 #if defined(__x86_64__)
 
-#include <immintrin.h>
-
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl")))
-#define LANES 16
-#define TILE_ROWS 12
-#define PAIRS_OF_PANELS /* 24 of 32 registers are sums: 130 GFMA/s a core of a Zen 5, with one panel 116 */
-#define I8_ROWS 8       /* with 12 GCC 12 spills widened weights: 329 GOP/s a core at 384 inputs, not 390 */
-#define FMA(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
-#define WIDEN(halves) ((vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(halves))))
-#define LEAST(a, b) ((vf)_mm512_min_ps((__m512)(a), (__m512)(b)))
-#define GREATEST(a, b) ((vf)_mm512_max_ps((__m512)(a), (__m512)(b)))
+#include "cpu_kernel_zmm.h"
+
+#define I8_ROWS 8 /* with 12 GCC 12 spills widened weights: 329 GOP/s a core at 384 inputs, not 390 */
 #define WIDEN_I8(bytes) ((vi)_mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)(bytes))))
 #define NARROW(x) ((vq)_mm512_cvtepi32_epi16((__m512i)(x)))
 #define PAIRS(a, b, sum) ((sum) + (vi)_mm512_madd_epi16((__m512i)(a), (__m512i)(b)))
