@@ -92,11 +92,8 @@ func (m *Model) encodeTask(text, task string, p prompt, cut Truncation, index in
 }
 
 func (m *Model) prepareMulti(ctx context.Context, texts []string, task string, w way, cut Truncation) (*Prepared, error) {
-	to, err := m.to(w.route)
+	to, err := m.enterRoute(w.route)
 	if err != nil {
-		return nil, err
-	}
-	if err := to.calls.enter(); err != nil {
 		return nil, err
 	}
 	defer to.calls.leave()
@@ -104,11 +101,8 @@ func (m *Model) prepareMulti(ctx context.Context, texts []string, task string, w
 }
 
 func (m *Model) embedMulti(ctx context.Context, texts []string, task string, w way) ([][][]float32, error) {
-	to, err := m.to(w.route)
+	to, err := m.enterRoute(w.route)
 	if err != nil {
-		return nil, err
-	}
-	if err := to.calls.enter(); err != nil {
 		return nil, err
 	}
 	defer to.calls.leave()

@@ -127,6 +127,15 @@ func (m *Model) enterFor(p *Prepared) (*Model, error) {
 	return p.model, p.model.calls.enter()
 }
 
+// enterRoute begins a call along a route; the model that is returned does it, and leaves the call.
+func (m *Model) enterRoute(route string) (*Model, error) {
+	to, err := m.to(route)
+	if err != nil {
+		return nil, err
+	}
+	return to, to.calls.enter()
+}
+
 func (m *Model) owns(of *Model) error {
 	if of == m {
 		return nil
@@ -143,11 +152,8 @@ func (m *Model) prepare(ctx context.Context, texts []string, cut Truncation, w w
 	if len(texts) == 0 {
 		return nil, fmt.Errorf("%w: no texts", ErrInput)
 	}
-	to, err := m.to(w.route)
+	to, err := m.enterRoute(w.route)
 	if err != nil {
-		return nil, err
-	}
-	if err := to.calls.enter(); err != nil {
 		return nil, err
 	}
 	defer to.calls.leave()

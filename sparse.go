@@ -75,21 +75,16 @@ func (m *Model) embedSparse(ctx context.Context, texts []string, w way) ([]Spars
 	if len(texts) == 0 {
 		return nil, fmt.Errorf("%w: no texts", ErrInput)
 	}
-	if to, err := m.to(w.route); to != m {
-		if err != nil {
-			return nil, err
-		}
-		return to.embedSparse(ctx, texts, w)
-	}
-	if err := m.calls.enter(); err != nil {
-		return nil, err
-	}
-	defer m.calls.leave()
-	seqs, err := m.sequences(ctx, texts, w.prompt)
+	to, err := m.enterRoute(w.route)
 	if err != nil {
 		return nil, err
 	}
-	return m.sparse(ctx, seqs)
+	defer to.calls.leave()
+	seqs, err := to.sequences(ctx, texts, w.prompt)
+	if err != nil {
+		return nil, err
+	}
+	return to.sparse(ctx, seqs)
 }
 
 // sparse makes the vectors of sequences, within a call of m.

@@ -327,21 +327,16 @@ func (m *Model) embed(ctx context.Context, texts []string, w way) ([][]float32, 
 	if len(texts) == 0 {
 		return nil, fmt.Errorf("%w: no texts", ErrInput)
 	}
-	if to, err := m.to(w.route); to != m {
-		if err != nil {
-			return nil, err
-		}
-		return to.embed(ctx, texts, w)
-	}
-	if err := m.calls.enter(); err != nil {
-		return nil, err
-	}
-	defer m.calls.leave()
-	vectors, err := m.vectors(ctx, texts, w)
+	to, err := m.enterRoute(w.route)
 	if err != nil {
 		return nil, err
 	}
-	return m.finishAll(vectors), nil
+	defer to.calls.leave()
+	vectors, err := to.vectors(ctx, texts, w)
+	if err != nil {
+		return nil, err
+	}
+	return to.finishAll(vectors), nil
 }
 
 // run embeds and does what follows the modules.
