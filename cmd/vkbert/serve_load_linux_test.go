@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,35 +24,24 @@ import (
 	"github.com/vkbert/vkbert/internal/testmodel"
 )
 
-// serving is "vkbert serve" as a process.
+// serving is a server under load: many connections stay open.
 type serving struct {
-	t        *testing.T
-	cmd      *exec.Cmd
-	messages *bytes.Buffer // to be read when it has ended
-	url      string
-	client   *http.Client
+	t *testing.T
+	*served
+	client *http.Client
 }
 
 func startServing(t *testing.T, args ...string) *serving {
 	t.Helper()
-	cmd, messages := process(t, append([]string{"serve", "--device", "cpu", "--addr", "127.0.0.1:0"}, args...)...)
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	address, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		cmd.Wait() // before which messages is still written to
-		require.NoError(t, err, messages.String())
-	}
 	transport := &http.Transport{MaxIdleConnsPerHost: 1 << 10}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &serving{t, cmd, messages, strings.TrimSpace(address), &http.Client{Transport: transport}}
+	return &serving{t, serveProcess(t, nil, args...), &http.Client{Transport: transport}}
 }
 
 // post returns the status, the body, what Retry-After says, and how long it took.
 func (s *serving) post(body string) (status int, answer []byte, retry int, took time.Duration, err error) {
 	start := time.Now()
-	r, err := s.client.Post(s.url+"/embed", "application/json", strings.NewReader(body))
+	r, err := s.client.Post(s.address+"/embed", "application/json", strings.NewReader(body))
 	if err != nil {
 		return 0, nil, 0, 0, err
 	}
@@ -110,7 +97,7 @@ func TestServeTerminated(t *testing.T) {
 	require.Eventually(t, func() bool { return good.Load() > 200 }, 20*time.Second, time.Millisecond)
 
 	// One whose body is not all there when the end comes is one of the accepted: the server asks for the body when it has let it in.
-	c, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	c, err := net.Dial("tcp", strings.TrimPrefix(s.address, "http://"))
 	require.NoError(t, err)
 	defer c.Close()
 	fmt.Fprintf(c, "POST /embed HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", len(request))
@@ -135,7 +122,7 @@ func TestServeTerminated(t *testing.T) {
 	require.NoError(t, s.cmd.Wait(), "exit status 0")
 	over.Store(true)
 	wait.Wait()
-	_, err = net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	_, err = net.Dial("tcp", strings.TrimPrefix(s.address, "http://"))
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 	assert.EqualValues(t, strings.Count(s.messages.String(), "route=/embed status=200"), good.Load()+2, "all that it did arrived")
 	assert.NotContains(t, s.messages.String(), "cut off")
