@@ -1,4 +1,5 @@
-/* cpu_kernel_ymm.h: vectors of 256 bits for cpu_kernel.h, which the kernel sets with AVX2, FMA and F16C have in common. TARGET is defined before. */
+/* cpu_kernel_ymm.h: vectors of 256 bits for cpu_kernel.h, which the kernel sets with AVX2, FMA and F16C have in common. TARGET is defined
+ * before. */
 #include <immintrin.h>
 
 #define LANES 8
