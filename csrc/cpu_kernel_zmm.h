@@ -8,3 +8,5 @@
 #define WIDEN(halves) ((vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(halves))))
 #define LEAST(a, b) ((vf)_mm512_min_ps((__m512)(a), (__m512)(b)))
 #define GREATEST(a, b) ((vf)_mm512_max_ps((__m512)(a), (__m512)(b)))
+#define TOTAL(x) _mm512_reduce_add_ps((__m512)(x))
+#define MOST(x) _mm512_reduce_max_ps((__m512)(x))
