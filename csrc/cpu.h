@@ -151,7 +151,9 @@ typedef struct vkb_cpu_program {
     vkb_cpu_share *shares; /* [threads] */
     vkb_cpu_chunk *chunks; /* of the batch at hand, for ATTENTION; NULL in a program without */
     uint32_t chunk_count;
-    const vkb_batch *batch;
+    uint32_t piece_rows;    /* about how many a batch is cut into */
+    uint32_t *cu_seqlens;   /* [max_sequences + 1], of a piece */
+    const vkb_batch *batch; /* the piece at hand */
 } vkb_cpu_program;
 
 static inline float *vkb_cpu_value(const vkb_cpu_program *p, uint32_t value) {

@@ -119,9 +119,9 @@ INLINE vf exponential(vf x) {
 }
 
 /*
- * x·Φ(x) = max(x, 0) − |x|·Φ(−|x|), with Φ(−a) = 2^p(a): no cancellation, unlike 1 + erf. p fitted by minimax on [0, 5.65], weighted so that
- * the error of a·Φ(−a) is ≤ 9e-9, and exact at 0; beyond, where a·Φ(−a) < 5e-8, a is taken as 5.65. 2ᶠ, |f| ≤ ½, is a polynomial as well
- * (1e-7). With all roundings the error is at most 1.2e-7·max(|x·Φ(x)|, 1).
+ * x·Φ(x) = max(x, 0) − |x|·Φ(−|x|), with Φ(−a) = 2^p(a): no cancellation, unlike 1 + erf. p fitted by minimax on [0, 5.65], weighted so
+ * that the error of a·Φ(−a) is ≤ 9e-9, and exact at 0; beyond, where a·Φ(−a) < 5e-8, a is taken as 5.65. 2ᶠ, |f| ≤ ½, is a polynomial as
+ * well (1e-7). With all roundings the error is at most 1.2e-7·max(|x·Φ(x)|, 1).
  */
 INLINE vf gelu(vf x) {
     static const float p[] = {-1,
