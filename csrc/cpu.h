@@ -67,8 +67,8 @@ typedef struct vkb_cpu_i8_row { /* of inputs: what is stored as q is scale·(q +
     int32_t low;
 } vkb_cpu_i8_row;
 
-typedef struct vkb_cpu_kernels {
-    const char *name; /* of the instruction sets: "AVX2, FMA, F16C" */
+typedef struct vkb_cpu_kernels { /* structs go by address: read from the stack right after it was written, 16 bytes at a time, one stalls */
+    const char *name;            /* of the instruction sets: "AVX2, FMA, F16C" */
     bool (*supported)(void);
     uint32_t tile_rows; /* most rows of one tile */
     uint32_t i8_rows;   /* the same of tile_i8 */
@@ -78,17 +78,17 @@ typedef struct vkb_cpu_kernels {
     /* c[r][j] = Σ a[r][k]·b[k][j] for r < rows ≤ tile_rows, j < 16, k < depth. Each sum is taken in the order of k whatever `rows` is, so
        that a row's result does not depend on its neighbours. */
     void (*tile)(uint32_t rows, const float *a, size_t a_stride, const float *b, size_t b_stride, uint32_t depth, float *c, size_t c_stride,
-                 vkb_cpu_ahead ahead);
+                 const vkb_cpu_ahead *ahead);
     /* As tile, of two panels one after the other, [2, depth, 16], the second's results `second` floats after the first's; with each k the
        two lines at `at` + k·`step` and half a step further are fetched. NULL: it would be no faster. */
     void (*tile_pair)(uint32_t rows, const float *a, size_t a_stride, const float *b, uint32_t depth, float *c, size_t second,
-                      vkb_cpu_ahead ahead);
+                      const vkb_cpu_ahead *ahead);
     /* Quantises a row as vkb_quantize does, and fills up to a multiple of VKB_CPU_I8_DEPTH. */
     vkb_cpu_i8_row (*quantize)(const float *x, uint32_t count, void *q);
     /* As tile, of quantised rows a, which lie `depth` apart, and a panel b: c[r][j] = row[r].scale·b.scale[j]·Σ, the sum exact. depth: a
        multiple of VKB_CPU_I8_DEPTH */
-    void (*tile_i8)(uint32_t rows, const void *a, const vkb_cpu_i8_row *row, vkb_cpu_i8_panel b, uint32_t depth, float *c, size_t c_stride,
-                    vkb_cpu_ahead ahead);
+    void (*tile_i8)(uint32_t rows, const void *a, const vkb_cpu_i8_row *row, const vkb_cpu_i8_panel *b, uint32_t depth, float *c,
+                    size_t c_stride, const vkb_cpu_ahead *ahead);
     /* y = activation(c + bias) + residual, or activation(c + bias + residual); c: [rows, 16] */
     void (*finish)(uint32_t rows, const float *c, const vkb_cpu_finish *finish, float *y, size_t y_stride);
     /* vkb_norm `kind` of one row, in place; weight and bias may be NULL */
@@ -210,7 +210,7 @@ void vkb_cpu_begin_block(const vkb_cpu_program *p, const vkb_tensor *t, const fl
 const void *vkb_cpu_panels(const vkb_cpu_program *p, const vkb_tensor *t, const void *weight, uint32_t panel, uint32_t count,
                            float *scratch);
 void vkb_cpu_tile(const vkb_cpu_program *p, const vkb_tensor *t, const void *weight, const void *panel_data, uint32_t panel, uint32_t row,
-                  uint32_t rows, const float *x, size_t x_stride, const float *scratch, float *c, vkb_cpu_ahead ahead);
+                  uint32_t rows, const float *x, size_t x_stride, const float *scratch, float *c, const vkb_cpu_ahead *ahead);
 
 enum { VKB_CPU_QUERIES = 128 }; /* queries in a chunk: enough that copying the keys costs little beside using them */
 

@@ -45,7 +45,7 @@ typedef struct task { /* rows count from the chunk's first key */
     float *scratch;
 } task;
 
-static vkb_cpu_ahead near_by(const float *p) { return (vkb_cpu_ahead){.at = (const char *)p}; } /* nothing is to be fetched */
+#define NEAR_BY(p) (&(vkb_cpu_ahead){.at = (const char *)(p)}) /* nothing is to be fetched */
 
 static uint64_t padded(uint64_t n) { return vkb_align_up(n, VKB_CPU_PANEL); }
 
@@ -173,7 +173,7 @@ static void table_products(const task *t, uint32_t rows, const float *x, size_t 
     uint32_t d = t->a->heads.size;
     for (size_t i = 0; i < count; i += VKB_CPU_PANEL)
         t->a->p->kernels->tile(rows, x, t->a->qkv_stride, t->scratch + t->at.table + (first + i) * d, VKB_CPU_PANEL, d, c + i, c_stride,
-                               near_by(x));
+                               NEAR_BY(x));
 }
 
 /* scores[r][j] += the product of query row `query` + r and the table, for keys first … end − 1 */
@@ -214,7 +214,7 @@ static void attend_tile(const task *t, uint32_t query, uint32_t rows, uint32_t f
     float *scores = t->scratch + t->at.scores;
     const float *keys = t->scratch, *v = t->scratch + t->at.values, *q = t->q + query * stride;
     for (size_t j = first; j < end; j += VKB_CPU_PANEL)
-        kernels->tile(rows, q, stride, keys + j * d, VKB_CPU_PANEL, d, scores + j, n, near_by(q));
+        kernels->tile(rows, q, stride, keys + j * d, VKB_CPU_PANEL, d, scores + j, n, NEAR_BY(q));
     if (a->op->type_table != VKB_NONE)
         for (uint32_t r = 0; r < rows; r++) {
             const float *types = t->scratch + t->at.types + (query - t->begin + r) * n;
@@ -229,7 +229,7 @@ static void attend_tile(const task *t, uint32_t query, uint32_t rows, uint32_t f
     }
     for (uint32_t j = 0; j < d; j += VKB_CPU_PANEL) {
         float c[VKB_CPU_MAX_TILE * VKB_CPU_PANEL];
-        kernels->tile(rows, scores + first, n, v + first * padded(d) + j, padded(d), end - first, c, VKB_CPU_PANEL, near_by(scores));
+        kernels->tile(rows, scores + first, n, v + first * padded(d) + j, padded(d), end - first, c, VKB_CPU_PANEL, NEAR_BY(scores));
         uint32_t columns = d - j < VKB_CPU_PANEL ? d - j : VKB_CPU_PANEL;
         for (uint32_t r = 0; r < rows; r++) {
             float *y = a->out + ((size_t)t->row + query + r) * a->out_stride + (size_t)t->head * d + j;

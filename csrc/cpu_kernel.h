@@ -212,10 +212,10 @@ _Static_assert(TILE_ROWS <= VKB_CPU_MAX_TILE, "a tile's result must fit the call
 #define CASES CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
 
 TARGET static void tile(uint32_t rows, const float *a, size_t a_stride, const float *b, size_t b_stride, uint32_t depth, float *c,
-                        size_t c_stride, vkb_cpu_ahead ahead) {
+                        size_t c_stride, const vkb_cpu_ahead *ahead) {
 #define CASE(n) \
     case n: \
-        if (n <= TILE_ROWS) tile_of(n <= TILE_ROWS ? n : 1, a, a_stride, b, b_stride, depth, c, c_stride, ahead); \
+        if (n <= TILE_ROWS) tile_of(n <= TILE_ROWS ? n : 1, a, a_stride, b, b_stride, depth, c, c_stride, *ahead); \
         break;
     switch (rows) { CASES }
 #undef CASE
@@ -249,9 +249,9 @@ INLINE void tile_pair_of(const uint32_t rows, const float *a, size_t a_stride, c
 _Static_assert(VECTORS == 1, "a pair of panels is for vectors as wide as a panel");
 
 TARGET static void tile_pair(uint32_t rows, const float *a, size_t a_stride, const float *b, uint32_t depth, float *c, size_t second,
-                             vkb_cpu_ahead ahead) {
+                             const vkb_cpu_ahead *ahead) {
 #define CASE(n) \
-    case n: tile_pair_of(n, a, a_stride, b, depth, c, second, ahead); break;
+    case n: tile_pair_of(n, a, a_stride, b, depth, c, second, *ahead); break;
     switch (rows) { CASES }
 #undef CASE
 }
@@ -383,11 +383,11 @@ INLINE void tile_i8_of(const uint32_t rows, const quantized *a, const vkb_cpu_i8
     }
 }
 
-TARGET static void tile_i8(uint32_t rows, const void *a, const vkb_cpu_i8_row *row, vkb_cpu_i8_panel b, uint32_t depth, float *c,
-                           size_t c_stride, vkb_cpu_ahead ahead) {
+TARGET static void tile_i8(uint32_t rows, const void *a, const vkb_cpu_i8_row *row, const vkb_cpu_i8_panel *b, uint32_t depth, float *c,
+                           size_t c_stride, const vkb_cpu_ahead *ahead) {
 #define CASE(n) \
     case n: \
-        if (n <= I8_ROWS) tile_i8_of(n <= I8_ROWS ? n : 1, a, row, b, depth, c, c_stride, ahead); \
+        if (n <= I8_ROWS) tile_i8_of(n <= I8_ROWS ? n : 1, a, row, *b, depth, c, c_stride, *ahead); \
         break;
     switch (rows) { CASES }
 #undef CASE

@@ -58,7 +58,7 @@ const void *vkb_cpu_panels(const vkb_cpu_program *p, const vkb_tensor *t, const 
 }
 
 void vkb_cpu_tile(const vkb_cpu_program *p, const vkb_tensor *t, const void *weight, const void *panel_data, uint32_t panel, uint32_t row,
-                  uint32_t rows, const float *x, size_t x_stride, const float *scratch, float *c, vkb_cpu_ahead ahead) {
+                  uint32_t rows, const float *x, size_t x_stride, const float *scratch, float *c, const vkb_cpu_ahead *ahead) {
     if (t->dtype != VKB_I8) {
         p->kernels->tile(rows, x + row * x_stride, x_stride, panel_data, VKB_CPU_PANEL, t->cols, c, VKB_CPU_PANEL, ahead);
         return;
@@ -67,7 +67,7 @@ void vkb_cpu_tile(const vkb_cpu_program *p, const vkb_tensor *t, const void *wei
     const vkb_cpu_i8_row *row_of_block = (const vkb_cpu_i8_row *)(const void *)scratch;
     const char *q = (const char *)(row_of_block + VKB_CPU_BLOCK_ROWS) + (size_t)row * depth * p->kernels->i8_size;
     vkb_cpu_i8_panel b = {panel_data, vkb_cpu_scales(t, weight) + panel * VKB_CPU_PANEL, vkb_cpu_sums(t, weight) + panel * VKB_CPU_PANEL};
-    p->kernels->tile_i8(rows, q, row_of_block + row, b, depth, c, VKB_CPU_PANEL, ahead);
+    p->kernels->tile_i8(rows, q, row_of_block + row, &b, depth, c, VKB_CPU_PANEL, ahead);
 }
 
 /* Rows first … end − 1 of a panel's 16 outputs, made of the sums c. */
@@ -102,10 +102,10 @@ static void do_panels(const linear *l, uint32_t panel, uint32_t count, uint32_t 
         uint32_t n = end - row < step ? end - row : step;
         float *sums = c + (row - first) * VKB_CPU_PANEL;
         if (count == 2)
-            kernels->tile_pair(n, l->x + row * l->x_stride, l->x_stride, w, l->inputs, sums, ROOM, ahead);
+            kernels->tile_pair(n, l->x + row * l->x_stride, l->x_stride, w, l->inputs, sums, ROOM, &ahead);
         else
             vkb_cpu_tile(l->p, l->tensor, l->weight, w, panel, row - first, n, l->x + first * l->x_stride, l->x_stride, scratch, sums,
-                         ahead);
+                         &ahead);
     }
     for (uint32_t i = 0; i < count; i++) finish_panel(l, panel + i, first, end, c + i * ROOM);
 }

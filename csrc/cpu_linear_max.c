@@ -32,7 +32,7 @@ static void do_panel(const linear_max *l, uint32_t panel, uint32_t first, uint32
         uint32_t n = end - row < step ? end - row : step;
         float c[VKB_CPU_MAX_TILE * VKB_CPU_PANEL];
         vkb_cpu_tile(l->p, l->tensor, l->weight, w, panel, row - first, n, l->x + first * l->x_stride, l->x_stride, scratch, c,
-                     (vkb_cpu_ahead){.at = w});
+                     &(vkb_cpu_ahead){.at = w});
         for (uint32_t r = 0; r < n; r++) {
             while (row + r >= cu[sequence + 1]) sequence++;
             float *y = l->y + sequence * l->y_stride + column, *x = c + r * VKB_CPU_PANEL;

@@ -70,7 +70,7 @@ static void tiles(const vkb_cpu_kernels *kernels, uint32_t depth, uint32_t rows,
         sums[j] = sum;
         scale[j] = 1.0f / (float)(1 << j); /* a power of two, so that a sum times it is as exact as the sum */
     }
-    kernels->tile_i8(rows, q, row, (vkb_cpu_i8_panel){panel, scale, sums}, depth, c, VKB_CPU_PANEL, (vkb_cpu_ahead){.at = q});
+    kernels->tile_i8(rows, q, row, &(vkb_cpu_i8_panel){panel, scale, sums}, depth, c, VKB_CPU_PANEL, &(vkb_cpu_ahead){.at = q});
     for (uint32_t r = 0; r < rows; r++)
         for (uint32_t j = 0; j < VKB_CPU_PANEL; j++) {
             float want = product(a + (size_t)r * depth, b + (size_t)j * depth, depth, row[r].scale * scale[j]);
