@@ -40,6 +40,13 @@ enum {
     VKB_CPU_I8_DEPTH = 8,  /* int8: inputs are filled up to a multiple of this, weights with zeros */
 };
 
+/* Rows of the next tile where so many are left, so that all tiles are about equally high: one of 1 row takes as long as one of 4, waiting
+   for its own sums. */
+static inline uint32_t vkb_cpu_tile_height(uint32_t left, uint32_t most) {
+    uint32_t tiles = (left + most - 1) / most;
+    return (left + tiles - 1) / tiles;
+}
+
 static inline uint32_t vkb_cpu_i8_depth(uint32_t inputs) { return (uint32_t)vkb_align_up(inputs, VKB_CPU_I8_DEPTH); }
 
 typedef struct vkb_cpu_finish { /* what happens to a tile of LINEAR after the product */

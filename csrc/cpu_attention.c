@@ -278,7 +278,7 @@ static void attention_task(void *context, uint32_t number, uint32_t worker) {
     }
     if (op->position_table != VKB_NONE) pack_table(&t, op->position_table);
     for (uint32_t done = 0, rows; done < t.count; done += rows) {
-        rows = t.count - done < a->p->kernels->tile_rows ? t.count - done : a->p->kernels->tile_rows;
+        rows = vkb_cpu_tile_height(t.count - done, a->p->kernels->tile_rows);
         seen_by(op, t.begin + done, rows, t.keys, &first, &end);
         attend_tile(&t, t.begin + done, rows, first / VKB_CPU_PANEL * VKB_CPU_PANEL, end);
     }

@@ -94,12 +94,11 @@ static void do_panels(const linear *l, uint32_t panel, uint32_t count, uint32_t 
             if (l->residual) __builtin_prefetch(l->residual + row * l->residual_stride + column);
         }
     }
-    /* tiles of about equal height: one of 1 row would take as long as one of 4, waiting for its own sums */
-    uint32_t tiles = ceil_div(end - first, vkb_cpu_tile_rows(kernels, l->tensor)), step = ceil_div(end - first, tiles);
-    uint64_t part = count * vkb_cpu_panel_bytes(l->tensor) / tiles;
+    uint32_t most = vkb_cpu_tile_rows(kernels, l->tensor);
+    uint64_t part = count * vkb_cpu_panel_bytes(l->tensor) / ceil_div(end - first, most);
     vkb_cpu_ahead ahead = {.at = soon, .step = part / l->inputs};
-    for (uint32_t row = first; row < end; row += step, ahead.at += part) {
-        uint32_t n = end - row < step ? end - row : step;
+    for (uint32_t row = first, n; row < end; row += n, ahead.at += part) {
+        n = vkb_cpu_tile_height(end - row, most);
         float *sums = c + (row - first) * VKB_CPU_PANEL;
         if (count == 2)
             kernels->tile_pair(n, l->x + row * l->x_stride, l->x_stride, w, l->inputs, sums, ROOM, &ahead);

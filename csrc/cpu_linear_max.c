@@ -23,13 +23,11 @@ static uint32_t ceil_div(uint32_t a, uint32_t b) { return a / b + (a % b != 0); 
 
 /* Rows first … end − 1, the first of them of `sequence`, of one panel's outputs. */
 static void do_panel(const linear_max *l, uint32_t panel, uint32_t first, uint32_t end, uint32_t sequence, float *scratch) {
-    const vkb_cpu_kernels *kernels = l->p->kernels;
     const uint32_t *cu = l->p->batch->cu_seqlens;
     uint32_t column = panel * VKB_CPU_PANEL, columns = l->outputs - column < VKB_CPU_PANEL ? l->outputs - column : VKB_CPU_PANEL;
     const void *w = vkb_cpu_panels(l->p, l->tensor, l->weight, panel, 1, scratch);
-    uint32_t step = ceil_div(end - first, ceil_div(end - first, vkb_cpu_tile_rows(kernels, l->tensor))); /* tiles of about equal height */
-    for (uint32_t row = first; row < end; row += step) {
-        uint32_t n = end - row < step ? end - row : step;
+    for (uint32_t row = first, n; row < end; row += n) {
+        n = vkb_cpu_tile_height(end - row, vkb_cpu_tile_rows(l->p->kernels, l->tensor));
         float c[VKB_CPU_MAX_TILE * VKB_CPU_PANEL];
         vkb_cpu_tile(l->p, l->tensor, l->weight, w, panel, row - first, n, l->x + first * l->x_stride, l->x_stride, scratch, c,
                      &(vkb_cpu_ahead){.at = w});
