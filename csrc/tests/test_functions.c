@@ -1,6 +1,6 @@
 /*
- * The CPU's vectorised functions against the C library's in double, within the bounds that cpu_kernel.h states: activations by way of
- * GATE's kernel, whose other factor is 1, and exp by way of softmax's, whose greatest score is 0.
+ * The CPU's vectorised functions against the C library's in double, within the bounds that cpu_kernel_functions.h states: activations by
+ * way of GATE's kernel, whose other factor is 1, and exp by way of softmax's, whose greatest score is 0.
  */
 #include <math.h>
 
