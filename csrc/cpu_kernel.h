@@ -95,7 +95,7 @@ INLINE void store_part(float *p, vf x, uint32_t n) { memcpy(p, &x, n * sizeof *p
  * nothing, so that twelve rows take five registers and not twelve. GCC would spill the others: 54 GFMA/s a core of a Zen 4, not 58.
  */
 #define THREE(name, rows, first, stride) \
-    const char *name[(rows + 2) / 3]; \
+    const char *name[(VKB_CPU_MAX_TILE + 2) / 3]; \
     UNROLL for (uint32_t r = 0; r < rows; r += 3) { \
         name[r / 3] = (const char *)(first) + r * (stride); \
         KEEP(name[r / 3]); \
