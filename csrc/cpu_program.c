@@ -77,9 +77,11 @@ static void cut_into_chunks(vkb_cpu_program *p, const vkb_batch *batch) {
 /* Sequences `first` … of a batch, up to the one that has the row before `end`, as a batch of their own. */
 static vkb_batch piece_of(const vkb_batch *batch, uint32_t first, uint32_t end, uint32_t *cu_seqlens) {
     uint32_t begin = batch->cu_seqlens[first], n = 0;
-    do cu_seqlens[n] = batch->cu_seqlens[first + n] - begin;
-    while (n++, batch->cu_seqlens[first + n - 1] < end);
-    n--;
+    cu_seqlens[0] = 0;
+    do {
+        n++;
+        cu_seqlens[n] = batch->cu_seqlens[first + n] - begin;
+    } while (batch->cu_seqlens[first + n] < end);
     vkb_batch piece = *batch;
     piece.tokens = cu_seqlens[n];
     piece.sequences = n;
