@@ -6,7 +6,7 @@
 
 #include "encoder.h"
 
-enum { CALLERS = 8, RUNS = 4 };
+enum { CALLERS = 8, RUNS = 12 };
 
 typedef struct caller {
     const fixture *f;
@@ -58,6 +58,15 @@ int main(void) {
     static const uint32_t lengths[] = {5, 17, 1, 40, 33, 128, 128, 127, 100, 128}, threads[] = {1, 2, 3, 32};
     fixture f;
     encoder_begin(&f, lengths, COUNT(lengths), VKB_F32);
+    f.type_ids = malloc(f.tokens * sizeof *f.type_ids);
+    f.positions = malloc(f.tokens * sizeof *f.positions);
+    f.pool_start = malloc(f.sequences * sizeof *f.pool_start);
+    REQUIRE(f.type_ids && f.positions && f.pool_start, "no memory");
+    for (uint32_t i = 0; i < f.tokens; i++) {
+        f.type_ids[i] = i % 3 == 0;
+        f.positions[i] = (int32_t)(i * 7 % ENCODER_POSITIONS);
+    }
+    for (uint32_t b = 0; b < f.sequences; b++) f.pool_start[b] = lengths[b] > 20 ? b : 0;
     vkb_error e = {0};
     vkb_weights *weights[COUNT(threads)];
     vkb_program *programs[COUNT(threads)];
