@@ -40,12 +40,11 @@ enum {
     VKB_CPU_I8_DEPTH = 8,  /* int8: inputs are filled up to a multiple of this, weights with zeros */
 };
 
+static inline uint32_t vkb_cpu_ceil_div(uint32_t a, uint32_t b) { return a / b + (a % b != 0); }
+
 /* Rows of the next tile where so many are left, so that all tiles are about equally high: one of 1 row takes as long as one of 4, waiting
    for its own sums. */
-static inline uint32_t vkb_cpu_tile_height(uint32_t left, uint32_t most) {
-    uint32_t tiles = (left + most - 1) / most;
-    return (left + tiles - 1) / tiles;
-}
+static inline uint32_t vkb_cpu_tile_height(uint32_t left, uint32_t most) { return vkb_cpu_ceil_div(left, vkb_cpu_ceil_div(left, most)); }
 
 static inline uint32_t vkb_cpu_i8_depth(uint32_t inputs) { return (uint32_t)vkb_align_up(inputs, VKB_CPU_I8_DEPTH); }
 

@@ -313,7 +313,6 @@ TARGET static void tile_i8(uint32_t rows, const void *a, const vkb_cpu_i8_row *r
 
 /* The same steps as vkb_quantize. */
 TARGET static vkb_cpu_i8_row quantize(const float *x, uint32_t count, void *to) {
-    const float magic = 0x1.8p23f;
     const vkb_i8_range range = I8_INPUTS;
     quantized *q = to;
     uint32_t whole = count / LANES * LANES, rest = count - whole, i;

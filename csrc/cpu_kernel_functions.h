@@ -3,6 +3,9 @@
  * tests/test_functions.c.
  */
 
+/* Adding it to a number of at most 2²² rounds that to an integer, which is then found in the low bits. */
+static const float magic = 0x1.8p23f;
+
 /* c[0] + c[1]·x + … */
 #define POLYNOMIAL(x, c) polynomial(x, c, sizeof(c) / sizeof *(c))
 INLINE vf polynomial(vf x, const float *c, size_t n) {
@@ -17,7 +20,6 @@ INLINE vf polynomial(vf x, const float *c, size_t n) {
  */
 INLINE vf exponential_within(vf x) {
     static const float q[] = {0.4999999404f, 0.1666650921f, 0.04166848958f, 0.008370116353f, 0.001381410286f};
-    const float magic = 0x1.8p23f; /* adding it rounds to an integer, which is then found in the low bits */
     vf rounded = FMA(x, splat(0x1.715476p+0f), splat(magic)), n = rounded - splat(magic);
     vf r = FMA(n, splat(-0x1.63p-1f), x); /* ln 2 in two parts; the first has few bits, so that n times it is exact */
     r = FMA(n, splat(0x1.bd0106p-13f), r);
@@ -48,7 +50,6 @@ INLINE vf gelu(vf x) {
                               2.8056942867e-5f,
                               -1.9020657681e-6f};
     static const float q[] = {1, 0.6931472149f, 0.2402223462f, 0.0555030836f, 0.0096718751f, 0.0013407259f};
-    const float magic = 0x1.8p23f; /* adding it rounds to an integer, which is then found in the low bits */
     vf a = at_most(absolute(x), 5.65f), e = POLYNOMIAL(a, p), rounded = e + splat(magic);
     vf fraction = POLYNOMIAL(e - (rounded - splat(magic)), q);
     vf tail = (vf)((vu)fraction + ((vu)rounded << 23)); /* to the exponent, −27 or more; magic's own bits leave at the top */

@@ -26,8 +26,6 @@ typedef struct linear {
     const vkb_op *next; /* the LINEAR after it, or NULL */
 } linear;
 
-static uint32_t ceil_div(uint32_t a, uint32_t b) { return a / b + (a % b != 0); }
-
 bool vkb_cpu_linear_scratch(const vkb_cpu_program *p, const vkb_op *op, uint64_t *floats) {
     const vkb_tensor *t = &p->base.weights->tensors[op->weight];
     if (t->dtype == VKB_I8) /* a block's vkb_cpu_i8_rows, and its rows */
@@ -95,7 +93,7 @@ static void do_panels(const linear *l, uint32_t panel, uint32_t count, uint32_t 
         }
     }
     uint32_t most = vkb_cpu_tile_rows(kernels, l->tensor);
-    uint64_t part = count * vkb_cpu_panel_bytes(l->tensor) / ceil_div(end - first, most);
+    uint64_t part = count * vkb_cpu_panel_bytes(l->tensor) / vkb_cpu_ceil_div(end - first, most);
     vkb_cpu_ahead ahead = {.at = soon, .step = part / l->inputs};
     for (uint32_t row = first, n; row < end; row += n, ahead.at += part) {
         n = vkb_cpu_tile_height(end - row, most);
@@ -140,7 +138,7 @@ static const char *first_of_next(const linear *l, uint32_t worker, const char *o
     if (!l->next) return otherwise;
     const vkb_tensor *t = &l->p->base.weights->tensors[l->next->weight];
     return (const char *)vkb_cpu_tensor(l->p, l->next->weight) +
-           share_begin(l, ceil_div(t->rows, VKB_CPU_PANEL), worker) * vkb_cpu_panel_bytes(t);
+           share_begin(l, vkb_cpu_ceil_div(t->rows, VKB_CPU_PANEL), worker) * vkb_cpu_panel_bytes(t);
 }
 
 static void share_task(void *context, uint32_t task, uint32_t worker) {
@@ -201,15 +199,15 @@ void vkb_cpu_linear(const vkb_cpu_program *p, const vkb_op *op) {
         l.residual = vkb_cpu_value(p, op->residual);
         l.residual_stride = slots[op->residual].stride;
     }
-    l.panels = ceil_div(l.outputs, VKB_CPU_PANEL);
+    l.panels = vkb_cpu_ceil_div(l.outputs, VKB_CPU_PANEL);
     l.together = vkb_cpu_panels_together(p->kernels, tensor);
-    uint32_t threads = vkb_cpu_pool_threads(p->pool), blocks = ceil_div(l.rows, VKB_CPU_BLOCK_ROWS);
-    if (blocks > threads) blocks = ceil_div(blocks, threads) * threads;
-    l.block_rows = ceil_div(l.rows, blocks);
-    blocks = ceil_div(l.rows, l.block_rows);
-    uint32_t groups = ceil_div(TASKS_PER_THREAD * threads, blocks); /* as many as give every thread its tasks */
-    l.group_panels = ceil_div(l.panels, groups < l.panels ? groups : l.panels);
-    l.groups = ceil_div(l.panels, l.group_panels);
+    uint32_t threads = vkb_cpu_pool_threads(p->pool), blocks = vkb_cpu_ceil_div(l.rows, VKB_CPU_BLOCK_ROWS);
+    if (blocks > threads) blocks = vkb_cpu_ceil_div(blocks, threads) * threads;
+    l.block_rows = vkb_cpu_ceil_div(l.rows, blocks);
+    blocks = vkb_cpu_ceil_div(l.rows, l.block_rows);
+    uint32_t groups = vkb_cpu_ceil_div(TASKS_PER_THREAD * threads, blocks); /* as many as give every thread its tasks */
+    l.group_panels = vkb_cpu_ceil_div(l.panels, groups < l.panels ? groups : l.panels);
+    l.groups = vkb_cpu_ceil_div(l.panels, l.group_panels);
     if (blocks == 1 && l.groups > 1) {
         l.next = next_linear(p, op);
         run_shares(&l);
@@ -217,6 +215,6 @@ void vkb_cpu_linear(const vkb_cpu_program *p, const vkb_op *op) {
         vkb_cpu_pool_run(p->pool, blocks * l.groups, product_task, &l);
     if (l.groups > 1 && op->norm) {
         l.block_rows = 8;
-        vkb_cpu_pool_run(p->pool, ceil_div(l.rows, l.block_rows), norm_task, &l);
+        vkb_cpu_pool_run(p->pool, vkb_cpu_ceil_div(l.rows, l.block_rows), norm_task, &l);
     }
 }

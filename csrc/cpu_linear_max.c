@@ -19,8 +19,6 @@ typedef struct linear_max {
     const vkb_tensor *tensor;
 } linear_max;
 
-static uint32_t ceil_div(uint32_t a, uint32_t b) { return a / b + (a % b != 0); }
-
 /* Rows first … end − 1, the first of them of `sequence`, of one panel's outputs. */
 static void do_panel(const linear_max *l, uint32_t panel, uint32_t first, uint32_t end, uint32_t sequence, float *scratch) {
     const uint32_t *cu = l->p->batch->cu_seqlens;
@@ -72,9 +70,9 @@ void vkb_cpu_linear_max(const vkb_cpu_program *p, const vkb_op *op) {
                     .y_stride = p->base.slots[op->output].stride,
                     .inputs = tensor->cols,
                     .outputs = tensor->rows,
-                    .panels = ceil_div(tensor->rows, VKB_CPU_PANEL),
+                    .panels = vkb_cpu_ceil_div(tensor->rows, VKB_CPU_PANEL),
                     .tensor = tensor};
     uint32_t groups = TASKS_PER_THREAD * vkb_cpu_pool_threads(p->pool);
-    l.group_panels = ceil_div(l.panels, groups);
-    vkb_cpu_pool_run(p->pool, ceil_div(l.panels, l.group_panels), max_task, &l);
+    l.group_panels = vkb_cpu_ceil_div(l.panels, groups);
+    vkb_cpu_pool_run(p->pool, vkb_cpu_ceil_div(l.panels, l.group_panels), max_task, &l);
 }

@@ -18,7 +18,7 @@ typedef struct rows_op {
 /* Calls `task` for pieces of TASK_ROWS rows of the op's output. */
 static void over_rows(const vkb_cpu_program *p, const vkb_op *op, vkb_cpu_task task) {
     rows_op r = {.p = p, .op = op, .rows = vkb_cpu_rows(p, op->output)};
-    vkb_cpu_pool_run(p->pool, (r.rows + TASK_ROWS - 1) / TASK_ROWS, task, &r);
+    vkb_cpu_pool_run(p->pool, vkb_cpu_ceil_div(r.rows, TASK_ROWS), task, &r);
 }
 
 static uint32_t last_row(const rows_op *r, uint32_t first) { return r->rows - first < TASK_ROWS ? r->rows : first + TASK_ROWS; }

@@ -64,7 +64,8 @@ void vkb_cpu_program_free(vkb_program *program) {
     free(p->cu_seqlens);
 }
 
-static void cut_into_chunks(vkb_cpu_program *p, const vkb_batch *batch) {
+static void cut_into_chunks(vkb_cpu_program *p) {
+    const vkb_batch *batch = p->batch;
     p->chunk_count = 0;
     for (uint32_t b = 0; b < batch->sequences; b++) {
         uint32_t first = batch->cu_seqlens[b], end = batch->cu_seqlens[b + 1];
@@ -100,7 +101,7 @@ static void run_ops(vkb_cpu_program *p, double *op_seconds) {
         [VKB_OP_NORM] = vkb_cpu_norm,   [VKB_OP_POOL] = vkb_cpu_pooling,  [VKB_OP_NORMALIZE] = vkb_cpu_normalize,
         [VKB_OP_GATE] = vkb_cpu_gate,   [VKB_OP_ROTATE] = vkb_cpu_rotate, [VKB_OP_LINEAR_MAX] = vkb_cpu_linear_max,
     };
-    if (p->chunks) cut_into_chunks(p, p->batch);
+    if (p->chunks) cut_into_chunks(p);
     for (uint32_t i = 0; i < p->base.op_count; i++) {
         if (i) vkb_cpu_pool_pause(p->pool);
         double start = op_seconds ? vkb_seconds() : 0;
@@ -125,20 +126,19 @@ vkb_status vkb_cpu_program_run(vkb_program *program, const vkb_batch *batch, con
                                vkb_error *error) {
     (void)error;
     vkb_cpu_program *p = (vkb_cpu_program *)program;
-    uint32_t pieces = (batch->tokens - 1) / p->piece_rows + 1;
+    uint32_t pieces = vkb_cpu_ceil_div(batch->tokens, p->piece_rows);
     for (uint32_t i = 0; op_seconds && i < program->op_count; i++) op_seconds[i] = 0;
-    vkb_cpu_pool_begin(p->pool);
     for (uint32_t i = 1, first = 0; i <= pieces; i++) { /* of about equal size: a last one of few rows would wait for the weights */
         uint32_t token = batch->cu_seqlens[first], end = (uint32_t)((uint64_t)batch->tokens * i / pieces);
         if (token >= end) continue; /* the sequence before was a long one */
         vkb_batch piece = piece_of(batch, first, end, p->cu_seqlens);
-        if (token) vkb_cpu_pool_pause(p->pool);
         p->batch = &piece;
+        vkb_cpu_pool_begin(p->pool);
         run_ops(p, op_seconds);
+        vkb_cpu_pool_end(p->pool);
         copy_out(p, outputs, first, token);
         first += piece.sequences;
     }
     p->batch = NULL;
-    vkb_cpu_pool_end(p->pool);
     return VKB_OK;
 }

@@ -64,5 +64,5 @@ static void rotate_task(void *context, uint32_t task, uint32_t worker) {
 void vkb_cpu_rotate(const vkb_cpu_program *p, const vkb_op *op) {
     rotate r = {.p = p, .op = op, .heads = vkb_cpu_heads_of(&p->base, op), .table = vkb_cpu_tensor(p, op->position_table)};
     if (r.table) r.half = p->base.weights->tensors[op->position_table].cols / 2;
-    vkb_cpu_pool_run(p->pool, (p->batch->tokens + TASK_ROWS - 1) / TASK_ROWS, rotate_task, &r);
+    vkb_cpu_pool_run(p->pool, vkb_cpu_ceil_div(p->batch->tokens, TASK_ROWS), rotate_task, &r);
 }
