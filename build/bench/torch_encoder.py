@@ -17,13 +17,14 @@ SHAPES = {
 }
 
 
-def milliseconds(work, runs: int, warm: int = 5) -> float:
-    """Median time of one call, the device's work included."""
-    for _ in range(warm):
+def milliseconds(work, runs: int = 20, seconds: float = 3) -> float:
+    """Median time of one call, the device's work included: as long as `vkbert bench` takes by itself, because a card at its power limit lowers its clock."""
+    for _ in range(min(runs, 5)):
         work()
     torch.cuda.synchronize()
     times = []
-    for _ in range(runs):
+    end = time.perf_counter() + seconds
+    while len(times) < runs or time.perf_counter() < end:
         start = time.perf_counter()
         work()
         torch.cuda.synchronize()
@@ -46,7 +47,7 @@ class Encoder:
         """Milliseconds of a batch of full-length texts, by how it is run."""
         ids = torch.randint(1000, 30000, (batch, tokens), device="cuda")
         mask = torch.ones(batch, tokens, device="cuda", dtype=torch.long)
-        times = {"eager": milliseconds(lambda: self(ids, mask), 20)}
+        times = {"eager": milliseconds(lambda: self(ids, mask))}
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -56,10 +57,10 @@ class Encoder:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             self(ids, mask)
-        times["graph"] = milliseconds(graph.replay, 20)
+        times["graph"] = milliseconds(graph.replay)
         if compiled:
             model = torch.compile(self.__call__, dynamic=False)
-            times["compile"] = milliseconds(lambda: model(ids, mask), 20)
+            times["compile"] = milliseconds(lambda: model(ids, mask))
         return times
 
     def mixed(self, lengths: list[int], size: int) -> float:
@@ -75,7 +76,7 @@ class Encoder:
             for ids, mask in batches:
                 self(ids, mask)
 
-        return milliseconds(work, 3, warm=1)
+        return milliseconds(work, 3)
 
 
 def linear(rows: int, outputs: int, inputs: int) -> float:
@@ -88,4 +89,4 @@ def linear(rows: int, outputs: int, inputs: int) -> float:
         for _ in range(10):
             functional.linear(x, weight, bias)
 
-    return milliseconds(work, 10) / 10
+    return milliseconds(work, 10, 0.5) / 10

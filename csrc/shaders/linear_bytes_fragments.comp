@@ -80,12 +80,19 @@ vec2 vector2(uint at) { return vec2(vector1(at), vector1(at + 1)); }
 // A strip of 16 rows: value[j][h] are columns 16j + lane_column() + {0, 1, 8, 9} of row lane_row() + 8h.
 vec4 value[SIDE][2];
 
-void stage_residual(uint row, uint column, uint at, bool there) {
+uvec4 residual[SIDE][4]; // of the subgroup's rows, all asked for at once
+
+void load_residual(uint row0, uint column, bool there) {
+    [[unroll]] for (uint i = 0; i < SIDE; i++)
+        [[unroll]] for (uint t = 0; t < 4; t++) {
+            const uint row = row0 + 16 * i + gl_SubgroupInvocationID / 8 + 4 * t;
+            residual[i][t] = there ? residual_words[(row * push.residual_stride + column) >> 3] : uvec4(0);
+        }
+}
+
+void stage_residual(uint i, uint at) {
     const uint r = gl_SubgroupInvocationID / 8, c = gl_SubgroupInvocationID % 8;
-    uvec4 word[4];
-    [[unroll]] for (uint t = 0; t < 4; t++)
-        word[t] = there ? residual_words[((row + r + 4 * t) * push.residual_stride + column) >> 3] : uvec4(0);
-    [[unroll]] for (uint t = 0; t < 4; t++) tile[at + (r + 4 * t) * STAGED + c] = word[t];
+    [[unroll]] for (uint t = 0; t < 4; t++) tile[at + (r + 4 * t) * STAGED + c] = residual[i][t];
     subgroupBarrier();
 }
 
@@ -116,6 +123,7 @@ void store_halves(uint row, uint column, uint at, bool there) {
 void finish(uint row0, uint column0, uint first, uint at) {
     const uint column = column0 + 8 * (gl_SubgroupInvocationID % 8);
     const bool there = column < push.output_stride, before = push.residual_at == BEFORE_ACTIVATION, biased = push.bias_at != NONE;
+    if (RESIDUAL) load_residual(row0, column, there);
     vec4 scales[SIDE], bias[SIDE];
     [[unroll]] for (uint j = 0; j < SIDE; j++) {
         const uint c = column0 + 16 * j + lane_column(), from = weight_scales_at() + c;
@@ -132,7 +140,7 @@ void finish(uint row0, uint column0, uint first, uint at) {
             }
         }
         if (RESIDUAL) {
-            stage_residual(row, column, at, there);
+            stage_residual(i, at);
             if (before) add_residual(at);
         }
         if ((MODE & 0xFFu) != 0u)

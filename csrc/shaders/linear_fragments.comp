@@ -47,13 +47,15 @@ void finish(uint row0, uint column0, uint lane, uint at) {
     const bool there = column < push.output_stride, before = push.residual_at == BEFORE_ACTIVATION;
     const uvec4 mask = within_width(column);
     const uint64_t to = packUint2x32(push.output_address);
+    uvec4 residual[SIDE][4]; // all at once, so that they are waited for once
+    if (RESIDUAL)
+        [[unroll]] for (uint i = 0; i < SIDE; i++)
+            [[unroll]] for (uint t = 0; t < 4; t++)
+                residual[i][t] = there ? residual_words[((row0 + 16 * i + r + 4 * t) * push.residual_stride + column) >> 3] : uvec4(0);
     [[unroll]] for (uint i = 0; i < SIDE; i++) {
         const uint row = row0 + 16 * i + r;
         if (RESIDUAL) {
-            uvec4 word[4];
-            [[unroll]] for (uint t = 0; t < 4; t++)
-                word[t] = there ? residual_words[((row + 4 * t) * push.residual_stride + column) >> 3] : uvec4(0);
-            [[unroll]] for (uint t = 0; t < 4; t++) tile[at + (r + 4 * t) * STAGED + c] = word[t];
+            [[unroll]] for (uint t = 0; t < 4; t++) tile[at + (r + 4 * t) * STAGED + c] = residual[i][t];
             subgroupBarrier();
             if (before) add_strip(i, at);
         }
