@@ -231,13 +231,14 @@ const (
 	maxBatchFloats    = 32 << 20 // of an output with a row a sequence
 )
 
-// Default tokens of a batch, by kind of device: enough to fill it, few enough that a small call does not wait long behind a full batch.
+// Default tokens of a batch, by kind of device, at most: enough to fill it, few enough that a small call does not wait long behind a full batch. A budget settles for
+// fewer where they are as fast. One H200, MiniLM-L6 in f16: 6.83 M tokens/s in batches of 16,384, 8.20 M in batches of 32,768.
 var defaultBatchTokens = map[cgo.DeviceKind]int{
-	cgo.Discrete: 16384, cgo.Integrated: 4096, cgo.Virtual: 8192, cgo.Software: 1024, cgo.CPU: 2048, cgo.Reference: 1024,
+	cgo.Discrete: 32768, cgo.Integrated: 4096, cgo.Virtual: 8192, cgo.Software: 1024, cgo.CPU: 2048, cgo.Reference: 1024,
 }
 
 // batchTokens is how many tokens a batch may have: what was asked for, or the default, but never less than the longest sequence; the default also
-// stays within what one storage buffer of the device holds.
+// stays within what one storage buffer of the device holds, and an eighth of its memory: some three values as wide as the widest are there at once.
 func batchTokens(asked int, device cgo.DeviceInfo, values []cgo.Value, longest int) int {
 	tokens := asked
 	if asked <= 0 {
@@ -246,10 +247,12 @@ func batchTokens(asked int, device cgo.DeviceInfo, values []cgo.Value, longest i
 		for _, v := range values {
 			widest = max(widest, uint64(v.Width))
 		}
-		if device.BufferRange > 0 {
-			const padding = 64 // columns, and rows below
-			fits := device.BufferRange / (4 * (widest + padding))
-			tokens = int(min(uint64(tokens), max(fits, 128+1)-128))
+		const padding = 64 // columns, and rows below
+		for _, room := range []uint64{device.BufferRange, device.MemoryBytes / 8 / 3} {
+			if room > 0 {
+				fits := room / (4 * (widest + padding))
+				tokens = int(min(uint64(tokens), max(fits, 128+1)-128))
+			}
 		}
 	}
 	return max(tokens, min(longest, longestDefault))
