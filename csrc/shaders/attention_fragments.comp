@@ -11,7 +11,7 @@
 #include "common.glsl"
 #include "attention.glsl"
 
-layout(constant_id = 7) const uint BK = 64;   // keys at a time: multiple of 16, at least 16 a subgroup
+layout(constant_id = 7) const uint BK = 64;   // keys at a time: multiple of 16
 layout(constant_id = 8) const uint D = 32;    // head size, rounded up: multiple of 16
 layout(constant_id = 9) const uint TILES = 1; // of 16 queries a subgroup
 
@@ -24,7 +24,8 @@ const uint LOADS = (BK * WORDS + LOCAL_SIZE - 1) / LOCAL_SIZE;
 
 const float LEFT_OUT = -1.0e30; // a score below any of f16 operands, which stays finite whatever it is multiplied with
 
-shared uvec4 tile_k[BK * ROW];
+const uint ROWS = BK > LOCAL_SIZE / 2 ? BK : LOCAL_SIZE / 2; // keys; before and after the walk 16 queries or results of each subgroup
+shared uvec4 tile_k[ROWS * ROW];
 shared uvec4 tile_v[BK * ROW];
 
 uvec4 k_ahead[LOADS], v_ahead[LOADS];
