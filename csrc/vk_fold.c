@@ -104,12 +104,19 @@ static bool all_fold(const vkb_vk_program *p, uint32_t norm, uint32_t tokens, ui
     return readers > 0;
 }
 
+/* Whether the step's kernel can do the heads of the attention before it, in all batches of the class: rows of one tile. */
+static bool folds_heads(const vkb_vk_program *p, uint32_t step, uint32_t tokens) {
+    const vkb_kernel *k = vkb_vk_kernel_for(p, step, tokens, 0);
+    uint32_t size = p->steps[p->folds[step].attention].task.head_size;
+    return vkb_vk_class_most(p, tokens) <= k->tile_rows && (!k->head_multiple || size % k->head_multiple == 0);
+}
+
 void vkb_vk_folds_find(const vkb_vk_program *p, uint32_t tokens, uint32_t sequences, bool *folded) {
     for (uint32_t i = 0; i < p->step_count; i++) folded[i] = false;
     for (uint32_t i = 0; i < p->step_count; i++) {
         uint32_t can = vkb_vk_kernel_for(p, i, tokens, sequences)->folds;
         if (p->folds[i].pool != VKB_NONE) folded[p->folds[i].pool] = can & VKB_FOLD_POOL;
-        if (p->folds[i].attention != VKB_NONE) folded[p->folds[i].attention] = can & VKB_FOLD_ATTENTION;
+        if (p->folds[i].attention != VKB_NONE) folded[p->folds[i].attention] = can & VKB_FOLD_ATTENTION && folds_heads(p, i, tokens);
     }
     for (uint32_t i = 0; i < p->step_count; i++) {
         const vkb_vk_step *s = &p->steps[i];
@@ -135,7 +142,8 @@ static void take_attention(const vkb_vk_program *p, const vkb_vk_step *attention
     const vkb_push *from = &attention->push;
     s->input = attention->input;
     s->task.mode |= VKB_FOLD_ATTENTION | from->head_size / 16 << 16;
-    s->push.cu_at = p->places.cu_at;
+    s->push.input_address = p->arena.address + p->base.slots[attention->input].offset;
+    s->push.row_first = p->places.cu_at;
     s->push.heads = from->heads;
     s->push.head_size = from->head_size;
     s->push.scale = from->scale;

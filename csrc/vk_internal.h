@@ -343,6 +343,11 @@ void vkb_vk_folds_find(const vkb_vk_program *program, uint32_t tokens, uint32_t 
 /* The step with all that it takes over. */
 vkb_vk_step vkb_vk_folds_apply(const vkb_vk_program *program, const bool *folded, uint32_t step);
 
+/* ---- vk_sums.c: what linear_short.comp needs to know of weights to normalise by the way ---- */
+
+/* Fills program->sums and the steps' sums_address; the folds are there. */
+vkb_status vkb_vk_sums_init(vkb_vk_program *program, vkb_error *error);
+
 /* ---- vk_quantize.c: values in int8, for products in int8 ---- */
 
 uint64_t vkb_vk_i8_bytes(uint64_t rows, uint64_t stride);
@@ -371,6 +376,7 @@ typedef struct vkb_vk_frame vkb_vk_frame;
 struct vkb_vk_program {
     vkb_program base;
     vkb_vk_buffer arena;
+    vkb_vk_buffer sums;    /* of LINEARs whose input has a norm: [outputs, 2] f32 each; may be empty */
     uint64_t batch_bytes;  /* of a frame's upload buffer, what the kernels see */
     uint64_t arguments_at; /* bytes in that buffer: [step_count + output_count] VkDispatchIndirectCommand */
     vkb_push places;       /* the *_at fields, the same for all steps but tiles_at */

@@ -71,14 +71,27 @@ typedef struct vkb_push { /* 31 words = 124 bytes ≤ 128 */
     float scale;                           /* EMBED, ATTENTION */
     uint32_t heads, head_size;             /* ATTENTION, ROTATE */
     uint32_t row_first, row_count;         /* EMBED: the table rows bound; a token with another id is left to another dispatch. Int8 forms:
-                                              where the scales begin, words, of what is read and of what is made */
-    uint32_t column;                       /* POOL. ROTATE: of each head, the columns that are rotated */
-    uint32_t has_tables;                   /* EMBED: bit 0 position, bit 1 type */
-    uint32_t residual_at;                  /* vkb_residual: LINEAR, NORM */
-    uint32_t kv_heads;                     /* ATTENTION, ROTATE */
-    uint32_t window;                       /* ATTENTION */
-    uint32_t reach_weight, reach_position, reach_type; /* ATTENTION: R of each table */
-    uint32_t key_weight_at;                            /* ROTATE: norm_weight of k, floats in VECTORS, or VKB_NONE */
+                                              where the scales begin, words, of what is read and of what is made. LINEAR that does
+                                              ATTENTION: cu_at, elements of a row of q|k|v */
+    union {
+        struct {
+            uint32_t column;     /* POOL. ROTATE: of each head, the columns that are rotated */
+            uint32_t has_tables; /* EMBED: bit 0 position, bit 1 type */
+        };
+        uint64_t sums_address; /* LINEAR by addresses: vk_sums.c */
+    };
+    uint32_t residual_at; /* vkb_residual: LINEAR, NORM */
+    uint32_t kv_heads;    /* ATTENTION, ROTATE */
+    union {
+        struct {
+            uint32_t window;                                   /* ATTENTION */
+            uint32_t reach_weight, reach_position, reach_type; /* ATTENTION: R of each table */
+        };
+        struct { /* LINEAR by addresses */
+            uint64_t residual_address, vectors_address;
+        };
+    };
+    uint32_t key_weight_at; /* ROTATE: norm_weight of k, floats in VECTORS, or VKB_NONE */
 } vkb_push;
 
 /* Specialisation constants that every kernel declares (constant_id = place), beside its own from VKB_SPEC_OWN on. */
@@ -204,17 +217,20 @@ typedef struct vkb_kernel {
     uint32_t weights;                           /* bits 1 << vkb_weight_form: those it reads; 0 = any but int8 */
     uint32_t values;                            /* bits 1 << vkb_value_form: those it works on; 0 = any */
     uint32_t inputs_multiple, outputs_multiple; /* LINEAR: of which K and N are multiples; 0 = any */
+    uint32_t inputs;                            /* LINEAR: the K that it is made for; 0 = any */
     uint32_t from_inputs, from_outputs;         /* LINEAR: chosen where K and N are at least so many */
-    uint32_t head_multiple;                     /* ATTENTION: of which the head size is a multiple; 0 = any */
+    uint32_t head_multiple;                     /* ATTENTION, here or folded: of which the head size is a multiple; 0 = any */
     uint32_t min_outputs, max_outputs;          /* LINEAR, EMBED, NORM, NORMALIZE: least and greatest stride; 0 = any */
     uint32_t folds;                             /* bits of vkb_fold */
+    bool reads_sums;                            /* LINEAR: with a norm of the input, those that vk_sums.c makes */
     bool by_rows;                               /* ATTENTION: a tile is tile_rows rows of the batch, of whatever sequences */
 } vkb_kernel;
 
 enum {
     VKB_KERNEL_COPY_OUT = 100, /* [rows, stride] of a value → [rows, width] f32 of a host-visible output buffer (INPUT → OUTPUT) */
     VKB_KERNEL_PROBE = 101,    /* how a cooperative matrix lies over a subgroup: probe_fragments.comp */
-    VKB_KERNEL_QUANTIZE = 102  /* a value's int8 form, from what is bound as OUTPUT */
+    VKB_KERNEL_QUANTIZE = 102, /* a value's int8 form, from what is bound as OUTPUT */
+    VKB_KERNEL_NORM_SUMS = 103 /* what vk_sums.c keeps of a LINEAR */
 };
 
 extern const vkb_kernel vkb_kernels[]; /* best first for each kind */

@@ -91,13 +91,14 @@ static const vkb_op *typical(uint32_t kind) {
 static vkb_vk_usage usage_of(const vkb_kernel *k) {
     bool i8 = k->weights & 1 << VKB_WEIGHTS_I8;
     bool f16_values = k->values && !(k->values & 1), f16_weights = k->weights && !i8 && !(k->weights & 1 << VKB_WEIGHTS_F32);
-    vkb_vk_usage u = {.task = {.kind = k->kind, .inputs = 256, .outputs = k->min_outputs > 256 ? k->min_outputs : 256},
-                      .op = typical(k->kind),
-                      .tensors = i8            ? byte_tensors
-                                 : f16_weights ? half_tensors
-                                               : tensors,
-                      .activations = f16_values ? VKB_F16 : VKB_F32,
-                      .width = 200};
+    vkb_vk_usage u = {
+        .task = {.kind = k->kind, .inputs = k->inputs ? k->inputs : 256, .outputs = k->min_outputs > 256 ? k->min_outputs : 256},
+        .op = typical(k->kind),
+        .tensors = i8            ? byte_tensors
+                   : f16_weights ? half_tensors
+                                 : tensors,
+        .activations = f16_values ? VKB_F16 : VKB_F32,
+        .width = 200};
     u.task.values = !f16_values ? 0 : k->values & 1 << VKB_VALUES_F16 ? VKB_VALUES_F16 : VKB_INPUT_F16;
     u.task.weights = i8                                  ? VKB_WEIGHTS_I8
                      : !f16_weights                      ? VKB_WEIGHTS_F32

@@ -97,14 +97,15 @@ static void embed(probe *p, vkb_op op, const vkb_op *like, uint32_t width) {
     output(p, op, VKB_PER_TOKEN, width);
 }
 
-/* As input(), from another LINEAR and its norm: what a kernel that folds a norm reads. */
+/* As input(), from another LINEAR, of few inputs, and its norm: what a kernel that folds a norm reads. */
 static uint32_t normed(probe *p, uint32_t width) {
-    vkb_op op = p->ops[input(p, width)];
+    uint32_t inputs = least(width, 128);
+    vkb_op op = p->ops[input(p, inputs)];
     op.kind = VKB_OP_LINEAR;
     op.input = p->value_count - 1;
     op.scale = 0;
     op.weight = p->tensor_count;
-    p->tensors[p->tensor_count++] = (vkb_tensor){width, width, VKB_LAYOUT_LINEAR, p->activations};
+    p->tensors[p->tensor_count++] = (vkb_tensor){width, inputs, VKB_LAYOUT_LINEAR, p->activations};
     op.norm = VKB_NORM_LAYER;
     op.norm_eps = 1e-5f;
     output(p, op, VKB_PER_TOKEN, width);
@@ -213,7 +214,7 @@ static void normalize(probe *p, vkb_op op, uint32_t width, uint32_t folds) {
 static bool build(probe *p, const vkb_kernel *kernel, const vkb_vk_usage *u, uint32_t folds) {
     const vkb_op *like = u->op;
     uint32_t width = least(u->width, 600);
-    uint32_t inputs = columns(kernel->inputs_multiple, kernel->from_inputs),
+    uint32_t inputs = kernel->inputs ? kernel->inputs : columns(kernel->inputs_multiple, kernel->from_inputs),
              outputs = columns(kernel->outputs_multiple, kernel->min_outputs);
     vkb_op op = {.kind = kernel->kind,
                  .input = VKB_NONE,

@@ -120,7 +120,10 @@ static void set_addresses(const vkb_vk_program *p, vkb_vk_step *s, uint32_t tens
     if (!p->arena.address) return;
     s->push.input_address = p->arena.address + p->base.slots[s->input].offset;
     s->push.weight_address = w->blocks[piece->block].address + piece->offset;
-    if (s->task.kind == VKB_OP_LINEAR) s->push.output_address = p->arena.address + p->base.slots[s->output].offset;
+    if (s->task.kind != VKB_OP_LINEAR) return;
+    s->push.output_address = p->arena.address + p->base.slots[s->output].offset;
+    if (s->residual != VKB_NONE) s->push.residual_address = p->arena.address + p->base.slots[s->residual].offset;
+    s->push.vectors_address = w->blocks[w->vectors.block].address + w->vectors.offset;
 }
 
 static vkb_status linear(vkb_vk_program *p, uint32_t i, const vkb_op *op, vkb_error *error) {

@@ -38,12 +38,20 @@ layout(push_constant) uniform Push { // vkb_push
     float norm_eps;
     float scale;
     uint heads, head_size;
+#ifdef ADDRESSES
+    uint cu_at, row_count;
+    uvec2 sums_address;
+    uint residual_at;
+    uint kv_heads;
+    uvec2 residual_address, vectors_address;
+#else
     uint row_first, row_count;
     uint column;
     uint has_tables;
     uint residual_at;
     uint kv_heads, window;
     uint reach_weight, reach_position, reach_type;
+#endif
     uint key_weight_at;
 } push;
 

@@ -31,7 +31,7 @@ layout(set = 0, binding = 5) restrict readonly buffer Vectors2 { vec2 vectors2[]
 
 #define QKV position1
 #define QKV_STRIDE push.row_count
-#define cu_at push.cu_at
+#define cu_at push.row_first
 #include "attend.glsl"
 #include "few_rows.glsl"
 

@@ -1,0 +1,90 @@
+/*
+ * A norm of a LINEAR's input can be applied to its products, where two sums over each output's weights are known (linear_short.comp). They
+ * depend on weights alone and are made once a program, for its LINEARs that such a kernel does in batches of some size.
+ */
+#include "vk_internal.h"
+
+/* Whether step i may be done by a kernel that reads sums. */
+static bool wants(const vkb_vk_program *p, uint32_t i) {
+    if (p->folds[i].norm_input == VKB_NONE || p->steps[i].task.kind != VKB_OP_LINEAR) return false;
+    for (uint32_t c = 0; c < p->class_count; c++)
+        if (vkb_vk_kernel_for(p, i, c, c)->reads_sums) return true;
+    return false;
+}
+
+static uint64_t bytes_of(const vkb_vk_step *s) { return vkb_align_up((uint64_t)s->push.output_stride * 2 * sizeof(float), VKB_VK_ALIGN); }
+
+typedef struct work {
+    VkCommandPool pool;
+    VkCommandBuffer commands;
+    VkFence fence;
+} work;
+
+static vkb_status record(vkb_vk_program *p, VkCommandBuffer commands, vkb_error *error) {
+    vkb_vk_device *device = vkb_vk_device_of(&p->base);
+    const vkb_vk_device_table *vk = &device->vk;
+    VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
+    vkb_status status = vkb_vk_check(device, vk->BeginCommandBuffer(commands, &begin), "vkBeginCommandBuffer", error);
+    for (uint32_t i = 0; i < p->step_count && !status; i++) {
+        if (!wants(p, i)) continue;
+        const vkb_vk_step *s = &p->steps[i];
+        const vkb_push *norm = &p->steps[p->folds[i].norm_input].push;
+        vkb_push push = s->push;
+        push.norm_weight_at = norm->norm_weight_at;
+        push.norm_bias_at = norm->norm_bias_at;
+        vkb_task task = {.kind = VKB_KERNEL_NORM_SUMS, .weights = s->task.weights};
+        const vkb_kernel *kernel = vkb_kernel_choose(&device->abilities, &task, 1); /* forbidden, or there: the LINEAR's needs more */
+        if (!kernel) return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: there is no kernel for sums of weights", device->base.info.name);
+        VkPipeline pipeline;
+        status = vkb_vk_pipeline_get(device, kernel, &task, &pipeline, error);
+        if (status) return status;
+        vk->CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
+        vk->CmdPushConstants(commands, device->pipeline_layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof push, &push);
+        vk->CmdDispatch(commands, vkb_vk_groups_x(s, kernel), 1, 1);
+    }
+    VkMemoryBarrier memory = {/* what comes later on the queue sees them */
+                              .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+                              .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
+                              .dstAccessMask = VK_ACCESS_SHADER_READ_BIT};
+    vk->CmdPipelineBarrier(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1, &memory, 0, NULL, 0,
+                           NULL);
+    return status ? status : vkb_vk_check(device, vk->EndCommandBuffer(commands), "vkEndCommandBuffer", error);
+}
+
+static vkb_status run(vkb_vk_program *p, work *w, vkb_error *error) {
+    vkb_vk_device *device = vkb_vk_device_of(&p->base);
+    const vkb_vk_device_table *vk = &device->vk;
+    VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = device->physical.queue_family};
+    vkb_status status = vkb_vk_check(device, vk->CreateCommandPool(device->handle, &pool, NULL, &w->pool), "vkCreateCommandPool", error);
+    if (status) return status;
+    VkCommandBufferAllocateInfo allocate = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = w->pool, .commandBufferCount = 1};
+    status = vkb_vk_check(device, vk->AllocateCommandBuffers(device->handle, &allocate, &w->commands), "vkAllocateCommandBuffers", error);
+    if (status) return status;
+    VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
+    status = vkb_vk_check(device, vk->CreateFence(device->handle, &fence, NULL, &w->fence), "vkCreateFence", error);
+    if (!status) status = record(p, w->commands, error);
+    if (!status) status = vkb_vk_submit(device, &(vkb_vk_work){.commands = &w->commands, .count = 1, .fence = w->fence}, error);
+    return status ? status : vkb_vk_wait(device, w->fence, device->spin_limit, error);
+}
+
+vkb_status vkb_vk_sums_init(vkb_vk_program *p, vkb_error *error) {
+    vkb_vk_device *device = vkb_vk_device_of(&p->base);
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < p->step_count; i++)
+        if (wants(p, i)) bytes += bytes_of(&p->steps[i]);
+    if (!bytes) return VKB_OK;
+    vkb_status status = vkb_vk_buffer_create(device, bytes, VKB_VK_ARENA, "sums of weights", &p->sums, error);
+    if (status) return status;
+    uint64_t at = p->sums.address;
+    for (uint32_t i = 0; i < p->step_count; i++) {
+        if (!wants(p, i)) continue;
+        p->steps[i].push.sums_address = at;
+        at += bytes_of(&p->steps[i]);
+    }
+    work w = {0};
+    status = run(p, &w, error);
+    if (w.fence) device->vk.DestroyFence(device->handle, w.fence, NULL);
+    if (w.pool) device->vk.DestroyCommandPool(device->handle, w.pool, NULL);
+    return status;
+}
