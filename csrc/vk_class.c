@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vk_internal.h"
+#include "vk_program.h"
 
 static vkb_status add_threshold(vkb_vk_program *p, uint32_t rows, vkb_error *error) {
     uint32_t at = 0;

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vk_internal.h"
+#include "vk_program.h"
 
 /* The structs of what is enabled, one chained to the next. */
 typedef struct enabled {

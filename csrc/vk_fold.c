@@ -6,7 +6,7 @@
  */
 #include <stdlib.h>
 
-#include "vk_internal.h"
+#include "vk_program.h"
 
 static uint32_t producer(const vkb_vk_program *p, uint32_t reader, uint32_t value) {
     uint32_t last = VKB_NONE;

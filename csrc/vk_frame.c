@@ -1,7 +1,7 @@
 /* Frames: what each of the runs under way has to itself. Made one by one as runs come together; most programs never have more than one. */
 #include <stdlib.h>
 
-#include "vk_internal.h"
+#include "vk_program.h"
 
 /* An output that its step writes straight to the host's memory is bound there in place of its room in the arena. */
 static const vkb_vk_buffer *direct_result(const vkb_vk_program *p, const vkb_vk_frame *f, const vkb_vk_step *s) {

@@ -1,7 +1,7 @@
 /* Making a program: its memory, kernels and first frame. */
 #include <stdlib.h>
 
-#include "vk_internal.h"
+#include "vk_program.h"
 
 static double mib(uint64_t bytes) { return (double)bytes / (1 << 20); }
 

@@ -7,7 +7,7 @@
  * workgroup sees of a row. The next product had to bring the blocks to one scale a row, each workgroup for itself: base's feed-forward
  * networks took 369 and 426 us a layer, with QUANTIZE between the two 403 and 296 (one H200, 32,768 rows).
  */
-#include "vk_internal.h"
+#include "vk_program.h"
 
 uint64_t vkb_vk_i8_bytes(uint64_t rows, uint64_t stride) { return vkb_align_up(rows * stride + rows * sizeof(float), VKB_VK_ALIGN); }
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vk_internal.h"
+#include "vk_program.h"
 
 enum { MAX_SPANS = 32 };
 

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vk_internal.h"
+#include "vk_program.h"
 
 /* Results of at most so many words are watched themselves: they are there some 2 µs before the fence is (H100). More would take longer to
    set and to read than that. */

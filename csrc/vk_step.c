@@ -5,7 +5,7 @@
  */
 #include <stdlib.h>
 
-#include "vk_internal.h"
+#include "vk_program.h"
 
 static const vkb_vk_weights *weights_of(const vkb_vk_program *p) { return (const vkb_vk_weights *)p->base.weights; }
 

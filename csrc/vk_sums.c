@@ -2,7 +2,7 @@
  * A norm of a LINEAR's input can be applied to its products, where two sums over each output's weights are known (linear_short.comp). They
  * depend on weights alone and are made once a program, for its LINEARs that such a kernel does in batches of some size.
  */
-#include "vk_internal.h"
+#include "vk_program.h"
 
 /* Whether step i may be done by a kernel that reads sums. */
 static bool wants(const vkb_vk_program *p, uint32_t i) {

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../vk_internal.h"
+#include "../vk_program.h"
 #include "fixture.h"
 
 enum { WIDTH = 33, WIDE = 64, THREADS = 5, RUNS = 40, MOST = 9 };

@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <sched.h>
 
-#include "../vk_internal.h"
+#include "../vk_program.h"
 #include "fixture.h"
 #include "intercept.h"
 

@@ -1,7 +1,7 @@
 /* The table of Vulkan kernels, without a device: what is chosen where, and that the least device that Vulkan 1.2 allows can do everything.
  */
 #include "../vk_force.h"
-#include "../vk_internal.h"
+#include "../vk_program.h"
 #include "test.h"
 
 static const uint32_t kinds[] = {VKB_OP_EMBED, VKB_OP_LINEAR,    VKB_OP_ATTENTION,   VKB_OP_NORM,
