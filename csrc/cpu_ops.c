@@ -7,6 +7,7 @@
 enum {
     TASK_ROWS = 32,
     STEP = 64, /* columns that are worked on at a time */
+    AHEAD = 2, /* rows of a table that are fetched meanwhile */
 };
 
 typedef struct rows_op {
@@ -41,14 +42,33 @@ void vkb_cpu_table_row(const vkb_cpu_program *p, uint32_t table, uint32_t row, u
     for (uint32_t i = whole; i < count; i++) y[i] = vkb_f16_to_f32(halves[i]);
 }
 
-/* y[i] = (add ? y[i] : 0) + scale·row[i] */
+/* y[i] = (add ? y[i] : 0) + scale·x[i]; with a constant n compilers take vectors. */
+static inline void take(const float *x, uint32_t n, float scale, bool add, float *y) {
+    if (add)
+        for (uint32_t i = 0; i < n; i++) y[i] += scale * x[i];
+    else
+        for (uint32_t i = 0; i < n; i++) y[i] = scale * x[i];
+}
+
+/* The same with a table's row. */
 static void take_row(const vkb_cpu_program *p, uint32_t table, int32_t row, uint32_t width, float scale, bool add, float *y) {
     for (uint32_t i = 0; i < width; i += STEP) {
         uint32_t n = width - i < STEP ? width - i : STEP;
         float x[STEP];
         vkb_cpu_table_row(p, table, (uint32_t)row, i, n, x);
-        for (uint32_t j = 0; j < n; j++) y[i + j] = (add ? y[i + j] : 0) + scale * x[j];
+        if (n == STEP)
+            take(x, STEP, scale, add, y + i);
+        else
+            take(x, n, scale, add, y + i);
     }
+}
+
+/* A table's rows are far apart, and no processor knows which is next. */
+static void prefetch_row(const vkb_cpu_program *p, uint32_t table, int32_t row) {
+    const vkb_tensor *t = &p->base.weights->tensors[table];
+    uint64_t bytes = t->cols * (uint64_t)(t->dtype == VKB_F16 ? sizeof(uint16_t) : sizeof(float));
+    const char *at = (const char *)vkb_cpu_tensor(p, table) + (uint64_t)row * bytes;
+    for (uint64_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i);
 }
 
 static void embed_task(void *context, uint32_t task, uint32_t worker) {
@@ -59,6 +79,7 @@ static void embed_task(void *context, uint32_t task, uint32_t worker) {
     uint32_t width = p->base.values[op->output].width;
     for (uint32_t row = task * TASK_ROWS, end = last_row(r, row); row < end; row++) {
         float *y = vkb_cpu_value(p, op->output) + row * (size_t)p->base.slots[op->output].stride;
+        if (row + AHEAD < end) prefetch_row(p, op->weight, p->batch->ids[row + AHEAD]);
         take_row(p, op->weight, p->batch->ids[row], width, op->scale, false, y);
         if (op->type_table != VKB_NONE) take_row(p, op->type_table, p->batch->type_ids[row], width, 1, true, y);
         if (op->position_table != VKB_NONE) take_row(p, op->position_table, p->batch->positions[row], width, 1, true, y);
