@@ -42,6 +42,13 @@ static void fill_batch(probe *p, uint32_t tile_rows) {
     }
 }
 
+/* As many as a kernel does attention of by the way, in sequences of 1, 4 and the rest. */
+static void fill_tile(probe *p, uint32_t tile_rows) {
+    fill_batch(p, tile_rows);
+    p->tokens = tile_rows;
+    memcpy(p->cu_seqlens, (uint32_t[]){0, 1, 5, tile_rows}, sizeof p->cu_seqlens);
+}
+
 /* A tensor in the place of one of the program's, with its layout and dtype; VKB_NONE where the program has none. */
 static uint32_t tensor(probe *p, uint32_t like, uint32_t rows, uint32_t cols) {
     if (like == VKB_NONE) return VKB_NONE;
@@ -112,9 +119,21 @@ static uint32_t normed(probe *p, uint32_t width) {
     return p->value_count - 1;
 }
 
+/* As input(), from ATTENTION in heads of 32, or of 16. */
+static uint32_t attended(probe *p, uint32_t width) {
+    vkb_op op = p->ops[input(p, 3 * width)];
+    op.kind = VKB_OP_ATTENTION;
+    op.input = p->value_count - 1;
+    op.weight = VKB_NONE;
+    op.heads = width / (width % 32 ? 16 : 32);
+    op.scale = 0.18f;
+    output(p, op, VKB_PER_TOKEN, width);
+    return p->value_count - 1;
+}
+
 /* A norm of its own is tested by itself. folds: the norms, in MODE's bits, that are left to the kernel. */
 static void linear(probe *p, vkb_op op, const vkb_op *like, uint32_t inputs, uint32_t outputs, uint32_t folds) {
-    op.input = folds & VKB_FOLD_NORM_INPUT ? normed(p, inputs) : input(p, inputs);
+    op.input = folds & VKB_FOLD_ATTENTION ? attended(p, inputs) : folds & VKB_FOLD_NORM_INPUT ? normed(p, inputs) : input(p, inputs);
     if (like->residual != VKB_NONE) op.residual = folds & VKB_FOLD_NORM_RESIDUAL ? normed(p, outputs) : input(p, outputs);
     op.residual_at = like->residual_at;
     op.activation = like->activation;
@@ -225,7 +244,10 @@ static bool build(probe *p, const vkb_kernel *kernel, const vkb_vk_usage *u, uin
                  .type_table = VKB_NONE,
                  .norm_weight = VKB_NONE,
                  .norm_bias = VKB_NONE};
-    fill_batch(p, kernel->tile_rows);
+    if (kernel->kind == VKB_OP_LINEAR && folds & VKB_FOLD_ATTENTION)
+        fill_tile(p, kernel->tile_rows);
+    else
+        fill_batch(p, kernel->tile_rows);
     switch (kernel->kind) {
     case VKB_OP_EMBED: embed(p, op, like, width); return true;
     case VKB_OP_LINEAR: linear(p, op, like, inputs, outputs, folds); return true;
@@ -403,9 +425,13 @@ done:
 
 vkb_status vkb_vk_selftest(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *usage, char *reason, size_t size,
                            vkb_error *error) {
-    const uint32_t at_end = VKB_FOLD_NORM_RESIDUAL; /* there is one set of a norm's constants: two tests */
-    bool both = kernel->kind == VKB_OP_LINEAR && kernel->folds & at_end && usage->op->residual != VKB_NONE;
-    vkb_status status = test(device, kernel, usage, kernel->folds & ~at_end, reason, size, error);
-    if (both && !status && !*reason) status = test(device, kernel, usage, at_end, reason, size, error);
+    bool linear = kernel->kind == VKB_OP_LINEAR;
+    /* each by itself: there is one set of a norm's constants, and attention is of few rows alone */
+    uint32_t apart[] = {linear && usage->op->residual != VKB_NONE ? kernel->folds & VKB_FOLD_NORM_RESIDUAL : 0,
+                        linear && usage->attends ? kernel->folds & VKB_FOLD_ATTENTION : 0};
+    uint32_t others = kernel->folds & ~(uint32_t)(linear ? VKB_FOLD_NORM_RESIDUAL | VKB_FOLD_ATTENTION : 0);
+    vkb_status status = test(device, kernel, usage, others, reason, size, error);
+    for (size_t i = 0; i < sizeof apart / sizeof *apart && !status && !*reason; i++)
+        if (apart[i]) status = test(device, kernel, usage, apart[i], reason, size, error);
     return status;
 }

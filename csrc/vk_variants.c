@@ -227,11 +227,14 @@ vkb_vk_usage vkb_vk_usage_of(const vkb_vk_program *p, const vkb_vk_step *s) {
     u.op = &p->base.ops[s->op];
     u.inputs = u.op->input == VKB_NONE ? 0 : p->base.values[u.op->input].width;
     u.width = p->base.values[u.op->kind == VKB_OP_POOL ? u.op->input : u.op->output].width;
+    for (const vkb_op *before = p->base.ops; before < u.op && s->task.kind == VKB_OP_LINEAR; before++)
+        if (before->output == u.op->input) u.attends = before->kind == VKB_OP_ATTENTION;
     return u;
 }
 
 static uint64_t key_of(const vkb_kernel *kernel, const vkb_vk_usage *u) {
-    const uint32_t words[] = {u->task.mode, u->task.weights, u->task.values, u->head_size};
+    bool attends = u->attends && kernel->folds & VKB_FOLD_ATTENTION;
+    const uint32_t words[] = {u->task.mode, u->task.weights, u->task.values, u->head_size, attends};
     uint64_t key = vkb_vk_hash(VKB_VK_HASH_START, kernel->name, strlen(kernel->name));
     return vkb_vk_hash(key, words, sizeof words);
 }
