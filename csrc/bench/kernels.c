@@ -37,7 +37,7 @@ int bench_variants(const bench_options *o) {
     vkb_status status = vkb_device_variants(device, rows, sizeof rows / sizeof *rows, &count, &error);
     if (status) fprintf(stderr, "vkbert-bench: variants: %s\n", error.message);
     for (uint32_t i = 0; i < count && !status; i++)
-        printf(o->json ? "{\"kernel\":\"%s\",\"state\":\"%s\",\"reason\":\"%s\"}\n" : "%-36s %-8s %s\n", rows[i].name,
+        printf(o->json ? "{\"kernel\":\"%s\",\"state\":\"%s\",\"reason\":\"%s\"}\n" : "%-40s %-8s %s\n", rows[i].name,
                states[rows[i].state], rows[i].reason);
     vkb_device_close(device);
     return status != VKB_OK;
