@@ -214,15 +214,17 @@ func (c *call) body(v any) error {
 
 // hold counts bytes that the request keeps until it ends, and says whether there is room for them.
 func (c *call) hold(bytes int64) error {
-	now := c.buffered.Add(bytes)
-	c.held += bytes
-	switch limit := c.options.MaxBufferedBytes; {
-	case over(c.held, limit):
-		return failf(tooLarge, "", "the request and its result take %d bytes, want at most %d", c.held, limit)
-	case over(now, limit):
-		return failf(overloaded, "", "model is overloaded: the requests at work have too many bytes")
+	limit := c.options.MaxBufferedBytes
+	if over(c.held+bytes, limit) {
+		return failf(tooLarge, "", "the request and its result take %d bytes, want at most %d", c.held+bytes, limit)
 	}
-	return nil
+	for before := c.buffered.Load(); !over(before+bytes, limit); before = c.buffered.Load() {
+		if c.buffered.CompareAndSwap(before, before+bytes) {
+			c.held += bytes
+			return nil
+		}
+	}
+	return failf(overloaded, "", "model is overloaded: the requests at work have too many bytes")
 }
 
 func (c *call) letGo(bytes int64) {
@@ -294,27 +296,42 @@ func (u *use) prepared(prepare func(context.Context) (*vkbert.Prepared, error), 
 	return p, err
 }
 
-// take counts tokens of the request and says whether there is room for them. A short request does not wait for the long ones, so those do not count for it.
+// take counts tokens of the request, if there is room for them: those of a request that is refused keep no other out. A short request does not wait for the long
+// ones, so those do not count for it.
 func (u *use) take(tokens int) error {
 	c, n := u.call, int64(tokens)
 	if err := c.count(tokens); err != nil {
 		return err
 	}
 	stats := u.served.stats()
-	all := u.served.tokens.Add(n)
-	u.tokens += n
-	ahead := all - u.tokens
-	if tokens <= stats.BatchTokens/4 {
-		u.short += n
-		ahead = u.served.short.Add(n) - u.short
+	short := tokens <= stats.BatchTokens/4
+	u.served.taking.Lock()
+	defer u.served.taking.Unlock()
+	ahead := u.served.tokens.Load() - u.tokens
+	if short {
+		ahead = u.served.short.Load() - u.short
 	}
+	if err := c.room(ahead, n, stats.Speed); err != nil {
+		return err
+	}
+	u.served.tokens.Add(n)
+	u.tokens += n
+	if short {
+		u.served.short.Add(n)
+		u.short += n
+	}
+	return nil
+}
+
+// room says whether tokens may wait behind so many others, of which the device does so many a second. Alone they always may: it would never be their turn.
+func (c *call) room(ahead, tokens int64, speed float64) error {
 	if ahead == 0 {
 		return nil
 	}
-	if over(ahead+n, int64(c.options.MaxQueuedTokens)) {
+	if over(ahead+tokens, int64(c.options.MaxQueuedTokens)) {
 		return failf(overloaded, "", "model is overloaded: %d tokens wait", ahead)
 	}
-	if wait := howLong(ahead+n, stats.Speed); over(wait, c.options.MaxQueueTime) {
+	if wait := howLong(ahead+tokens, speed); over(wait, c.options.MaxQueueTime) {
 		f := failf(overloaded, "", "model is overloaded: what waits takes about %.0f seconds", wait.Seconds())
 		f.retry = wait - c.options.MaxQueueTime
 		return f

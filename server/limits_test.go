@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -100,6 +101,37 @@ func TestLimits(t *testing.T) {
 	cancel()
 	assert.Panics(t, func() { s.doContext(ctx, "POST", "/embed", strings.NewReader(`{"inputs":"a"}`)) }, "the connection is given up")
 	assert.Zero(t, s.working.now())
+}
+
+// TestBurst: of requests that come at the same time as many are taken as there is room for; those that are refused do not count meanwhile.
+func TestBurst(t *testing.T) {
+	s := start(t, Options{MaxQueuedTokens: 1000, MaxBufferedBytes: 1000}, model("tiny", "tiny", "normalize"))
+	var taken, held atomic.Int64
+	var ready, done sync.WaitGroup
+	begin := make(chan struct{})
+	for range 50 {
+		c := &call{Server: s.Server, w: &recorder{ResponseWriter: httptest.NewRecorder()}, ctx: t.Context(), span: trace.SpanFromContext(t.Context())}
+		u, err := c.use("")
+		require.NoError(t, err)
+		ready.Add(1)
+		done.Go(func() {
+			ready.Done()
+			<-begin
+			if u.take(200) == nil {
+				taken.Add(1)
+			}
+			if c.hold(100) == nil {
+				held.Add(1)
+			}
+		})
+		t.Cleanup(func() { c.letGo(c.held); u.finish() })
+	}
+	ready.Wait()
+	close(begin)
+	done.Wait()
+	assert.EqualValues(t, 5, taken.Load())
+	assert.EqualValues(t, 1000, s.models[0].tokens.Load())
+	assert.EqualValues(t, 10, held.Load())
 }
 
 // TestQueueLimits: what would wait for too many tokens or too long is refused, with the time after which there will be room. Short requests wait for short ones.

@@ -17,6 +17,7 @@ type served struct {
 	server *Server
 	tokens atomic.Int64 // of the requests at work
 	short  atomic.Int64 // of those among them that the scheduler puts first
+	taking sync.Mutex   // while it is seen whether there is room for more
 
 	mutex   sync.Mutex
 	engine  *engine       // nil while it is not loaded
