@@ -114,7 +114,9 @@ func TestBurst(t *testing.T) {
 		u, err := c.use("")
 		require.NoError(t, err)
 		ready.Add(1)
-		done.Go(func() {
+		done.Add(1)
+		go func() {
+			defer done.Done()
 			ready.Done()
 			<-begin
 			if u.take(200) == nil {
@@ -123,7 +125,7 @@ func TestBurst(t *testing.T) {
 			if c.hold(100) == nil {
 				held.Add(1)
 			}
-		})
+		}()
 		t.Cleanup(func() { c.letGo(c.held); u.finish() })
 	}
 	ready.Wait()
