@@ -38,7 +38,7 @@ static bool is_direct(const vkb_vk_program *p, uint32_t value) {
 }
 
 /* The step of this kind that makes the reader's input, if nothing else reads that and no other step writes to it. What it reads itself has
-   to be there still when the reader writes. */
+   to be there still when the reader has read it: no step up to that one writes there. */
 static uint32_t find_only(const vkb_vk_program *p, uint32_t reader, uint32_t kind) {
     const vkb_vk_step *s = &p->steps[reader];
     uint32_t made_by = producer(p, reader, s->input);
@@ -47,9 +47,10 @@ static uint32_t find_only(const vkb_vk_program *p, uint32_t reader, uint32_t kin
         bool reads = p->steps[i].input == s->input || p->steps[i].residual == s->input;
         if ((i != reader && reads) || (i != made_by && p->steps[i].output == s->input)) return VKB_NONE;
     }
-    const vkb_slot *slots = p->base.slots;
-    bool kept = is_direct(p, s->output) || !overlap(&slots[p->steps[made_by].input], &slots[s->output]);
-    return kept ? made_by : VKB_NONE;
+    const vkb_slot *slots = p->base.slots, *kept = &slots[p->steps[made_by].input];
+    for (uint32_t i = made_by + 1; i <= reader; i++)
+        if (!is_direct(p, p->steps[i].output) && overlap(kept, &slots[p->steps[i].output])) return VKB_NONE;
+    return made_by;
 }
 
 static uint32_t find_pool(const vkb_vk_program *p, uint32_t reader) {

@@ -115,6 +115,9 @@ static uint32_t normed(probe *p, uint32_t width) {
     p->tensors[p->tensor_count++] = (vkb_tensor){width, inputs, VKB_LAYOUT_LINEAR, p->activations};
     op.norm = VKB_NORM_LAYER;
     op.norm_eps = 1e-5f;
+    op.norm_weight = p->tensor_count;
+    op.norm_bias = p->tensor_count + 1;
+    for (int i = 0; i < 2; i++) p->tensors[p->tensor_count++] = (vkb_tensor){1, width, VKB_LAYOUT_VECTOR, VKB_F32};
     output(p, op, VKB_PER_TOKEN, width);
     return p->value_count - 1;
 }

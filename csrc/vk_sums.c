@@ -32,8 +32,11 @@ static vkb_status record(vkb_vk_program *p, VkCommandBuffer commands, vkb_error 
         vkb_push push = s->push;
         push.norm_weight_at = norm->norm_weight_at;
         push.norm_bias_at = norm->norm_bias_at;
-        vkb_task task = {.kind = VKB_KERNEL_NORM_SUMS, .weights = s->task.weights};
-        const vkb_kernel *kernel = vkb_kernel_choose(&device->abilities, &task, 1); /* forbidden, or there: the LINEAR's needs more */
+        vkb_vk_usage usage = {.task = {.kind = VKB_KERNEL_NORM_SUMS, .weights = s->task.weights}}; /* it is tested with what reads them */
+        const vkb_task task = usage.task;
+        const vkb_kernel *kernel;
+        status = vkb_vk_variant_choose(device, &usage, 1, &kernel, error);
+        if (status) return status;
         if (!kernel) return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: there is no kernel for sums of weights", device->base.info.name);
         VkPipeline pipeline;
         status = vkb_vk_pipeline_get(device, kernel, &task, &pipeline, error);

@@ -75,6 +75,13 @@ static void apply_rules(vkb_vk_variants *v, const vkb_device_info *info) {
     }
 }
 
+/* Those that read what another one makes go with it. */
+static void apply_needs(vkb_vk_variants *v) {
+    for (uint32_t i = 0; i < vkb_kernel_count; i++)
+        for (uint32_t j = 0; j < vkb_kernel_count && vkb_kernels[i].kind == VKB_KERNEL_NORM_SUMS && v->rows[i] == VKB_ROW_OFF; j++)
+            if (vkb_kernels[j].reads_sums) turn_off(v, j, "the kernel that makes what it reads is off");
+}
+
 static void free_variants(vkb_vk_variants *v) {
     vkb_mutex_destroy(v->mutex);
     free(v->rows);
@@ -96,6 +103,7 @@ static vkb_vk_variants *create_variants(const vkb_vk_device *device) {
         return NULL;
     }
     apply_rules(v, &device->base.info);
+    apply_needs(v);
     return v;
 }
 

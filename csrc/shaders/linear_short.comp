@@ -5,7 +5,7 @@
 // MODE's upper bits: the input, or the residual, has not been normalised yet. A norm of the input is applied to the products: with γ, β its weights and r, m a row's
 // 1/deviation and mean, Σ((x - m)·r·γ + β)·w + bias = r·(Σ xγ·w - m·Σ γw) + Σ βw + bias; the last two sums are there already (norm_sums.comp). A row's own sums come
 // from the matrix hardware: its product with ones, and, squared, the diagonal of the rows' product with themselves. The variance is the mean square less the square of
-// the mean: the numbers are f16, whose own rounding weighs more than the cancellation. Or the input is the attention of q|k|v (row_count elements a row), of at most 16
+// the mean: the numbers are f16, whose own rounding weighs more than the cancellation; so is xγ, whose rounding adds as much again. Or the input is the attention of q|k|v (row_count elements a row), of at most 16
 // rows in all: each workgroup does that itself, a head a subgroup.
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
