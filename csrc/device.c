@@ -84,6 +84,13 @@ static vkb_status find_vulkan(const char *selector, const vkb_device_info *infos
     return VKB_OK;
 }
 
+/* So that a machine with a GPU does not work on its CPU without a word. */
+static void log_left_out(const vkb_device *device, const vkb_device_info *infos, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++)
+        if (!infos[i].usable && strstr(infos[i].reason, "a process died"))
+            vkb_log(device, VKB_LOG_WARNING, "%s is left out: %s", infos[i].name, infos[i].reason);
+}
+
 vkb_status vkb_device_open(const vkb_device_options *options, vkb_device **device, vkb_error *error) {
     if (!device) return vkb_fail(error, VKB_ERROR_INVALID_ARGUMENT, "vkb_device_open: device is NULL");
     *device = NULL;
@@ -117,6 +124,7 @@ vkb_status vkb_device_open(const vkb_device_options *options, vkb_device **devic
                 status = vkb_vk_open((uint32_t)strtoul(found->selector + 7, NULL, 10), options, device, error);
             else
                 status = vkb_cpu_open(options, device, error);
+            if (status == VKB_OK && any) log_left_out(*device, infos, count);
         }
     }
     free(infos);

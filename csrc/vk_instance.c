@@ -97,36 +97,38 @@ typedef struct look {
     const vkb_vk_instance *instance;
     VkPhysicalDevice *handles; /* [count] */
     uint32_t count;
-    char *marker; /* path; NULL: nothing is marked */
+    const char *cache_dir; /* NULL: nothing is marked */
+    uint64_t key;
     char *survived;
-    char killer[VKB_MARKER_TEXT]; /* the device that killed a process, "vulkan:N", or empty */
+    bool refused; /* a device was left alone */
 } look;
 
 static const char all_drivers[] = "all drivers";
 
 static vkb_status begin_look(look *l, const char *cache_dir, vkb_error *error) {
     if (!cache_dir) return VKB_OK;
-    uint64_t key = vkb_vk_drivers_key();
-    l->marker = vkb_vk_cache_path(cache_dir, "looking", key, "");
-    l->survived = vkb_vk_cache_path(cache_dir, "looked", key, "");
+    l->key = vkb_vk_drivers_key();
+    l->survived = vkb_vk_cache_path(cache_dir, "looked", l->key, "");
     FILE *file = l->survived ? fopen(l->survived, "rb") : NULL;
     if (file) {
         fclose(file);
-        free(l->marker);
-        l->marker = NULL;
-    } else if (vkb_marker_died(l->marker, l->killer) && !strcmp(l->killer, all_drivers)) {
-        return vkb_fail(error, VKB_ERROR_NO_DEVICE,
-                        "a process died when it asked the Vulkan drivers for devices; remove %.150s to try again", l->marker);
+        return VKB_OK;
     }
-    return VKB_OK;
+    l->cache_dir = cache_dir;
+    char text[VKB_MARKER_TEXT], *path = vkb_vk_cache_path(cache_dir, "looking", l->key, "");
+    vkb_status status = VKB_OK;
+    if (vkb_marker_died(path, text))
+        status = vkb_fail(error, VKB_ERROR_NO_DEVICE,
+                          "a process died when it asked the Vulkan drivers for devices; remove %.150s to try again", path);
+    free(path);
+    return status;
 }
 
 /* `survived`: every device has been examined. */
 static void end_look(look *l, bool survived) {
-    FILE *file = l->marker && survived && !l->killer[0] ? fopen(l->survived, "wb") : NULL;
+    FILE *file = l->cache_dir && l->survived && survived && !l->refused ? fopen(l->survived, "wb") : NULL;
     if (file) fclose(file);
     free(l->handles);
-    free(l->marker);
     free(l->survived);
 }
 
@@ -151,29 +153,41 @@ static vkb_status enumerate(look *l, vkb_error *error) {
 static vkb_status look_for_devices(look *l, const char *cache_dir, vkb_error *error) {
     vkb_status status = begin_look(l, cache_dir, error);
     if (status) return status;
-    vkb_marker *marker = l->killer[0] ? NULL : vkb_marker_begin(l->marker, all_drivers);
+    char *path = vkb_vk_cache_path(l->cache_dir, "looking", l->key, "");
+    vkb_marker *marker = vkb_marker_begin(path, all_drivers);
     status = enumerate(l, error);
     vkb_marker_end(marker);
+    free(path);
     return status;
 }
 
-static vkb_status examine(const look *l, const char *cache_dir, uint32_t index, vkb_vk_physical *physical, vkb_error *error) {
-    char selector[32];
+/* marker_path: NULL where nothing is marked. */
+static vkb_status examine_marked(look *l, const char *marker_path, uint32_t index, vkb_vk_physical *physical, vkb_error *error) {
+    char selector[32], text[VKB_MARKER_TEXT];
     snprintf(selector, sizeof selector, "vulkan:%u", index);
-    if (!strcmp(l->killer, selector)) {
+    if (vkb_marker_died(marker_path, text)) {
+        l->refused = true;
         *physical = (vkb_vk_physical){.info = {.struct_size = sizeof physical->info, .kind = VKB_DEVICE_VIRTUAL}};
         memcpy(physical->info.selector, selector, sizeof physical->info.selector);
         snprintf(physical->info.name, sizeof physical->info.name, "device %u", index);
         snprintf(physical->info.reason, sizeof physical->info.reason,
-                 "a process died when it asked the driver about it; remove %.150s to try again", l->marker);
+                 "a process died when it asked the driver about it; remove %.150s to try again", marker_path);
         return VKB_OK;
     }
-    vkb_marker *marker = l->killer[0] ? NULL : vkb_marker_begin(l->marker, selector);
+    vkb_marker *marker = vkb_marker_begin(marker_path, selector);
     bool ok = vkb_vk_examine(l->instance, l->handles[index], index, physical);
     vkb_marker_end(marker);
-    if (!ok) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "Vulkan: out of memory");
-    vkb_vk_opening_killed(cache_dir, physical);
-    return VKB_OK;
+    return ok ? VKB_OK : vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "Vulkan: out of memory");
+}
+
+static vkb_status examine(look *l, const char *cache_dir, uint32_t index, vkb_vk_physical *physical, vkb_error *error) {
+    char suffix[16];
+    snprintf(suffix, sizeof suffix, ".%u", index);
+    char *path = vkb_vk_cache_path(l->cache_dir, "looking", l->key, suffix);
+    vkb_status status = examine_marked(l, path, index, physical, error);
+    free(path);
+    if (!status) vkb_vk_opening_killed(cache_dir, physical);
+    return status;
 }
 
 vkb_status vkb_vk_devices(const char *cache_dir, vkb_device_info *infos, uint32_t capacity, uint32_t *count, vkb_error *error) {

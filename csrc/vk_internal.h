@@ -251,7 +251,8 @@ typedef struct vkb_marker vkb_marker;
 enum { VKB_MARKER_TEXT = 128 };
 
 /* Paths may be NULL: then nothing is marked. */
-/* Whether a process died while it tried something; `text` says what. False where it is still at it. */
+/* Whether a process died while it tried something, so that this one is not to: for the first death that is the process that finds it and no
+   later one, for a second death all. `text` says what. False where it is still at it. */
 bool vkb_marker_died(const char *path, char text[VKB_MARKER_TEXT]);
 /* NULL where the file can't be made or another process is trying: then nothing is marked. */
 vkb_marker *vkb_marker_begin(const char *path, const char *text);

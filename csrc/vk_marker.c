@@ -1,7 +1,10 @@
 /*
  * Markers: a file that says what this process is about to try for the first time, and is removed when it has survived. A file that is left
- * behind, by a process that does not hold its lock any more, names what killed it.
+ * behind, by a process that does not hold its lock any more, names what may have killed it: or somebody ended that process from outside. So
+ * what was tried is left alone by the process that finds the file, tried once more by the next one, and after a second death not again
+ * until the file is removed. The file holds the text, and after a tab how far that has come.
  */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,12 +101,49 @@ struct vkb_marker {
     char path[];
 };
 
+static const char left_alone[] = "\tleft alone", tried_again[] = "\ttried again";
+
+typedef struct found { /* a file that this process has found: it does not try what that names */
+    struct found *next;
+    char path[];
+} found;
+
+static _Atomic(found *) all_found; /* kept to the end of the process */
+
+static bool has_found(const char *path) {
+    for (found *f = atomic_load(&all_found); f; f = f->next)
+        if (!strcmp(f->path, path)) return true;
+    return false;
+}
+
+static void note_found(const char *path) {
+    found *f = malloc(sizeof *f + strlen(path) + 1);
+    if (!f) return;
+    strcpy(f->path, path);
+    f->next = atomic_load(&all_found);
+    while (!atomic_compare_exchange_weak(&all_found, &f->next, f)) continue;
+}
+
+static void write_state(file f, const char *text, const char *state) {
+    char all[VKB_MARKER_TEXT + sizeof tried_again];
+    snprintf(all, sizeof all, "%s%s", text, state);
+    write_text(f, all);
+}
+
 bool vkb_marker_died(const char *path, char text[VKB_MARKER_TEXT]) {
     file f = path ? open_locked(path, false) : no_file;
+    *text = '\0';
     if (f == no_file) return false;
     text[read_text(f, text, VKB_MARKER_TEXT - 1)] = '\0';
+    char *state = strchr(text, '\t');
+    bool died = *text && (!state || !strcmp(state, tried_again) || has_found(path));
+    if (died && !state) {
+        write_state(f, text, left_alone);
+        note_found(path);
+    }
+    if (state) *state = '\0';
     close_file(f);
-    return *text;
+    return died;
 }
 
 vkb_marker *vkb_marker_begin(const char *path, const char *text) {
@@ -112,8 +152,12 @@ vkb_marker *vkb_marker_begin(const char *path, const char *text) {
     if (!marker) return NULL;
     strcpy(marker->path, path);
     marker->file = open_locked(path, true);
-    if (marker->file != no_file && write_text(marker->file, text)) return marker;
-    if (marker->file != no_file) close_file(marker->file);
+    if (marker->file != no_file) {
+        char before[VKB_MARKER_TEXT];
+        before[read_text(marker->file, before, sizeof before - 1)] = '\0';
+        write_state(marker->file, text, strchr(before, '\t') ? tried_again : "");
+        return marker;
+    }
     free(marker);
     return NULL;
 }

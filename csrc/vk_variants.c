@@ -17,6 +17,7 @@ enum { REASON = 160, MAX_TUNED = 128 };
 
 typedef struct finding { /* about a row of the table */
     bool failed;         /* its self-test: to be remembered */
+    bool suspect;        /* a process died when it was tested: to be remembered until it passes, or another one dies */
     char reason[REASON]; /* where it is off */
 } finding;
 
@@ -128,6 +129,7 @@ static void note_passed(vkb_vk_variants *v, uint64_t key, uint32_t row) {
         v->passed_capacity = capacity;
     }
     v->passed[v->passed_count++] = (test){key, row};
+    v->findings[row].suspect = false;
 }
 
 static void note_failed(vkb_vk_variants *v, vkb_vk_device *device, uint32_t row, const char *reason) {
@@ -152,6 +154,9 @@ static void load(vkb_vk_variants *v, vkb_vk_device *device) {
         } else if (sscanf(line, "fastest %llx %63[^\n]", &key, name) == 2) {
             int row = row_named(name);
             if (row >= 0 && v->tuned_count < MAX_TUNED) v->tuned[v->tuned_count++] = (test){key, (uint32_t)row};
+        } else if (sscanf(line, "suspect %63[^\n]", name) == 1) {
+            int row = row_named(name);
+            if (row >= 0) v->findings[row].suspect = true;
         } else if (sscanf(line, "failed %63[^\t]\t%159[^\n]", name, reason) == 2) {
             int row = row_named(name);
             if (row >= 0) note_failed(v, device, (uint32_t)row, reason);
@@ -162,7 +167,7 @@ static void load(vkb_vk_variants *v, vkb_vk_device *device) {
 }
 
 static void save(vkb_vk_variants *v, vkb_vk_device *device) {
-    size_t room = ((size_t)v->passed_count + v->tuned_count + vkb_kernel_count) * (REASON + 96), at = 0;
+    size_t room = ((size_t)v->passed_count + v->tuned_count + 2 * vkb_kernel_count) * (REASON + 96), at = 0;
     char *text = malloc(room);
     if (!text) return;
     for (uint32_t i = 0; i < v->passed_count; i++)
@@ -174,6 +179,8 @@ static void save(vkb_vk_variants *v, vkb_vk_device *device) {
     for (uint32_t i = 0; i < vkb_kernel_count; i++)
         if (v->findings[i].failed)
             at += (size_t)snprintf(text + at, room - at, "failed %.63s\t%s\n", vkb_kernels[i].name, v->findings[i].reason);
+    for (uint32_t i = 0; i < vkb_kernel_count; i++)
+        if (v->findings[i].suspect) at += (size_t)snprintf(text + at, room - at, "suspect %.63s\n", vkb_kernels[i].name);
     vkb_vk_cache_write(device, "variants", text, at);
     free(text);
 }
@@ -184,18 +191,26 @@ static char *marker_path(const vkb_vk_device *device) {
     return vkb_vk_cache_path(device->cache_folder, "testing", vkb_vk_cache_key(&device->physical), "");
 }
 
-/* A kernel whose test killed a process is off. Of several that were tested side by side, the one that did it is found by testing one after
-   another from now on. */
+/* A kernel whose test a process died of is off in the process that finds that, and tested again by the next one; with a second death it
+   stays off. Of several that were tested side by side, the one that did it is found by testing one after another from now on. */
 static void note_killer(vkb_vk_variants *v, vkb_vk_device *device) {
     char name[VKB_MARKER_TEXT];
     char *path = marker_path(device);
     if (path && vkb_marker_died(path, name)) {
         v->alone = v->alone || !strcmp(name, several);
         int row = row_named(name);
-        if (row >= 0) note_failed(v, device, (uint32_t)row, "a process died when it was tested");
+        if (row >= 0 && v->findings[row].suspect) {
+            v->findings[row].suspect = false;
+            note_failed(v, device, (uint32_t)row, "a process died when it was tested, twice");
+        } else if (row >= 0) {
+            v->findings[row].suspect = true;
+            turn_off(v, (uint32_t)row, "a process died when it was tested; the next one tries again");
+            vkb_log(&device->base, VKB_LOG_WARNING, "%s: kernel \"%s\" is off: %s", device->base.info.name, name, v->findings[row].reason);
+        }
         v->changed = true;
         remove(path);
     }
+    for (uint32_t i = 0; i < vkb_kernel_count; i++) v->alone = v->alone || v->findings[i].suspect;
     free(path);
 }
 

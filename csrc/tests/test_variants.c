@@ -56,16 +56,21 @@ static void parent(void) {
     expect("lie", folder, NULL, 0);
     expect("lie remembered", folder, NULL, 0);
     empty_folder();
-    expect("kill by kernel", folder, NULL, -SIGABRT);
-    expect("killed by kernel", folder, NULL, 0);
-    expect("killed by kernel", folder, NULL, 0);
-    empty_folder();
-    expect("kill by open", folder, NULL, -SIGABRT);
-    expect("killed by open", folder, NULL, 0);
-    empty_folder();
-    expect("kill by look", folder, NULL, -SIGABRT);
-    expect("killed by look", folder, NULL, 0);
-    empty_folder();
+    static const char *const ways[][2] = {
+        {"kill by kernel", "killed by kernel"}, {"kill by open", "killed by open"}, {"kill by look", "killed by look"}};
+    for (size_t i = 0; i < COUNT(ways); i++) {
+        expect(ways[i][0], folder, NULL, -SIGABRT);
+        expect(ways[i][1], folder, NULL, 0);        /* left alone */
+        expect(ways[i][0], folder, NULL, -SIGABRT); /* tried again */
+        expect(ways[i][1], folder, NULL, 0);
+        expect(ways[i][1], folder, NULL, 0); /* for good */
+        empty_folder();
+        expect(ways[i][0], folder, NULL, -SIGABRT); /* as if somebody had ended it */
+        expect(ways[i][1], folder, NULL, 0);
+        expect("nothing off", folder, NULL, 0);
+        expect("nothing off", folder, NULL, 0);
+        empty_folder();
+    }
     expect("whole", folder, NULL, 0);
     expect("kill by look", folder, NULL, -SIGABRT); /* it was all right before: nothing is marked any more */
     expect("whole", folder, NULL, 0);
@@ -74,6 +79,12 @@ static void parent(void) {
     CHECK(got == -SIGABRT, "with a driver that aborts: %d", got);
     got = child("no driver", folder, NULL, icd);
     CHECK(got == 0, "after a driver that aborts: %d", got);
+    got = child("whole", folder, NULL, icd);
+    CHECK(got == -SIGABRT, "with a driver that aborts again: %d", got);
+    for (int i = 0; i < 2; i++) {
+        got = child("no driver", folder, NULL, icd);
+        CHECK(got == 0, "after a driver that aborted twice: %d", got);
+    }
     expect("whole", folder, NULL, 0); /* other drivers are another matter */
     empty_folder();
     CHECK(!rmdir(folder), "%s is not empty", folder);
@@ -220,6 +231,7 @@ static void is_refused(const char *why) {
     selector = "auto";
     device = open_cached(&error);
     CHECK(device && device->info.kind == VKB_DEVICE_CPU, "auto: %s", error.message);
+    CHECK(strstr(logged, "is left out: ") && strstr(logged, why), "%s", logged);
     vkb_device_close(device);
 }
 
@@ -254,6 +266,7 @@ static void run_case(const char *name) {
         } else {
             check_linear(device);
         }
+        if (!strcmp(name, "nothing off")) CHECK(!strstr(logged, "is off:"), "%s", logged);
         vkb_device_close(device);
     }
 }
