@@ -17,3 +17,4 @@ say "vkbert similarity: ranked for \"$query\""
 $vkbert similarity -m "$model" "$query" "$@"
 say 'vkbert verify: compared with the vectors of sentence-transformers'
 $vkbert verify -m "$model" testdata/golden/minilm.json
+say "the model is in $model: give that as MODEL, or what Open takes"

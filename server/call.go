@@ -195,6 +195,9 @@ func allowedHeaders(asked []string) string {
 
 // body reads the request's JSON into v.
 func (c *call) body(v any) error {
+	if encoding := c.r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return failf(encoded, "", "Content-Encoding %q: want identity, a body that is not compressed", encoding)
+	}
 	size := c.r.ContentLength
 	limit := c.options.MaxBodyBytes
 	if limit >= 0 && size > limit {

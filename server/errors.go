@@ -15,6 +15,7 @@ type class int
 
 const (
 	malformed   class = iota // the body is not JSON, not UTF-8, nested too deeply
+	encoded                  // the body is compressed
 	invalid                  // a field is missing or of another type, or has a value that is not allowed
 	dimensions               // no such number of dimensions
 	empty                    // no texts, or an empty one
@@ -40,6 +41,7 @@ var classes = [...]struct {
 	tei        string
 }{
 	malformed:   {[4]int{400, 400, 400, 400}, "invalid_request_error", "", "Validation"},
+	encoded:     {[4]int{415, 415, 415, 415}, "invalid_request_error", "", "Validation"},
 	invalid:     {[4]int{400, 422, 400, 422}, "invalid_request_error", "", "Validation"},
 	dimensions:  {[4]int{422, 422, 422, 422}, "invalid_request_error", "", "Validation"},
 	empty:       {[4]int{400, 400, 400, 400}, "invalid_request_error", "", "Empty"},

@@ -103,6 +103,15 @@ func TestLimits(t *testing.T) {
 	assert.Zero(t, s.working.now())
 }
 
+// TestCompressed: a body that is compressed, which the server does not read, is told apart from one that is no JSON.
+func TestCompressed(t *testing.T) {
+	s := start(t, Options{}, model("tiny", "tiny", "normalize"))
+	s.do("POST", "/embed", `{"inputs":"a"}`, "Content-Encoding", "identity").good(t)
+	a := s.do("POST", "/embed", "\x1f\x8b\x08", "Content-Encoding", "gzip")
+	assert.Equal(t, http.StatusUnsupportedMediaType, a.status)
+	assert.Contains(t, a.body, "Content-Encoding")
+}
+
 // TestBurst: of requests that come at the same time as many are taken as there is room for; those that are refused do not count meanwhile.
 func TestBurst(t *testing.T) {
 	s := start(t, Options{MaxQueuedTokens: 1000, MaxBufferedBytes: 1000}, model("tiny", "tiny", "normalize"))

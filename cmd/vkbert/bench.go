@@ -108,9 +108,8 @@ random:minilm-l6, random:base, random:large or random:CONFIG.json, random weight
 		Args: cobra.NoArgs,
 	}
 	cmd.RunE = run(func(cmd *cobra.Command, _ []string) (err error) {
-		if f.batch < 1 || f.tokens < 1 || f.runs < 0 || !(f.seconds > 0) || f.limit < 0 || f.callers < 1 || f.perCall < 0 || f.beside < 0 || f.interval < 0 {
-			return usagef("--batch %d, --tokens %d, --limit %d, --callers %d, --per-call %d, --beside %d, --runs %d, --seconds %g, --interval %v: want positive numbers",
-				f.batch, f.tokens, f.limit, f.callers, f.perCall, f.beside, f.runs, f.seconds, f.interval)
+		if err := f.check(); err != nil {
+			return err
 		}
 		report, err := f.bench(cmd)
 		if err != nil {
@@ -245,6 +244,26 @@ func (f *benchFlags) measure(ctx context.Context, once func(context.Context) err
 			return times, nil
 		}
 	}
+}
+
+func (f *benchFlags) check() error {
+	for _, n := range []struct {
+		flag         string
+		value, least int
+	}{
+		{"batch", f.batch, 1}, {"tokens", f.tokens, 1}, {"callers", f.callers, 1}, {"runs", f.runs, 0}, {"limit", f.limit, 0}, {"per-call", f.perCall, 0}, {"beside", f.beside, 0},
+	} {
+		if n.value < n.least {
+			return usagef("--%s %d: want %d or more", n.flag, n.value, n.least)
+		}
+	}
+	if !(f.seconds > 0) {
+		return usagef("--seconds %g: want a positive number", f.seconds)
+	}
+	if f.interval < 0 {
+		return usagef("--interval %v: want 0 or more", f.interval)
+	}
+	return nil
 }
 
 // report sums up the times of runs over count texts with this many tokens together.
