@@ -46,6 +46,15 @@ static inline uint32_t vkb_cpu_ceil_div(uint32_t a, uint32_t b) { return a / b +
    for its own sums. */
 static inline uint32_t vkb_cpu_tile_height(uint32_t left, uint32_t most) { return vkb_cpu_ceil_div(left, vkb_cpu_ceil_div(left, most)); }
 
+/* Asks for all lines of so many bytes, before they are needed. */
+static inline void vkb_cpu_prefetch(const void *from, uint64_t bytes) {
+#if defined(__GNUC__)
+    for (uint64_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)from + i);
+#else
+    (void)from, (void)bytes;
+#endif
+}
+
 static inline uint32_t vkb_cpu_i8_depth(uint32_t inputs) { return (uint32_t)vkb_align_up(inputs, VKB_CPU_I8_DEPTH); }
 
 typedef struct vkb_cpu_finish { /* what happens to a tile of LINEAR after the product */

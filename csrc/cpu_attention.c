@@ -72,12 +72,6 @@ bool vkb_cpu_attention_scratch(const vkb_cpu_program *p, const vkb_op *op, uint6
     return fits;
 }
 
-#if defined(__GNUC__)
-#define PREFETCH(p) __builtin_prefetch(p)
-#else
-#define PREFETCH(p) ((void)(p))
-#endif
-
 typedef float float4 __attribute__((vector_size(16), aligned(4), may_alias));
 
 /* Columns 0 … d − 1 of 4 rows, side by side: to[16·j + i] = rows[i][j] */
@@ -92,10 +86,6 @@ static void transpose4(const float *const rows[4], uint32_t d, float *to) {
         for (int i = 0; i < 4; i++) to[j * VKB_CPU_PANEL + i] = rows[i][j];
 }
 
-static void prefetch_row(const float *row, uint32_t d) {
-    for (uint32_t j = 0; j < d; j += 16) PREFETCH(row + j);
-}
-
 /* Keys into panels and values into rows. Every row of q|k|v is on another page, which no processor looks ahead for by itself: without the
    prefetches this takes a third of the op. q: the rows that will be the queries, or NULL. */
 static void pack(const float *q, const float *k, const float *v, size_t stride, uint32_t tokens, uint32_t d, float *panels, float *values) {
@@ -107,9 +97,9 @@ static void pack(const float *q, const float *k, const float *v, size_t stride, 
             uint32_t row = first + i, ahead = row + 16;
             rows[i] = row < tokens ? k + row * stride : zeros;
             if (ahead < tokens) {
-                prefetch_row(k + ahead * stride, d);
-                prefetch_row(v + ahead * stride, d);
-                if (q) prefetch_row(q + ahead * stride, d);
+                vkb_cpu_prefetch(k + ahead * stride, d * sizeof *k);
+                vkb_cpu_prefetch(v + ahead * stride, d * sizeof *v);
+                if (q) vkb_cpu_prefetch(q + ahead * stride, d * sizeof *q);
             }
             if (row >= tokens) continue;
             memcpy(values + row * room, v + row * stride, d * sizeof *v);

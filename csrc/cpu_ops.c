@@ -68,7 +68,7 @@ static void prefetch_row(const vkb_cpu_program *p, uint32_t table, int32_t row) 
     const vkb_tensor *t = &p->base.weights->tensors[table];
     uint64_t bytes = t->cols * (uint64_t)(t->dtype == VKB_F16 ? sizeof(uint16_t) : sizeof(float));
     const char *at = (const char *)vkb_cpu_tensor(p, table) + (uint64_t)row * bytes;
-    for (uint64_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i);
+    vkb_cpu_prefetch(at, bytes);
 }
 
 static void embed_task(void *context, uint32_t task, uint32_t worker) {

@@ -87,7 +87,7 @@ static vkb_status find_vulkan(const char *selector, const vkb_device_info *infos
 /* So that a machine with a GPU does not work on its CPU without a word. */
 static void log_left_out(const vkb_device *device, const vkb_device_info *infos, uint32_t count) {
     for (uint32_t i = 0; i < count; i++)
-        if (!infos[i].usable && strstr(infos[i].reason, "a process died"))
+        if (!infos[i].usable && strstr(infos[i].reason, VKB_DIED))
             vkb_log(device, VKB_LOG_WARNING, "%s is left out: %s", infos[i].name, infos[i].reason);
 }
 

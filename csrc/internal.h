@@ -29,6 +29,8 @@
 vkb_status vkb_fail(vkb_error *error, vkb_status status, const char *format, ...) VKB_PRINTF(3, 4);
 /* As vkb_fail, and records the VkResult. */
 vkb_status vkb_fail_vk(vkb_error *error, vkb_status status, int32_t vk_result, const char *format, ...) VKB_PRINTF(4, 5);
+#define VKB_DIED "a process died" /* what the reasons begin with why something is left alone after a process's death */
+
 void vkb_log(const vkb_device *device, vkb_log_level level, const char *format, ...) VKB_PRINTF(3, 4);
 
 /* ---- size.c: all size arithmetic; overflow is an error, never a wrap ---- */

@@ -116,7 +116,7 @@ bool vkb_vk_opening_killed(const char *cache_dir, vkb_vk_physical *physical) {
     bool killed = physical->info.usable && vkb_marker_died(path, text);
     if (killed) {
         physical->info.usable = 0;
-        snprintf(physical->info.reason, sizeof physical->info.reason, "a process died when it opened it; remove %.180s to try again", path);
+        snprintf(physical->info.reason, sizeof physical->info.reason, VKB_DIED " when it opened it; remove %.180s to try again", path);
     }
     free(path);
     return killed;

@@ -105,6 +105,8 @@ typedef struct look {
 
 static const char all_drivers[] = "all drivers";
 
+static char *marker_path(const look *l, const char *suffix) { return vkb_vk_cache_path(l->cache_dir, "looking", l->key, suffix); }
+
 static vkb_status begin_look(look *l, const char *cache_dir, vkb_error *error) {
     if (!cache_dir) return VKB_OK;
     l->key = vkb_vk_drivers_key();
@@ -115,11 +117,11 @@ static vkb_status begin_look(look *l, const char *cache_dir, vkb_error *error) {
         return VKB_OK;
     }
     l->cache_dir = cache_dir;
-    char text[VKB_MARKER_TEXT], *path = vkb_vk_cache_path(cache_dir, "looking", l->key, "");
+    char text[VKB_MARKER_TEXT], *path = marker_path(l, "");
     vkb_status status = VKB_OK;
     if (vkb_marker_died(path, text))
-        status = vkb_fail(error, VKB_ERROR_NO_DEVICE,
-                          "a process died when it asked the Vulkan drivers for devices; remove %.150s to try again", path);
+        status = vkb_fail(error, VKB_ERROR_NO_DEVICE, VKB_DIED " when it asked the Vulkan drivers for devices; remove %.150s to try again",
+                          path);
     free(path);
     return status;
 }
@@ -153,7 +155,7 @@ static vkb_status enumerate(look *l, vkb_error *error) {
 static vkb_status look_for_devices(look *l, const char *cache_dir, vkb_error *error) {
     vkb_status status = begin_look(l, cache_dir, error);
     if (status) return status;
-    char *path = vkb_vk_cache_path(l->cache_dir, "looking", l->key, "");
+    char *path = marker_path(l, "");
     vkb_marker *marker = vkb_marker_begin(path, all_drivers);
     status = enumerate(l, error);
     vkb_marker_end(marker);
@@ -161,20 +163,20 @@ static vkb_status look_for_devices(look *l, const char *cache_dir, vkb_error *er
     return status;
 }
 
-/* marker_path: NULL where nothing is marked. */
-static vkb_status examine_marked(look *l, const char *marker_path, uint32_t index, vkb_vk_physical *physical, vkb_error *error) {
+/* marked: the marker's path, NULL where nothing is marked. */
+static vkb_status examine_marked(look *l, const char *marked, uint32_t index, vkb_vk_physical *physical, vkb_error *error) {
     char selector[32], text[VKB_MARKER_TEXT];
     snprintf(selector, sizeof selector, "vulkan:%u", index);
-    if (vkb_marker_died(marker_path, text)) {
+    if (vkb_marker_died(marked, text)) {
         l->refused = true;
         *physical = (vkb_vk_physical){.info = {.struct_size = sizeof physical->info, .kind = VKB_DEVICE_VIRTUAL}};
         memcpy(physical->info.selector, selector, sizeof physical->info.selector);
         snprintf(physical->info.name, sizeof physical->info.name, "device %u", index);
         snprintf(physical->info.reason, sizeof physical->info.reason,
-                 "a process died when it asked the driver about it; remove %.150s to try again", marker_path);
+                 VKB_DIED " when it asked the driver about it; remove %.150s to try again", marked);
         return VKB_OK;
     }
-    vkb_marker *marker = vkb_marker_begin(marker_path, selector);
+    vkb_marker *marker = vkb_marker_begin(marked, selector);
     bool ok = vkb_vk_examine(l->instance, l->handles[index], index, physical);
     vkb_marker_end(marker);
     return ok ? VKB_OK : vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "Vulkan: out of memory");
@@ -183,7 +185,7 @@ static vkb_status examine_marked(look *l, const char *marker_path, uint32_t inde
 static vkb_status examine(look *l, const char *cache_dir, uint32_t index, vkb_vk_physical *physical, vkb_error *error) {
     char suffix[16];
     snprintf(suffix, sizeof suffix, ".%u", index);
-    char *path = vkb_vk_cache_path(l->cache_dir, "looking", l->key, suffix);
+    char *path = marker_path(l, suffix);
     vkb_status status = examine_marked(l, path, index, physical, error);
     free(path);
     if (!status) vkb_vk_opening_killed(cache_dir, physical);

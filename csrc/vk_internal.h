@@ -130,6 +130,19 @@ bool vkb_vk_watch(const volatile uint32_t *words, uint64_t count, double spin);
 #define VKB_VK_SPIN_LIMIT 600e-6 /* seconds: a base-sized model answers a query in half of it */
 #define VKB_VK_UNSET UINT32_MAX  /* as a float a NaN that no arithmetic gives; should one come, the fence ends the wait */
 
+/* ---- vk_once.c ---- */
+
+typedef struct vkb_vk_once { /* one that is all zeros may be destroyed too */
+    VkCommandPool pool;
+    VkCommandBuffer commands; /* recorded between begin and run */
+    VkFence fence;
+} vkb_vk_once;
+
+/* To be destroyed, whether or not it fails. */
+vkb_status vkb_vk_once_begin(vkb_vk_device *device, vkb_vk_once *once, vkb_error *error);
+vkb_status vkb_vk_once_run(vkb_vk_device *device, const vkb_vk_once *once, vkb_error *error);
+void vkb_vk_once_destroy(vkb_vk_device *device, vkb_vk_once *once); /* nothing of it is on the device */
+
 /* ---- vk_memory.c ---- */
 
 typedef enum vkb_vk_use {

@@ -7,9 +7,7 @@ typedef struct probe {
     vkb_vk_buffer buffer;
     VkDescriptorPool descriptors;
     VkDescriptorSet set;
-    VkCommandPool pool;
-    VkCommandBuffer commands;
-    VkFence fence;
+    vkb_vk_once once;
 } probe;
 
 static vkb_status make_set(vkb_vk_device *device, probe *p, vkb_error *error) {
@@ -36,38 +34,26 @@ static vkb_status make_set(vkb_vk_device *device, probe *p, vkb_error *error) {
     return VKB_OK;
 }
 
-static vkb_status make_commands(vkb_vk_device *device, probe *p, const vkb_kernel *kernel, vkb_error *error) {
+static vkb_status run(vkb_vk_device *device, probe *p, const vkb_kernel *kernel, vkb_error *error) {
     const vkb_vk_device_table *vk = &device->vk;
     VkPipeline pipeline;
     vkb_status status = vkb_vk_pipeline_get(device, kernel, &(vkb_task){.kind = kernel->kind}, &pipeline, error);
+    if (!status) status = vkb_vk_once_begin(device, &p->once, error);
     if (status) return status;
-    VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = device->physical.queue_family};
-    status = vkb_vk_check(device, vk->CreateCommandPool(device->handle, &pool, NULL, &p->pool), "vkCreateCommandPool", error);
-    if (status) return status;
-    VkCommandBufferAllocateInfo allocate = {
-        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = p->pool, .commandBufferCount = 1};
-    status = vkb_vk_check(device, vk->AllocateCommandBuffers(device->handle, &allocate, &p->commands), "vkAllocateCommandBuffers", error);
-    if (status) return status;
-    VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
-    status = vkb_vk_check(device, vk->CreateFence(device->handle, &fence, NULL, &p->fence), "vkCreateFence", error);
-    if (status) return status;
-    VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
-    status = vkb_vk_check(device, vk->BeginCommandBuffer(p->commands, &begin), "vkBeginCommandBuffer", error);
-    if (status) return status;
+    VkCommandBuffer commands = p->once.commands;
     vkb_push push = {0};
     VkMemoryBarrier memory = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER, .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT, .dstAccessMask = VK_ACCESS_HOST_READ_BIT};
-    vk->CmdBindPipeline(p->commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
-    vk->CmdBindDescriptorSets(p->commands, VK_PIPELINE_BIND_POINT_COMPUTE, device->pipeline_layout, 0, 1, &p->set, 0, NULL);
-    vk->CmdPushConstants(p->commands, device->pipeline_layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof push, &push);
-    vk->CmdDispatchIndirect(p->commands, p->buffer.handle, 0);
-    vk->CmdPipelineBarrier(p->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &memory, 0, NULL, 0, NULL);
-    return vkb_vk_check(device, vk->EndCommandBuffer(p->commands), "vkEndCommandBuffer", error);
+    vk->CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
+    vk->CmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, device->pipeline_layout, 0, 1, &p->set, 0, NULL);
+    vk->CmdPushConstants(commands, device->pipeline_layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof push, &push);
+    vk->CmdDispatchIndirect(commands, p->buffer.handle, 0);
+    vk->CmdPipelineBarrier(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &memory, 0, NULL, 0, NULL);
+    return vkb_vk_once_run(device, &p->once, error);
 }
 
 static void destroy(vkb_vk_device *device, probe *p) {
-    if (p->fence) device->vk.DestroyFence(device->handle, p->fence, NULL);
-    if (p->pool) device->vk.DestroyCommandPool(device->handle, p->pool, NULL);
+    vkb_vk_once_destroy(device, &p->once);
     if (p->descriptors) device->vk.DestroyDescriptorPool(device->handle, p->descriptors, NULL);
     vkb_vk_buffer_destroy(device, &p->buffer);
 }
@@ -79,16 +65,13 @@ vkb_status vkb_vk_fragments_probe(vkb_vk_device *device, bool *tiled, vkb_error 
     if (!kernel) return VKB_OK;
     vkb_status status = vkb_vk_buffer_create(device, RESULT_AT + LANES * sizeof(float), VKB_VK_UPLOAD, "a probe", &p.buffer, error);
     if (!status) status = make_set(device, &p, error);
-    if (!status) status = make_commands(device, &p, kernel, error);
     if (status) goto done;
     VkDispatchIndirectCommand *size = (VkDispatchIndirectCommand *)(void *)p.buffer.mapped;
     float *off = (float *)(void *)(p.buffer.mapped + RESULT_AT), sum = 0;
     *size = (VkDispatchIndirectCommand){1, 1, 1};
     for (uint32_t i = 0; i < LANES; i++) off[i] = 1;
     status = vkb_vk_buffer_flush(device, &p.buffer, error);
-    vkb_vk_work work = {.commands = &p.commands, .count = 1, .fence = p.fence};
-    if (!status) status = vkb_vk_submit(device, &work, error);
-    if (!status) status = vkb_vk_wait(device, p.fence, device->spin_limit, error);
+    if (!status) status = run(device, &p, kernel, error);
     if (!status) status = vkb_vk_buffer_invalidate(device, &p.buffer, error);
     for (uint32_t i = 0; i < LANES && !status; i++) sum += off[i];
     *tiled = !status && sum == 0;

@@ -14,34 +14,18 @@ static bool wants(const vkb_vk_program *p, uint32_t i) {
 
 static uint64_t bytes_of(const vkb_vk_step *s) { return vkb_align_up((uint64_t)s->push.output_stride * 2 * sizeof(float), VKB_VK_ALIGN); }
 
-typedef struct work {
-    VkCommandPool pool;
-    VkCommandBuffer commands;
-    VkFence fence;
-} work;
-
-static vkb_status record(vkb_vk_program *p, VkCommandBuffer commands, vkb_error *error) {
-    vkb_vk_device *device = vkb_vk_device_of(&p->base);
+/* `kernel` makes the sums of each LINEAR that has room for them. */
+static void record(const vkb_vk_program *p, const vkb_kernel *kernel, VkPipeline pipeline, VkCommandBuffer commands) {
+    const vkb_vk_device *device = vkb_vk_device_of(&p->base);
     const vkb_vk_device_table *vk = &device->vk;
-    VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
-    vkb_status status = vkb_vk_check(device, vk->BeginCommandBuffer(commands, &begin), "vkBeginCommandBuffer", error);
-    for (uint32_t i = 0; i < p->step_count && !status; i++) {
+    vk->CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
+    for (uint32_t i = 0; i < p->step_count; i++) {
         if (!wants(p, i)) continue;
         const vkb_vk_step *s = &p->steps[i];
         const vkb_push *norm = &p->steps[p->folds[i].norm_input].push;
         vkb_push push = s->push;
         push.norm_weight_at = norm->norm_weight_at;
         push.norm_bias_at = norm->norm_bias_at;
-        vkb_vk_usage usage = {.task = {.kind = VKB_KERNEL_NORM_SUMS, .weights = s->task.weights}}; /* it is tested with what reads them */
-        const vkb_task task = usage.task;
-        const vkb_kernel *kernel;
-        status = vkb_vk_variant_choose(device, &usage, 1, &kernel, error);
-        if (status) return status;
-        if (!kernel) return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: there is no kernel for sums of weights", device->base.info.name);
-        VkPipeline pipeline;
-        status = vkb_vk_pipeline_get(device, kernel, &task, &pipeline, error);
-        if (status) return status;
-        vk->CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
         vk->CmdPushConstants(commands, device->pipeline_layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof push, &push);
         vk->CmdDispatch(commands, vkb_vk_groups_x(s, kernel), 1, 1);
     }
@@ -51,24 +35,24 @@ static vkb_status record(vkb_vk_program *p, VkCommandBuffer commands, vkb_error 
                               .dstAccessMask = VK_ACCESS_SHADER_READ_BIT};
     vk->CmdPipelineBarrier(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1, &memory, 0, NULL, 0,
                            NULL);
-    return status ? status : vkb_vk_check(device, vk->EndCommandBuffer(commands), "vkEndCommandBuffer", error);
 }
 
-static vkb_status run(vkb_vk_program *p, work *w, vkb_error *error) {
+static vkb_status run(vkb_vk_program *p, vkb_error *error) {
     vkb_vk_device *device = vkb_vk_device_of(&p->base);
-    const vkb_vk_device_table *vk = &device->vk;
-    VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = device->physical.queue_family};
-    vkb_status status = vkb_vk_check(device, vk->CreateCommandPool(device->handle, &pool, NULL, &w->pool), "vkCreateCommandPool", error);
+    /* what reads them has weights in tiles; they are tested with it */
+    vkb_vk_usage usage = {.task = {.kind = VKB_KERNEL_NORM_SUMS, .weights = VKB_WEIGHTS_F16_TILES}};
+    const vkb_kernel *kernel;
+    VkPipeline pipeline;
+    vkb_vk_once once = {0};
+    vkb_status status = vkb_vk_variant_choose(device, &usage, 1, &kernel, error);
     if (status) return status;
-    VkCommandBufferAllocateInfo allocate = {
-        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = w->pool, .commandBufferCount = 1};
-    status = vkb_vk_check(device, vk->AllocateCommandBuffers(device->handle, &allocate, &w->commands), "vkAllocateCommandBuffers", error);
-    if (status) return status;
-    VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
-    status = vkb_vk_check(device, vk->CreateFence(device->handle, &fence, NULL, &w->fence), "vkCreateFence", error);
-    if (!status) status = record(p, w->commands, error);
-    if (!status) status = vkb_vk_submit(device, &(vkb_vk_work){.commands = &w->commands, .count = 1, .fence = w->fence}, error);
-    return status ? status : vkb_vk_wait(device, w->fence, device->spin_limit, error);
+    if (!kernel) return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: there is no kernel for sums of weights", device->base.info.name);
+    status = vkb_vk_pipeline_get(device, kernel, &usage.task, &pipeline, error);
+    if (!status) status = vkb_vk_once_begin(device, &once, error);
+    if (!status) record(p, kernel, pipeline, once.commands);
+    if (!status) status = vkb_vk_once_run(device, &once, error);
+    vkb_vk_once_destroy(device, &once);
+    return status;
 }
 
 vkb_status vkb_vk_sums_init(vkb_vk_program *p, vkb_error *error) {
@@ -85,9 +69,5 @@ vkb_status vkb_vk_sums_init(vkb_vk_program *p, vkb_error *error) {
         p->steps[i].push.sums_address = at;
         at += bytes_of(&p->steps[i]);
     }
-    work w = {0};
-    status = run(p, &w, error);
-    if (w.fence) device->vk.DestroyFence(device->handle, w.fence, NULL);
-    if (w.pool) device->vk.DestroyCommandPool(device->handle, w.pool, NULL);
-    return status;
+    return run(p, error);
 }

@@ -76,11 +76,12 @@ static void apply_rules(vkb_vk_variants *v, const vkb_device_info *info) {
     }
 }
 
-/* Those that read what another one makes go with it. */
+/* Those that read the sums of weights go with the kernel that makes these. */
 static void apply_needs(vkb_vk_variants *v) {
+    bool off = false;
+    for (uint32_t i = 0; i < vkb_kernel_count; i++) off = off || (vkb_kernels[i].kind == VKB_KERNEL_NORM_SUMS && v->rows[i] == VKB_ROW_OFF);
     for (uint32_t i = 0; i < vkb_kernel_count; i++)
-        for (uint32_t j = 0; j < vkb_kernel_count && vkb_kernels[i].kind == VKB_KERNEL_NORM_SUMS && v->rows[i] == VKB_ROW_OFF; j++)
-            if (vkb_kernels[j].reads_sums) turn_off(v, j, "the kernel that makes what it reads is off");
+        if (off && vkb_kernels[i].reads_sums) turn_off(v, i, "the kernel that makes what it reads is off");
 }
 
 static void free_variants(vkb_vk_variants *v) {
@@ -132,10 +133,14 @@ static void note_passed(vkb_vk_variants *v, uint64_t key, uint32_t row) {
     v->findings[row].suspect = false;
 }
 
-static void note_failed(vkb_vk_variants *v, vkb_vk_device *device, uint32_t row, const char *reason) {
+static void note_off(vkb_vk_variants *v, vkb_vk_device *device, uint32_t row, const char *reason) {
     turn_off(v, row, reason);
-    v->findings[row].failed = true;
     vkb_log(&device->base, VKB_LOG_WARNING, "%s: kernel \"%s\" is off: %s", device->base.info.name, vkb_kernels[row].name, reason);
+}
+
+static void note_failed(vkb_vk_variants *v, vkb_vk_device *device, uint32_t row, const char *reason) {
+    v->findings[row].failed = true;
+    note_off(v, device, row, reason);
 }
 
 /* ---- The file: a line for each fact ---- */
@@ -167,7 +172,7 @@ static void load(vkb_vk_variants *v, vkb_vk_device *device) {
 }
 
 static void save(vkb_vk_variants *v, vkb_vk_device *device) {
-    size_t room = ((size_t)v->passed_count + v->tuned_count + 2 * vkb_kernel_count) * (REASON + 96), at = 0;
+    size_t room = ((size_t)v->passed_count + v->tuned_count + vkb_kernel_count) * (REASON + 96), at = 0;
     char *text = malloc(room);
     if (!text) return;
     for (uint32_t i = 0; i < v->passed_count; i++)
@@ -179,8 +184,8 @@ static void save(vkb_vk_variants *v, vkb_vk_device *device) {
     for (uint32_t i = 0; i < vkb_kernel_count; i++)
         if (v->findings[i].failed)
             at += (size_t)snprintf(text + at, room - at, "failed %.63s\t%s\n", vkb_kernels[i].name, v->findings[i].reason);
-    for (uint32_t i = 0; i < vkb_kernel_count; i++)
-        if (v->findings[i].suspect) at += (size_t)snprintf(text + at, room - at, "suspect %.63s\n", vkb_kernels[i].name);
+        else if (v->findings[i].suspect)
+            at += (size_t)snprintf(text + at, room - at, "suspect %.63s\n", vkb_kernels[i].name);
     vkb_vk_cache_write(device, "variants", text, at);
     free(text);
 }
@@ -199,14 +204,10 @@ static void note_killer(vkb_vk_variants *v, vkb_vk_device *device) {
     if (path && vkb_marker_died(path, name)) {
         v->alone = v->alone || !strcmp(name, several);
         int row = row_named(name);
-        if (row >= 0 && v->findings[row].suspect) {
-            v->findings[row].suspect = false;
-            note_failed(v, device, (uint32_t)row, "a process died when it was tested, twice");
-        } else if (row >= 0) {
-            v->findings[row].suspect = true;
-            turn_off(v, (uint32_t)row, "a process died when it was tested; the next one tries again");
-            vkb_log(&device->base, VKB_LOG_WARNING, "%s: kernel \"%s\" is off: %s", device->base.info.name, name, v->findings[row].reason);
-        }
+        bool again = row >= 0 && v->findings[row].suspect;
+        if (again) note_failed(v, device, (uint32_t)row, VKB_DIED " when it was tested, twice");
+        if (row >= 0 && !again) note_off(v, device, (uint32_t)row, VKB_DIED " when it was tested; the next one tries again");
+        if (row >= 0) v->findings[row].suspect = !again;
         v->changed = true;
         remove(path);
     }

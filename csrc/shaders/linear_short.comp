@@ -29,7 +29,6 @@ const uint K = 16 * SUBGROUPS * STEPS;
 const uint PARTS = 4 * COLUMN_TILES;               // of 8 × 8 outputs: tile, column half, row half
 const uint STEP_BYTES = 2048;                      // of weights: 4 tiles of 32 lanes
 const uint RMS = 2;                                // vkb_norm
-const float LOG2E_ = 1.4426950408889634;
 
 layout(buffer_reference, std430, buffer_reference_align = 16) readonly buffer Words { uvec4 at[]; };
 layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Pairs { uint at[]; };
@@ -193,7 +192,7 @@ void attend_head(uint head) {
     MATRIX_A(16, 16) p;
     [[unroll]] for (uint h = 0; h < 2; h++) {
         const bvec4 seen = bvec4(uvec4(greaterThanEqual(place, uvec4(range[h]))) & uvec4(lessThan(place, uvec4(range[h + 2u]))));
-        vec4 score = vec4(scores[4u * h], scores[4u * h + 1u], scores[4u * h + 2u], scores[4u * h + 3u]) * (push.scale * LOG2E_);
+        vec4 score = vec4(scores[4u * h], scores[4u * h + 1u], scores[4u * h + 2u], scores[4u * h + 3u]) * (push.scale * LOG2E);
         score = mix(vec4(LOWEST), score, seen);
         const float top = row_greatest(max(max(score.x, score.y), max(score.z, score.w)));
         const vec4 e = mix(vec4(0.0), exp2(score - top), seen);
