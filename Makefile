@@ -40,12 +40,14 @@ arm: ## the C tests of the CPU backend for aarch64, cross-compiled, under QEMU
 fuzz: build ## each fuzz target for FUZZTIME (30s)
 	@build/fuzz.sh $(FUZZTIME)
 
-shaders: ## write csrc/spirv from csrc/shaders
+shaders: ## write csrc/spirv and csrc/cubin from csrc/shaders
 	@build/glslang.sh >/dev/null
+	@build/nvrtc.sh >/dev/null
 	@go run ./build/spirv
 
-shaders-check: ## compare csrc/spirv with what csrc/shaders gives
+shaders-check: ## compare csrc/spirv and csrc/cubin with what csrc/shaders gives
 	@build/glslang.sh >/dev/null
+	@build/nvrtc.sh >/dev/null
 	@go run ./build/spirv -check
 
 bench: build ## kernels, whole models and Go benchmarks on this machine

@@ -1,5 +1,5 @@
 #!/bin/sh
-# usage: build/setup.sh GROUP…       (build, test, page, clients, arm, matrix, pip, lint)
+# usage: build/setup.sh GROUP…       (build, test, page, clients, arm, matrix, cc, pip, lint)
 # Looks for what the groups need. What is missing is installed on Debian and Ubuntu when that is allowed (root, or sudo without
 # a password), and named otherwise. Quick when nothing is missing.
 . "$(dirname "$0")/common.sh"
@@ -70,6 +70,10 @@ for group; do
 	matrix)
 		need debootstrap debootstrap command -v debootstrap
 		need "Debian's keyring" debian-archive-keyring ls /usr/share/keyrings/debian-archive-keyring.gpg
+		;;
+	cc)
+		need 'a C compiler' 'gcc libc6-dev' compiles '#include <stdlib.h>
+int main(void) { return 0; }'
 		;;
 	pip)
 		need pip python3-pip python3 -m pip --version

@@ -8,6 +8,7 @@ package csrc
 import "C"
 
 import (
+	_ "github.com/vkbert/vkbert/csrc/cubin"   // so that a changed kernel rebuilds the core
 	_ "github.com/vkbert/vkbert/csrc/shaders" // so that go mod vendor keeps it
 	_ "github.com/vkbert/vkbert/csrc/spirv"   // so that a changed shader rebuilds the core
 	_ "github.com/vkbert/vkbert/include"      // so that a changed header does

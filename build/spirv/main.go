@@ -1,13 +1,16 @@
-// Spirv compiles the compute shaders of csrc/shaders to the committed headers of csrc/spirv.
+// Spirv compiles the compute shaders of csrc/shaders to the committed headers of csrc/spirv, and the kernels in CUDA C++ beside
+// them to those of csrc/cubin.
 //
 //	go run ./build/spirv          writes the headers and removes those whose shader is gone
 //	go run ./build/spirv -check   compiles into memory and compares
 //
-// A shader <op>_<variant>.comp becomes <op>_<variant>.h, which defines
+// A shader <op>_<variant>.comp becomes csrc/spirv/<op>_<variant>.h, a kernel <op>_<variant>.cu csrc/cubin/<op>_<variant>.h,
+// which define
 //
 //	static const uint32_t vkb_spirv_<op>_<variant>[]
+//	static const uint32_t vkb_cubin_<op>_<variant>[]
 //
-// Lines like these at the start of a line make several modules of one shader <op>.comp, named <op>_<variant>; the shader
+// Lines like these at the start of a line make several modules of one shader <op>.comp or .cu, named <op>_<variant>; the shader
 // itself then makes none:
 //
 //	//! variant f32
@@ -25,32 +28,38 @@ import (
 	"sync"
 )
 
-const targetEnv = "vulkan1.2"
-
 func main() {
 	check := flag.Bool("check", false, "compare the headers with what the shaders give, write nothing")
-	tools := flag.String("tools", "build/cache/glslang", "folder made by build/glslang.sh")
-	shaders := flag.String("shaders", "csrc/shaders", "folder of the shaders")
-	out := flag.String("out", "csrc/spirv", "folder of the headers")
+	cache := flag.String("cache", "build/cache", "folder with those that build/glslang.sh and build/nvrtc.sh make")
+	csrc := flag.String("csrc", "csrc", "folder with those of the shaders and the headers")
 	flag.Parse()
-	if err := run(*tools, *shaders, *out, *check, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "spirv:", err)
+	failed := false
+	for _, k := range kinds {
+		if err := run(k, *cache, *csrc, *check, os.Stdout); err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", k.name, err)
+			failed = true
+		}
+	}
+	if failed {
 		os.Exit(1)
 	}
 }
 
-func run(tools, shaders, out string, check bool, stdout io.Writer) error {
-	modules, err := findModules(shaders)
+func run(k kind, cache, csrc string, check bool, stdout io.Writer) error {
+	shaders, out := filepath.Join(csrc, "shaders"), filepath.Join(csrc, k.name)
+	modules, err := findModules(shaders, k.ext)
 	if err != nil {
 		return err
 	}
-	c, err := newCompiler(tools, shaders)
-	if err != nil {
-		return err
-	}
-	headers, err := compileAll(c, modules)
-	if err != nil {
-		return err
+	headers := map[string][]byte{}
+	if len(modules) > 0 { // without any the compiler need not be there
+		c, err := newCompiler(k, cache, shaders)
+		if err != nil {
+			return err
+		}
+		if headers, err = compileAll(c, modules); err != nil {
+			return err
+		}
 	}
 	stale, err := staleHeaders(out, headers)
 	if err != nil {
@@ -60,14 +69,14 @@ func run(tools, shaders, out string, check bool, stdout io.Writer) error {
 		if err := compareHeaders(out, headers, stale); err != nil {
 			return err
 		}
-		fmt.Fprintf(stdout, "spirv: %d headers of %s are what the shaders give\n", len(headers), out)
+		fmt.Fprintf(stdout, "%s: %d headers of %s are what the shaders give\n", k.name, len(headers), out)
 		return nil
 	}
 	written, err := writeHeaders(out, headers, stale)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "spirv: %d modules, %d headers written, %d removed\n", len(headers), written, len(stale))
+	fmt.Fprintf(stdout, "%s: %d modules, %d headers written, %d removed\n", k.name, len(headers), written, len(stale))
 	return nil
 }
 

@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// module is one SPIR-V module: a shader and the macros that it is compiled with.
+// module is one module: a shader and the macros that it is compiled with.
 type module struct {
 	name    string   // <op>_<variant>
-	source  string   // path of the .comp file
+	source  string   // path of the shader
 	defines []string // -DNAME or -DNAME=VALUE
 }
 
@@ -24,9 +24,9 @@ var (
 	define      = regexp.MustCompile(`^-D[A-Za-z_][A-Za-z0-9_]*(=[A-Za-z0-9_.+-]+)?$`)
 )
 
-// findModules lists the modules that the shaders in dir make, in the order of their file names.
-func findModules(dir string) ([]module, error) {
-	paths, err := filepath.Glob(filepath.Join(dir, "*.comp"))
+// findModules lists the modules that the shaders in dir with an extension make, in the order of their file names.
+func findModules(dir, ext string) ([]module, error) {
+	paths, err := filepath.Glob(filepath.Join(dir, "*"+ext))
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func findModules(dir string) ([]module, error) {
 
 // shaderModules lists the modules of one shader.
 func shaderModules(path, text string) ([]module, error) {
-	stem := strings.TrimSuffix(filepath.Base(path), ".comp")
+	stem := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
 	variants := variantLine.FindAllStringSubmatch(text, -1)
 	if len(variants) != len(noteLine.FindAllString(text, -1)) {
 		return nil, fmt.Errorf(`%s: a line that starts with //! is not "//! variant NAME -DMACRO…"`, path)
