@@ -160,6 +160,10 @@ typedef struct VkPhysicalDeviceCooperativeMatrix2FeaturesNV {
     X(CmdResetQueryPool) \
     X(CmdWriteTimestamp)
 
+/* Of VK_NVX_binary_import: NULL where the device has none. */
+#define VKB_VK_OPTIONAL_DEVICE_FUNCTIONS(X) \
+    X(CreateCuModuleNVX) X(DestroyCuModuleNVX) X(CreateCuFunctionNVX) X(DestroyCuFunctionNVX) X(CmdCuLaunchKernelNVX)
+
 #define VKB_VK_MEMBER(name) PFN_vk##name name;
 
 typedef struct vkb_vk_instance_table {
@@ -170,6 +174,7 @@ typedef struct vkb_vk_instance_table {
 
 typedef struct vkb_vk_device_table {
     VKB_VK_DEVICE_FUNCTIONS(VKB_VK_MEMBER)
+    VKB_VK_OPTIONAL_DEVICE_FUNCTIONS(VKB_VK_MEMBER)
 } vkb_vk_device_table;
 
 /* vk_loader.c */

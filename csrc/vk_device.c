@@ -13,7 +13,7 @@ typedef struct enabled {
     VkPhysicalDeviceSubgroupSizeControlFeatures sizes;
     VkPhysicalDeviceShaderIntegerDotProductFeatures dot;
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
-    const char *extensions[4];
+    const char *extensions[5];
     uint32_t extension_count;
 } enabled;
 
@@ -52,6 +52,7 @@ static void enable(enabled *e, const vkb_vk_physical *physical) {
         *end = &e->matrix;
         e->extensions[e->extension_count++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
     }
+    if (f->hopper) e->extensions[e->extension_count++] = VK_NVX_BINARY_IMPORT_EXTENSION_NAME;
 }
 
 static vkb_status create_device(vkb_vk_device *device, vkb_error *error) {

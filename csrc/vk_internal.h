@@ -33,6 +33,7 @@ typedef struct vkb_vk_features { /* what there is of what kernels may use: all o
     bool storage16, float16, storage8, int8, int64, dot, addresses, memory_model, memory_model_device;
     bool size_control, full_subgroups; /* of compute shaders */
     bool matrix;                       /* VK_KHR_cooperative_matrix, and the memory model that it needs */
+    bool hopper;                       /* VK_NVX_binary_import on a GPU of the architecture that csrc/cubin is for */
 } vkb_vk_features;
 
 typedef struct vkb_vk_physical {
@@ -71,7 +72,9 @@ bool vkb_vk_opening_killed(const char *cache_dir, vkb_vk_physical *physical);
 typedef struct vkb_vk_pipeline {
     const vkb_kernel *kernel;
     uint32_t mode, weights, values; /* of the vkb_task */
-    VkPipeline handle;
+    VkPipeline handle;              /* or, of a cubin: */
+    VkCuModuleNVX module;
+    VkCuFunctionNVX function;
 } vkb_vk_pipeline;
 
 typedef struct vkb_vk_variants vkb_vk_variants;
@@ -158,7 +161,7 @@ typedef struct vkb_vk_buffer {
     VkDeviceMemory memory;
     uint64_t bytes;
     uint8_t *mapped;  /* NULL: not host-visible */
-    uint64_t address; /* ARENA and WEIGHTS, where the device has buffer addresses; else 0 */
+    uint64_t address; /* ARENA, WEIGHTS and UPLOAD, where the device has buffer addresses; else 0 */
     bool coherent, cached;
 } vkb_vk_buffer;
 
@@ -232,9 +235,18 @@ vkb_vk_range vkb_vk_piece_range(const vkb_vk_weights *weights, const vkb_vk_piec
 
 vkb_status vkb_vk_layouts_create(vkb_vk_device *device, vkb_error *error);
 /* The pipeline of a kernel for a task, made at first use and owned by the device. Any thread. */
-vkb_status vkb_vk_pipeline_get(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_task *task, VkPipeline *pipeline,
+vkb_status vkb_vk_pipeline_get(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_task *task, vkb_vk_pipeline *pipeline,
                                vkb_error *error);
 void vkb_vk_pipelines_destroy(vkb_vk_device *device);
+
+/* ---- vk_cubin.c: kernels that are no SPIR-V ---- */
+
+/* Fills module and function; destroys them. */
+vkb_status vkb_vk_cubin_create(vkb_vk_device *device, vkb_vk_pipeline *pipeline, vkb_error *error);
+void vkb_vk_cubin_destroy(const vkb_vk_device *device, const vkb_vk_pipeline *pipeline);
+/* params: what the function takes, each where it lies; read now. */
+void vkb_vk_cubin_launch(const vkb_vk_device *device, VkCommandBuffer commands, const vkb_vk_pipeline *pipeline, uint32_t groups,
+                         const void *const *params, uint32_t param_count);
 
 /* ---- vk_probe.c ---- */
 

@@ -152,7 +152,8 @@ enum vkb_need {
     VKB_NEED_FRAGMENTS = 1 << 3,   /* the same of 16×16×16 by subgroups of 32, whose elements lie as vkb_weight_form's tiles have them */
     VKB_NEED_SUBGROUP_32 = 1 << 4, /* subgroups of at least 32 invocations */
     VKB_NEED_MATRIX_I8 = 1 << 5,   /* VK_KHR_cooperative_matrix, int8 × int8 → int32 by a subgroup, of any shape */
-    VKB_NEED_DOT = 1 << 6          /* VK_KHR_shader_integer_dot_product */
+    VKB_NEED_DOT = 1 << 6,         /* VK_KHR_shader_integer_dot_product */
+    VKB_NEED_HOPPER = 1 << 7       /* an NVIDIA GPU that runs csrc/cubin, and VK_NVX_binary_import */
 };
 
 enum vkb_row { VKB_ROW_USUAL = 0, VKB_ROW_OFF = 1, VKB_ROW_FIRST = 2 /* before all others, whatever its min_rows */ };
@@ -194,19 +195,21 @@ enum vkb_fold {
 
 /*
  * One way to do one dispatch. Workgroups: x = ceil(columns / tile_columns), y = ceil(rows / tile_rows), where rows are the batch's tokens
- * or sequences (ATTENTION: x = heads, y = query_tiles unless by_rows) and columns the output's stride; tile_columns = 0 means x = 1.
+ * or sequences (ATTENTION: x = heads, y = query_tiles unless by_rows) and columns the output's stride; tile_columns = 0 means x = 1. A
+ * cubin's LINEAR has as many as the device has multiprocessors, and shares the tiles out itself.
  */
 typedef struct vkb_kernel {
     const char *name;     /* "linear_f32_tile 64x64" */
     uint32_t kind;        /* vkb_op_kind that it does, or VKB_KERNEL_* */
-    const uint32_t *code; /* SPIR-V */
+    const uint32_t *code; /* SPIR-V, or a cubin */
     size_t code_bytes;
-    uint32_t local_size; /* invocations; 0: `subgroups` of the device's size */
-    uint32_t subgroups;  /* 0: it does not ask which subgroup an invocation is in */
+    const char *functions[2]; /* of a cubin: for activation 0 and 1 of MODE. NULL: it is SPIR-V */
+    uint32_t local_size;      /* invocations; 0: `subgroups` of the device's size */
+    uint32_t subgroups;       /* 0: it does not ask which subgroup an invocation is in */
     uint32_t tile_rows, tile_columns;
     uint32_t own[VKB_SPEC_MAX - VKB_SPEC_OWN]; /* its tunables */
     uint32_t own_count;
-    uint32_t shared_bytes; /* of workgroup memory at these tunables */
+    uint32_t shared_bytes; /* of workgroup memory at these tunables. For a cubin Vulkan's limit is none */
     uint32_t min_rows;     /* chosen when the batch has at least so many rows … */
     uint32_t max_rows;     /* … and at most so many; 0 = any number */
     uint32_t needs;        /* vkb_need */
@@ -222,15 +225,16 @@ typedef struct vkb_kernel {
     uint32_t head_multiple;                     /* ATTENTION, here or folded: of which the head size is a multiple; 0 = any */
     uint32_t min_outputs, max_outputs;          /* LINEAR, EMBED, NORM, NORMALIZE: least and greatest stride; 0 = any */
     uint32_t folds;                             /* bits of vkb_fold */
-    bool reads_sums;                            /* LINEAR: with a norm of the input, those that vk_sums.c makes */
+    uint32_t made_by;                           /* LINEAR: VKB_KERNEL_* that makes what it needs to know; 0: none */
     bool by_rows;                               /* ATTENTION: a tile is tile_rows rows of the batch, of whatever sequences */
 } vkb_kernel;
 
 enum {
-    VKB_KERNEL_COPY_OUT = 100, /* [rows, stride] of a value → [rows, width] f32 of a host-visible output buffer (INPUT → OUTPUT) */
-    VKB_KERNEL_PROBE = 101,    /* how a cooperative matrix lies over a subgroup: probe_fragments.comp */
-    VKB_KERNEL_QUANTIZE = 102, /* a value's int8 form, from what is bound as OUTPUT */
-    VKB_KERNEL_NORM_SUMS = 103 /* what vk_sums.c keeps of a LINEAR */
+    VKB_KERNEL_COPY_OUT = 100,   /* [rows, stride] of a value → [rows, width] f32 of a host-visible output buffer (INPUT → OUTPUT) */
+    VKB_KERNEL_PROBE = 101,      /* how a cooperative matrix lies over a subgroup: probe_fragments.comp */
+    VKB_KERNEL_QUANTIZE = 102,   /* a value's int8 form, from what is bound as OUTPUT */
+    VKB_KERNEL_NORM_SUMS = 103,  /* what vk_sums.c keeps of a LINEAR */
+    VKB_KERNEL_TENSOR_MAPS = 104 /* what vk_maps.c keeps of a LINEAR */
 };
 
 extern const vkb_kernel vkb_kernels[]; /* best first for each kind */

@@ -7,6 +7,9 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "cubin/linear_hopper_bytes.h"
+#include "cubin/linear_hopper_f16.h"
+#include "cubin/tensor_maps.h"
 #include "spirv/attention_fragments.h"
 #include "spirv/attention_keys.h"
 #include "spirv/attention_narrow.h"
@@ -65,6 +68,12 @@
     .kind = VKB_OP_LINEAR, CODE(linear_fragments), .local_size = (bm) * (bn) / 128, .subgroups = (bm) * (bn) / 4096, .tile_rows = bm, \
     .tile_columns = bn, OWN(bm, bn, 8), .shared_bytes = 2 * (bm)*9 * 16, .needs = FRAGMENTS, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
     .values = 1 << VKB_VALUES_F16, .inputs_multiple = inputs, .outputs_multiple = outputs
+#define CUBIN(shader) .code = vkb_cubin_##shader, .code_bytes = sizeof vkb_cubin_##shader
+/* 256 rows and 128 outputs a workgroup. It does no activation but GELU. */
+#define LINEAR_HOPPER(shader, form) \
+    .kind = VKB_OP_LINEAR, CUBIN(shader), .functions = {"plain", "activated"}, .local_size = 384, .tile_rows = 256, .tile_columns = 128, \
+    .shared_bytes = 4 * 384 * 128 + 2 * 128 * 128 + 4 * 16, .needs = VKB_NEED_F16 | VKB_NEED_ADDRESSES | VKB_NEED_HOPPER, .modes = 0xfe, \
+    .weights = 1 << (form), .values = 1 << VKB_VALUES_F16, .inputs_multiple = 128, .made_by = VKB_KERNEL_TENSOR_MAPS
 /* One sequence, 64 rows at a time, and BN outputs a workgroup. */
 #define LINEAR_MAX_FRAGMENTS(bn) \
     .kind = VKB_OP_LINEAR_MAX, CODE(linear_max_fragments), .local_size = (bn) / 2, .subgroups = (bn) / 64, .tile_rows = 1, \
@@ -118,7 +127,7 @@
     .kind = VKB_OP_LINEAR, CODE(linear_short), .subgroups = count, .tile_rows = 16, .tile_columns = 16 * (columns), .inputs = k, \
     OWN(columns, count, (k) / 16 / (count), others), .shared_bytes = (count) * (1024 * (columns) + 128), .needs = FRAGMENTS, \
     .subgroup = SUBGROUP_SHUFFLE, .weights = 1 << VKB_WEIGHTS_F16_TILES, .values = 1 << VKB_VALUES_F16, .max_rows = 128, \
-    .folds = VKB_FOLD_NORM_INPUT | VKB_FOLD_NORM_RESIDUAL | (more), .head_multiple = 32, .reads_sums = true
+    .folds = VKB_FOLD_NORM_INPUT | VKB_FOLD_NORM_RESIDUAL | (more), .head_multiple = 32, .made_by = VKB_KERNEL_NORM_SUMS
 /* Heads up to D, subgroups that split the keys. */
 #define ATTENTION_NARROW(d, count) \
     .kind = VKB_OP_ATTENTION, CODE(attention_narrow), .subgroups = count, .tile_rows = 16, OWN(d, count), .max_head = d, \
@@ -198,11 +207,13 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "linear narrow 16x32", LINEAR_NARROW(2, 8, 2, 2, 0), .min_rows = 17, .max_rows = 128},
     {.name = "linear narrow 16x32 wide", LINEAR_NARROW(2, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16, .min_outputs = 640},
     {.name = "linear narrow 16x16", LINEAR_NARROW(1, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16},
+    {.name = "linear hopper 256x128", LINEAR_HOPPER(linear_hopper_f16, VKB_WEIGHTS_F16_TILES), .min_rows = 4096},
     {.name = "linear fragments 64x256", LINEAR_FRAGMENTS(64, 256, 128, 256), .min_rows = 4096},
     /* for long K: 1536 → 384 in 144 µs instead of 164, but 384 → 1152 in 127 instead of 119 */
     {.name = "linear fragments 128x128", LINEAR_FRAGMENTS(128, 128, 512, 0), .min_rows = 4096},
     {.name = "linear fragments 64x128", LINEAR_FRAGMENTS(64, 128, 128, 0), .min_rows = 17},
     {.name = "linear matrix 64x64", LINEAR_MATRIX(64, 32), .min_rows = 17},
+    {.name = "linear bytes hopper 256x128", LINEAR_HOPPER(linear_hopper_bytes, VKB_WEIGHTS_I8), .min_rows = 4096},
     {.name = "linear bytes fragments 128x128", LINEAR_BYTES_FRAGMENTS(128, 128, 128), .min_rows = 1024},
     {.name = "linear bytes matrix 128x128", LINEAR_BYTES_MATRIX(128, 128, 64, 64, 128), .min_rows = 1024},
     {.name = "linear bytes matrix 64x64", LINEAR_BYTES_MATRIX(64, 64, 32, 32, 64), .min_rows = 128},
@@ -298,6 +309,14 @@ const vkb_kernel vkb_kernels[] = {
      .needs = FRAGMENTS,
      .weights = 1 << VKB_WEIGHTS_F16_TILES},
 
+    {.name = "tensor maps",
+     .kind = VKB_KERNEL_TENSOR_MAPS,
+     CUBIN(tensor_maps),
+     .functions = {"tensor_maps"},
+     .local_size = 32,
+     .tile_rows = 1,
+     .needs = VKB_NEED_ADDRESSES | VKB_NEED_HOPPER},
+
     {.name = "copy out", .kind = VKB_KERNEL_COPY_OUT, CODE(copy_out), .local_size = 128, .tile_rows = 2, .tile_columns = 64, OWN(64)},
 
     {.name = "fragments",
@@ -326,10 +345,11 @@ static bool reads_weights(const vkb_kernel *k, uint32_t form) { return k->weight
 static bool divides(uint32_t multiple, uint32_t n) { return !multiple || n % multiple == 0; }
 
 bool vkb_kernel_fits(const vkb_kernel *k, const vkb_abilities *a, const vkb_task *t) {
-    return k->kind == t->kind && vkb_kernel_invocations(k, a) <= a->workgroup_invocations && k->shared_bytes <= a->shared_bytes &&
-           !(k->needs & ~a->needs) && !(k->subgroup & ~a->subgroup_operations) && (!k->max_head || t->head_size <= k->max_head) &&
-           !(k->modes & t->mode) && reads_weights(k, t->weights) && among(k->values, t->values) && (!k->inputs || t->inputs == k->inputs) &&
-           divides(k->inputs_multiple, t->inputs) && divides(k->outputs_multiple, t->outputs) && divides(k->head_multiple, t->head_size) &&
+    return k->kind == t->kind && vkb_kernel_invocations(k, a) <= a->workgroup_invocations &&
+           (k->functions[0] || k->shared_bytes <= a->shared_bytes) && !(k->needs & ~a->needs) && !(k->subgroup & ~a->subgroup_operations) &&
+           (!k->max_head || t->head_size <= k->max_head) && !(k->modes & t->mode) && reads_weights(k, t->weights) &&
+           among(k->values, t->values) && (!k->inputs || t->inputs == k->inputs) && divides(k->inputs_multiple, t->inputs) &&
+           divides(k->outputs_multiple, t->outputs) && divides(k->head_multiple, t->head_size) &&
            (!k->max_outputs || t->outputs <= k->max_outputs) && t->outputs >= k->min_outputs;
 }
 

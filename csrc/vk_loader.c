@@ -71,5 +71,6 @@ const char *vkb_vk_load_instance(vkb_vk_instance_table *table, PFN_vkGetInstance
 
 const char *vkb_vk_load_device(vkb_vk_device_table *table, PFN_vkGetDeviceProcAddr get, VkDevice handle) {
     VKB_VK_DEVICE_FUNCTIONS(LOAD)
+    VKB_VK_OPTIONAL_DEVICE_FUNCTIONS(LOAD_OPTIONAL)
     return NULL;
 }

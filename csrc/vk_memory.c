@@ -25,7 +25,7 @@ static const memory_use uses[] = {
     [VKB_VK_UPLOAD] = {VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT,
                        true,
                        false,
-                       false,
+                       true,
                        {LOCAL | VISIBLE | COHERENT, VISIBLE | COHERENT, VISIBLE}},
     [VKB_VK_STAGING] = {VK_BUFFER_USAGE_TRANSFER_SRC_BIT, true, false, false, {VISIBLE | COHERENT, VISIBLE}},
     [VKB_VK_READ_BACK] = {VK_BUFFER_USAGE_STORAGE_BUFFER_BIT,

@@ -17,6 +17,7 @@ enum extension {
     SM_BUILTINS,
     CORE_PROPERTIES_2,
     CORE_BUILTINS,
+    BINARY_IMPORT,
     EXTENSION_COUNT
 };
 
@@ -31,6 +32,7 @@ static const char *const extension_names[EXTENSION_COUNT] = {
     [SM_BUILTINS] = VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME,
     [CORE_PROPERTIES_2] = VK_AMD_SHADER_CORE_PROPERTIES_2_EXTENSION_NAME,
     [CORE_BUILTINS] = VK_ARM_SHADER_CORE_BUILTINS_EXTENSION_NAME,
+    [BINARY_IMPORT] = VK_NVX_BINARY_IMPORT_EXTENSION_NAME,
 };
 
 typedef struct examination {
@@ -79,6 +81,9 @@ static void chain(void *head, void *next) {
     h->pNext = n;
 }
 
+/* NVIDIA's GH100 and what is made of it: the only processor that runs cubins for sm_90a. */
+static bool is_hopper(const vkb_device_info *info) { return info->vendor_id == 0x10de && info->device_id >> 8 == 0x23; }
+
 static void find_features(examination *e) {
     vkb_device_info *info = &e->out->info;
     VkPhysicalDeviceFeatures2 all = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2};
@@ -106,7 +111,8 @@ static void find_features(examination *e) {
                                          .memory_model_device = v12.vulkanMemoryModelDeviceScope,
                                          .size_control = sizes.subgroupSizeControl,
                                          .full_subgroups = sizes.computeFullSubgroups,
-                                         .matrix = coopmat.cooperativeMatrix && v12.vulkanMemoryModel};
+                                         .matrix = coopmat.cooperativeMatrix && v12.vulkanMemoryModel,
+                                         .hopper = e->has[BINARY_IMPORT] && is_hopper(info)};
     const struct {
         bool there;
         uint32_t bit;
@@ -165,6 +171,7 @@ static void find_abilities(const examination *e) {
     if (features->int8 && find_matrix(e, VK_COMPONENT_TYPE_SINT8_KHR, VK_COMPONENT_TYPE_SINT32_KHR, 32, a->matrix_i8))
         a->needs |= VKB_NEED_MATRIX_I8;
     if (features->dot) a->needs |= VKB_NEED_DOT;
+    if (features->hopper && info->processors) a->needs |= VKB_NEED_HOPPER;
 }
 
 /* Kernels bind VKB_BIND_COUNT buffers; all else that is asked for every Vulkan device has. */

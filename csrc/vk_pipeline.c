@@ -69,12 +69,12 @@ static vkb_status create_pipeline(vkb_vk_device *device, const vkb_vk_pipeline *
 }
 
 /* The caller holds the mutex. */
-static VkPipeline find(const vkb_vk_device *device, const vkb_vk_pipeline *key) {
+static const vkb_vk_pipeline *find(const vkb_vk_device *device, const vkb_vk_pipeline *key) {
     for (uint32_t i = 0; i < device->pipeline_count; i++) {
         const vkb_vk_pipeline *p = &device->pipelines[i];
-        if (p->kernel == key->kernel && p->mode == key->mode && p->weights == key->weights && p->values == key->values) return p->handle;
+        if (p->kernel == key->kernel && p->mode == key->mode && p->weights == key->weights && p->values == key->values) return p;
     }
-    return VK_NULL_HANDLE;
+    return NULL;
 }
 
 /* The caller holds the mutex. */
@@ -91,32 +91,38 @@ static vkb_status keep(vkb_vk_device *device, const vkb_vk_pipeline *made, vkb_e
     return VKB_OK;
 }
 
+static void destroy_pipeline(const vkb_vk_device *device, const vkb_vk_pipeline *p) {
+    if (p->function)
+        vkb_vk_cubin_destroy(device, p);
+    else
+        device->vk.DestroyPipeline(device->handle, p->handle, NULL);
+}
+
 /* Compiled without the mutex: several threads may, and of two that make the same one the second is thrown away. */
-vkb_status vkb_vk_pipeline_get(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_task *task, VkPipeline *pipeline,
+vkb_status vkb_vk_pipeline_get(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_task *task, vkb_vk_pipeline *pipeline,
                                vkb_error *error) {
     vkb_status status = vkb_vk_alive(device, error);
     if (status) return status;
-    vkb_vk_pipeline key = {.kernel = kernel, .mode = task->mode, .weights = task->weights, .values = task->values};
+    vkb_vk_pipeline made = {.kernel = kernel, .mode = task->mode, .weights = task->weights, .values = task->values};
     vkb_mutex_lock(device->pipeline_mutex);
-    *pipeline = find(device, &key);
+    const vkb_vk_pipeline *known = find(device, &made);
+    if (known) *pipeline = *known;
     vkb_mutex_unlock(device->pipeline_mutex);
-    if (*pipeline) return VKB_OK;
-    status = create_pipeline(device, &key, &key.handle, error);
+    if (known) return VKB_OK;
+    status = kernel->functions[0] ? vkb_vk_cubin_create(device, &made, error) : create_pipeline(device, &made, &made.handle, error);
     if (status) return status;
     vkb_mutex_lock(device->pipeline_mutex);
-    *pipeline = find(device, &key);
-    if (!*pipeline) {
-        status = keep(device, &key, error);
-        if (!status) *pipeline = key.handle;
-    }
+    known = find(device, &made);
+    if (!known) status = keep(device, &made, error);
+    *pipeline = known ? *known : made;
     vkb_mutex_unlock(device->pipeline_mutex);
-    if (*pipeline != key.handle) device->vk.DestroyPipeline(device->handle, key.handle, NULL);
+    if (known || status) destroy_pipeline(device, &made);
     return status;
 }
 
 void vkb_vk_pipelines_destroy(vkb_vk_device *device) {
     const vkb_vk_device_table *vk = &device->vk;
-    for (uint32_t i = 0; i < device->pipeline_count; i++) vk->DestroyPipeline(device->handle, device->pipelines[i].handle, NULL);
+    for (uint32_t i = 0; i < device->pipeline_count; i++) destroy_pipeline(device, &device->pipelines[i]);
     free(device->pipelines);
     if (device->cache) vk->DestroyPipelineCache(device->handle, device->cache, NULL);
     if (device->pipeline_layout) vk->DestroyPipelineLayout(device->handle, device->pipeline_layout, NULL);

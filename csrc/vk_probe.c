@@ -36,7 +36,7 @@ static vkb_status make_set(vkb_vk_device *device, probe *p, vkb_error *error) {
 
 static vkb_status run(vkb_vk_device *device, probe *p, const vkb_kernel *kernel, vkb_error *error) {
     const vkb_vk_device_table *vk = &device->vk;
-    VkPipeline pipeline;
+    vkb_vk_pipeline pipeline;
     vkb_status status = vkb_vk_pipeline_get(device, kernel, &(vkb_task){.kind = kernel->kind}, &pipeline, error);
     if (!status) status = vkb_vk_once_begin(device, &p->once, error);
     if (status) return status;
@@ -44,7 +44,7 @@ static vkb_status run(vkb_vk_device *device, probe *p, const vkb_kernel *kernel,
     vkb_push push = {0};
     VkMemoryBarrier memory = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER, .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT, .dstAccessMask = VK_ACCESS_HOST_READ_BIT};
-    vk->CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
+    vk->CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline.handle);
     vk->CmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, device->pipeline_layout, 0, 1, &p->set, 0, NULL);
     vk->CmdPushConstants(commands, device->pipeline_layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof push, &push);
     vk->CmdDispatchIndirect(commands, p->buffer.handle, 0);

@@ -87,6 +87,7 @@ vkb_status vkb_vk_program_init(vkb_program *program, vkb_error *error) {
     if (!status) status = find_direct(p, error);
     if (!status) status = vkb_vk_folds_init(p, error);
     if (!status) status = vkb_vk_sums_init(p, error);
+    if (!status) status = vkb_vk_maps_init(p, error);
     if (!status) status = vkb_vk_frames_init(p, error);
     if (status) return status;
     program->host_bytes = p->frames[0]->upload.bytes;
@@ -99,6 +100,7 @@ vkb_status vkb_vk_program_init(vkb_program *program, vkb_error *error) {
 void vkb_vk_program_free(vkb_program *program) {
     vkb_vk_program *p = (vkb_vk_program *)program;
     vkb_vk_frames_free(p);
+    vkb_vk_buffer_destroy(vkb_vk_device_of(program), &p->maps);
     vkb_vk_buffer_destroy(vkb_vk_device_of(program), &p->sums);
     vkb_vk_buffer_destroy(vkb_vk_device_of(program), &p->arena);
     free(p->folds);

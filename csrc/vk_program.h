@@ -17,6 +17,7 @@ typedef struct vkb_vk_step {             /* one dispatch, by whatever kernel a b
     uint32_t input, residual, output;    /* values or VKB_NONE */
     vkb_vk_range ranges[VKB_BIND_COUNT]; /* what is bound; no buffer: the batch */
     vkb_push push;
+    uint64_t maps_address; /* LINEAR: vk_maps.c */
 } vkb_vk_step;
 
 vkb_vk_usage vkb_vk_usage_of(const vkb_vk_program *program, const vkb_vk_step *step);
@@ -42,6 +43,11 @@ vkb_vk_step vkb_vk_folds_apply(const vkb_vk_program *program, const bool *folded
 
 /* Fills program->sums and the steps' sums_address; the folds are there. */
 vkb_status vkb_vk_sums_init(vkb_vk_program *program, vkb_error *error);
+
+/* ---- vk_maps.c: what linear_hopper.cu needs to know of the matrices that it copies tiles of ---- */
+
+/* Fills program->maps and the steps' maps_address; the kernels are there. */
+vkb_status vkb_vk_maps_init(vkb_vk_program *program, vkb_error *error);
 
 /* ---- vk_quantize.c: values in int8, for products in int8 ---- */
 
@@ -72,6 +78,7 @@ struct vkb_vk_program {
     vkb_program base;
     vkb_vk_buffer arena;
     vkb_vk_buffer sums;    /* of LINEARs whose input has a norm: [outputs, 2] f32 each; may be empty */
+    vkb_vk_buffer maps;    /* of LINEARs: vk_maps.c; may be empty */
     uint64_t batch_bytes;  /* of a frame's upload buffer, what the kernels see */
     uint64_t arguments_at; /* bytes in that buffer: [step_count + output_count] VkDispatchIndirectCommand */
     vkb_push places;       /* the *_at fields, the same for all steps but tiles_at */

@@ -100,6 +100,7 @@ static vkb_status end(vkb_vk_device *device, VkCommandBuffer commands, vkb_error
  */
 static uint32_t fixed_groups(const vkb_vk_program *p, const vkb_vk_step *s, const vkb_kernel *kernel, uint32_t class) {
     enum { FEW = 16 };
+    if (kernel->functions[0]) return p->base.weights->device->info.processors;
     bool listed = s->task.kind == VKB_OP_ATTENTION && !kernel->by_rows;
     if (s->scope != VKB_PER_TOKEN || listed || s->task.kind == VKB_KERNEL_COPY_OUT) return 0; /* copies know no class */
     if (p->base.flags & VKB_PROGRAM_DETERMINISTIC) return 0;                                  /* which has one class for all sizes */
@@ -113,13 +114,17 @@ static vkb_status dispatch(vkb_vk_program *p, vkb_vk_frame *f, const vkb_vk_step
                            uint32_t fixed, VkCommandBuffer commands, vkb_error *error) {
     vkb_vk_device *device = vkb_vk_device_of(&p->base);
     const vkb_vk_device_table *vk = &device->vk;
-    VkPipeline pipeline;
+    vkb_vk_pipeline pipeline;
     vkb_status status = vkb_vk_pipeline_get(device, kernel, &s->task, &pipeline, error);
     if (status) return status;
+    if (pipeline.function) {
+        vkb_vk_cubin_launch(device, commands, &pipeline, fixed, (const void *[]){&s->push, &f->upload.address, &s->maps_address}, 3);
+        return VKB_OK;
+    }
     vkb_push push = s->push;
     for (uint32_t i = 0; i < p->list_count; i++)
         if (s->task.kind == VKB_OP_ATTENTION && p->lists[i].tile_rows == kernel->tile_rows) push.tiles_at = p->lists[i].at;
-    vk->CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
+    vk->CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline.handle);
     vk->CmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, device->pipeline_layout, 0, 1, &f->sets[number], 0, NULL);
     vk->CmdPushConstants(commands, device->pipeline_layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof push, &push);
     if (fixed)

@@ -121,12 +121,13 @@ static void say_unfit(const vkb_abilities *a, const vkb_kernel *k, vkb_variant *
                  {VKB_NEED_MATRIX, "matrix hardware"},
                  {VKB_NEED_MATRIX_I8, "matrix hardware for int8"},
                  {VKB_NEED_DOT, "integer dot products"},
+                 {VKB_NEED_HOPPER, "an NVIDIA Hopper GPU with VK_NVX_binary_import"},
                  {VKB_NEED_FRAGMENTS, "matrices of 16x16x16 that lie over subgroups of 32 as NVIDIA's do"}};
     const size_t size = sizeof variant->reason;
     uint32_t invocations = vkb_kernel_invocations(k, a);
     if (invocations > a->workgroup_invocations)
         snprintf(variant->reason, size, "it needs workgroups of %u, of at most %u", invocations, a->workgroup_invocations);
-    else if (k->shared_bytes > a->shared_bytes)
+    else if (!k->functions[0] && k->shared_bytes > a->shared_bytes)
         snprintf(variant->reason, size, "it needs %u bytes of shared memory, of at most %u", k->shared_bytes, a->shared_bytes);
     else if (k->subgroup & ~a->subgroup_operations)
         snprintf(variant->reason, size, "it needs subgroup operations that the device lacks");

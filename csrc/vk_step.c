@@ -118,7 +118,8 @@ static void set_addresses(const vkb_vk_program *p, vkb_vk_step *s, uint32_t tens
     const vkb_vk_weights *w = weights_of(p);
     const vkb_vk_piece *piece = &w->pieces[w->tensors[tensor].piece];
     if (!p->arena.address) return;
-    s->push.input_address = p->arena.address + p->base.slots[s->input].offset;
+    const vkb_slot *input = &p->base.slots[s->input];
+    s->push.input_address = p->arena.address + input->offset + (s->task.weights == VKB_WEIGHTS_I8 ? input->i8_at : 0);
     s->push.weight_address = w->blocks[piece->block].address + piece->offset;
     if (s->task.kind != VKB_OP_LINEAR) return;
     s->push.output_address = p->arena.address + p->base.slots[s->output].offset;

@@ -8,7 +8,7 @@
 static bool wants(const vkb_vk_program *p, uint32_t i) {
     if (p->folds[i].norm_input == VKB_NONE || p->steps[i].task.kind != VKB_OP_LINEAR) return false;
     for (uint32_t c = 0; c < p->class_count; c++)
-        if (vkb_vk_kernel_for(p, i, c, c)->reads_sums) return true;
+        if (vkb_vk_kernel_for(p, i, c, c)->made_by == VKB_KERNEL_NORM_SUMS) return true;
     return false;
 }
 
@@ -42,14 +42,14 @@ static vkb_status run(vkb_vk_program *p, vkb_error *error) {
     /* what reads them has weights in tiles; they are tested with it */
     vkb_vk_usage usage = {.task = {.kind = VKB_KERNEL_NORM_SUMS, .weights = VKB_WEIGHTS_F16_TILES}};
     const vkb_kernel *kernel;
-    VkPipeline pipeline;
+    vkb_vk_pipeline pipeline;
     vkb_vk_once once = {0};
     vkb_status status = vkb_vk_variant_choose(device, &usage, 1, &kernel, error);
     if (status) return status;
     if (!kernel) return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: there is no kernel for sums of weights", device->base.info.name);
     status = vkb_vk_pipeline_get(device, kernel, &usage.task, &pipeline, error);
     if (!status) status = vkb_vk_once_begin(device, &once, error);
-    if (!status) record(p, kernel, pipeline, once.commands);
+    if (!status) record(p, kernel, pipeline.handle, once.commands);
     if (!status) status = vkb_vk_once_run(device, &once, error);
     vkb_vk_once_destroy(device, &once);
     return status;

@@ -76,12 +76,11 @@ static void apply_rules(vkb_vk_variants *v, const vkb_device_info *info) {
     }
 }
 
-/* Those that read the sums of weights go with the kernel that makes these. */
+/* What reads what another kernel makes goes with it. */
 static void apply_needs(vkb_vk_variants *v) {
-    bool off = false;
-    for (uint32_t i = 0; i < vkb_kernel_count; i++) off = off || (vkb_kernels[i].kind == VKB_KERNEL_NORM_SUMS && v->rows[i] == VKB_ROW_OFF);
-    for (uint32_t i = 0; i < vkb_kernel_count; i++)
-        if (off && vkb_kernels[i].reads_sums) turn_off(v, i, "the kernel that makes what it reads is off");
+    for (uint32_t maker = 0; maker < vkb_kernel_count; maker++)
+        for (uint32_t i = 0; i < vkb_kernel_count && v->rows[maker] == VKB_ROW_OFF; i++)
+            if (vkb_kernels[i].made_by == vkb_kernels[maker].kind) turn_off(v, i, "the kernel that makes what it reads is off");
 }
 
 static void free_variants(vkb_vk_variants *v) {

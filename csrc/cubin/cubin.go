@@ -4,7 +4,7 @@ package cubin
 
 import "embed"
 
-// Headers holds <op>_<variant>.h for each kernel, and this file, without which the pattern would match nothing where there is none.
+// Headers holds <op>_<variant>.h for each kernel.
 //
-//go:embed *
+//go:embed *.h
 var Headers embed.FS

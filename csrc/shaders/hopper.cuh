@@ -1,0 +1,141 @@
+// hopper.cuh: what the kernels in CUDA C++ share: vk_kernel.h in CUDA, and the instructions of NVIDIA's Hopper that have no name in the language. Change the first
+// together with vk_kernel.h.
+//
+// The names of PTX are behind each: https://docs.nvidia.com/cuda/parallel-thread-execution/. NVRTC brings no headers.
+
+typedef unsigned char u8;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+struct Push { // vkb_push as LINEAR by addresses has it
+    u64 input_address, weight_address, output_address;
+    u32 per_sequence;
+    u32 input_width, input_stride;
+    u32 output_width, output_stride;
+    u32 residual_stride;
+    u32 bias_at;
+    u32 norm_weight_at, norm_bias_at;
+    u32 norm;
+    float norm_eps;
+    float scale;
+    u32 heads, head_size;
+    u32 row_first, row_count;
+    u64 sums_address;
+    u32 residual_at;
+    u32 kv_heads;
+    u64 residual_address, vectors_address;
+    u32 key_weight_at;
+};
+
+constexpr u32 NONE = 0xFFFFFFFFu, BEFORE_ACTIVATION = 1; // vkb_residual
+
+struct alignas(128) Map { // of a matrix in memory, what copies of its tiles are made by: tensor_maps.cu
+    u64 words[16];
+};
+
+__device__ __forceinline__ u32 least(u32 a, u32 b) { return a < b ? a : b; }
+
+// ---- mbarriers, by their place in shared memory ----
+
+__device__ __forceinline__ void barrier_init(u32 at, u32 arrivals) {
+    asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(at), "r"(arrivals) : "memory");
+}
+
+__device__ __forceinline__ void arrive(u32 at) { asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(at) : "memory"); }
+
+// And so many bytes that copies are to bring.
+__device__ __forceinline__ void arrive_expecting(u32 at, u32 bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(at), "r"(bytes) : "memory");
+}
+
+__device__ __forceinline__ bool has_passed(u32 at, u32 parity) {
+    u32 passed;
+    asm volatile("{\n.reg .pred p;\nmbarrier.test_wait.parity.shared.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+                 : "=r"(passed)
+                 : "r"(at), "r"(parity)
+                 : "memory");
+    return passed;
+}
+
+__device__ __forceinline__ void wait(u32 at, u32 parity) {
+    asm volatile("{\n.reg .pred p;\nAGAIN:\nmbarrier.try_wait.parity.shared.b64 p, [%0], %1;\n@!p bra AGAIN;\n}" ::"r"(at), "r"(parity)
+                 : "memory");
+}
+
+// ---- copies into shared memory that arrive at a barrier by themselves ----
+
+__device__ __forceinline__ void copy(u32 to, const u8 *from, u32 bytes, u32 barrier) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to), "l"(from), "r"(bytes),
+                 "r"(barrier)
+                 : "memory");
+}
+
+__device__ __forceinline__ void copy_tile(u32 to, const Map *map, u32 column, u32 row, u32 barrier) {
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(to),
+                 "l"(map), "r"(column), "r"(row), "r"(barrier)
+                 : "memory");
+}
+
+// What an earlier launch wrote there is a map.
+__device__ __forceinline__ void map_acquire(const Map *map) {
+    asm volatile("fence.proxy.tensormap::generic.acquire.gpu [%0], 128;" ::"l"(map) : "memory");
+}
+
+// ---- products of a warpgroup, 128 threads ----
+
+__device__ __forceinline__ void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ __forceinline__ void products_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <u32 LEFT> __device__ __forceinline__ void products_wait() {
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(LEFT) : "memory");
+}
+
+// A tile in shared memory, rows of 128 bytes whose 16-byte words are swizzled: word w of row r lies at w ^ r % 8.
+__device__ __forceinline__ u64 described(u32 at) { return (u64)(at >> 4) | (u64)1 << 16 | (u64)(8 * 128 >> 4) << 32 | (u64)1 << 62; }
+
+// ---- the rest ----
+
+__device__ __forceinline__ uint4 load_shared(u32 at) {
+    uint4 v;
+    asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at) : "memory");
+    return v;
+}
+
+// Four 8×8 matrices of halves: lane L holds columns 2·(L % 4) + {0, 1} of row L / 4 of each, and they lie transposed: `at` is of row L % 8 there, of matrix L / 8.
+__device__ __forceinline__ void load_transposed(u32 (&v)[4], u32 at) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3])
+                 : "r"(at)
+                 : "memory");
+}
+
+__device__ __forceinline__ void store_transposed(u32 at, const u32 (&v)[4]) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(v[0]), "r"(v[1]), "r"(v[2]),
+                 "r"(v[3])
+                 : "memory");
+}
+
+__device__ __forceinline__ u32 narrow(float low, float high) {
+    u32 v;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(v) : "f"(high), "f"(low));
+    return v;
+}
+
+__device__ __forceinline__ float2 widen(u32 v) {
+    float2 f;
+    asm("{\n.reg .b16 low, high;\nmov.b32 {low, high}, %2;\ncvt.f32.f16 %0, low;\ncvt.f32.f16 %1, high;\n}" : "=f"(f.x), "=f"(f.y) : "r"(v));
+    return f;
+}
+
+// gelu_half of activation.glsl, which says how exact it is: change the two together.
+__device__ __forceinline__ float gelu(float v) {
+    const float u = v * v;
+    float p = fmaf(u, 3.5728971187472844e-11f, -3.75684714909745e-09f);
+    p = fmaf(p, u, 1.741781157412826e-07f);
+    p = fmaf(p, u, -4.726533489845565e-06f);
+    p = fmaf(p, u, 8.431011711430611e-05f);
+    p = fmaf(p, u, -0.001055093947207773f);
+    p = fmaf(p, u, 0.009643357426148252f);
+    p = fmaf(p, u, -0.06607694058681846f);
+    p = fmaf(p, u, 0.39876187544301167f);
+    return v * __saturatef(fmaf(v, p, 0.5f));
+}
