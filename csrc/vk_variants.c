@@ -80,7 +80,8 @@ static void apply_rules(vkb_vk_variants *v, const vkb_device_info *info) {
 static void apply_needs(vkb_vk_variants *v) {
     for (uint32_t maker = 0; maker < vkb_kernel_count; maker++)
         for (uint32_t i = 0; i < vkb_kernel_count && v->rows[maker] == VKB_ROW_OFF; i++)
-            if (vkb_kernels[i].made_by == vkb_kernels[maker].kind) turn_off(v, i, "the kernel that makes what it reads is off");
+            if (vkb_kernels[i].made_by && vkb_kernels[i].made_by == vkb_kernels[maker].kind)
+                turn_off(v, i, "the kernel that makes what it reads is off");
 }
 
 static void free_variants(vkb_vk_variants *v) {

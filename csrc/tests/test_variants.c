@@ -53,6 +53,7 @@ static void parent(void) {
     REQUIRE(mkdtemp(folder), "%s", folder);
     expect("report", NULL, NULL, 0);
     expect("variants", NULL, "-linear*,+linear split", 0);
+    expect("whole", NULL, "-embed few,-norm sums,-tensor maps", 0); /* no more than these, and what reads what they make */
     expect("lie", folder, NULL, 0);
     expect("lie remembered", folder, NULL, 0);
     empty_folder();
