@@ -395,6 +395,7 @@ static vkb_status test_all(vkb_vk_variants *v, pending_list *l, vkb_error *error
             status = t->status;
             if (error) *error = t->error;
         }
+        v->alone = v->alone || t->status == VKB_ERROR_DEVICE_LOST; /* so that the next device tells which of them it was */
         if (t->status) continue;
         if (t->reason[0])
             note_failed(v, l->device, (uint32_t)(t->kernel - vkb_kernels), t->reason);

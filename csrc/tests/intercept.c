@@ -75,7 +75,11 @@ static bool fails(const char *name) {
       1) \
     X(AllocateCommandBuffers, (VkDevice a, const VkCommandBufferAllocateInfo *b, VkCommandBuffer *c), (a, b, c), 0) \
     X(BeginCommandBuffer, (VkCommandBuffer a, const VkCommandBufferBeginInfo *b), (a, b), 0) \
-    X(EndCommandBuffer, (VkCommandBuffer a), (a), 0)
+    X(EndCommandBuffer, (VkCommandBuffer a), (a), 0) \
+    X(CreateCuModuleNVX, (VkDevice a, const VkCuModuleCreateInfoNVX *b, const VkAllocationCallbacks *c, VkCuModuleNVX *d), (a, b, c, d), \
+      1) \
+    X(CreateCuFunctionNVX, (VkDevice a, const VkCuFunctionCreateInfoNVX *b, const VkAllocationCallbacks *c, VkCuFunctionNVX *d), \
+      (a, b, c, d), 1)
 
 /* Calls that release one object. */
 #define RELEASES(X) \
@@ -89,7 +93,9 @@ static bool fails(const char *name) {
     X(DestroyPipelineCache, VkPipelineCache) \
     X(DestroyPipeline, VkPipeline) \
     X(DestroyQueryPool, VkQueryPool) \
-    X(DestroyCommandPool, VkCommandPool)
+    X(DestroyCommandPool, VkCommandPool) \
+    X(DestroyCuModuleNVX, VkCuModuleNVX) \
+    X(DestroyCuFunctionNVX, VkCuFunctionNVX)
 
 #define DEFINE_FALLIBLE(name, parameters, arguments, makes) \
     static PFN_vk##name real_##name; \

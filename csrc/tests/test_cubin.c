@@ -1,0 +1,362 @@
+/*
+ * Kernels in CUDA C++ where there is no Hopper: a software device that says it is one and offers VK_NVX_binary_import. Whatever that
+ * extension then fails with, the kernel is off with a reason, others do its work and no object is left; and what a launch is given is
+ * looked at.
+ */
+#include <math.h>
+#include <pthread.h>
+
+#include "../vk_force.h"
+#include "../vk_program.h"
+#include "fixture.h"
+#include "intercept.h"
+
+enum { PROCESSORS = 3, ROWS = 9, K = 128, OUTPUTS = 200, MAX_MAPS = 64, NAMES = 8 };
+
+typedef struct driver { /* how it goes wrong */
+    const char *about;
+    const char *reason; /* that the kernel is off; NULL: it is not asked for */
+    bool lacks_functions;
+    VkResult module, function;
+    const char *variants;
+} driver;
+
+static const driver drivers[] = {
+    {.about = "no functions", .reason = "the driver lacks functions", .lacks_functions = true},
+    {.about = "no module", .reason = "VK_ERROR_INITIALIZATION_FAILED", .module = VK_ERROR_INITIALIZATION_FAILED},
+    {.about = "no function", .reason = "VK_ERROR_UNKNOWN", .function = VK_ERROR_UNKNOWN},
+    {.about = "no results", .reason = "is off: "},
+    {.about = "lost", .reason = "the device was lost", .module = VK_ERROR_DEVICE_LOST},
+    {.about = "forbidden maps", .variants = "-tensor maps"},
+    {.about = "forbidden", .variants = "-*hopper*"},
+};
+static const driver *now;
+static bool is_software; /* the device that was opened last */
+
+/* ---- The device ---- */
+
+static PFN_vkGetPhysicalDeviceProperties true_GetPhysicalDeviceProperties;
+static PFN_vkGetPhysicalDeviceProperties2 true_GetPhysicalDeviceProperties2;
+static PFN_vkEnumerateDeviceExtensionProperties true_EnumerateDeviceExtensionProperties;
+static PFN_vkCreateDevice true_CreateDevice;
+static PFN_vkGetDeviceProcAddr true_GetDeviceProcAddr;
+
+static void disguise(VkPhysicalDeviceProperties *p) {
+    p->deviceType = VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU;
+    p->vendorID = 0x10de;
+    p->deviceID = 0x2335;
+    snprintf((char *)p->pipelineCacheUUID, VK_UUID_SIZE, "%s", now->about); /* what was found of one is not known of the next */
+}
+
+static VKAPI_ATTR void VKAPI_CALL fake_GetPhysicalDeviceProperties(VkPhysicalDevice device, VkPhysicalDeviceProperties *properties) {
+    true_GetPhysicalDeviceProperties(device, properties);
+    disguise(properties);
+}
+
+static VKAPI_ATTR void VKAPI_CALL fake_GetPhysicalDeviceProperties2(VkPhysicalDevice device, VkPhysicalDeviceProperties2 *properties) {
+    true_GetPhysicalDeviceProperties2(device, properties);
+    disguise(&properties->properties);
+    for (VkBaseOutStructure *s = properties->pNext; s; s = s->pNext)
+        if (s->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV)
+            ((VkPhysicalDeviceShaderSMBuiltinsPropertiesNV *)(void *)s)->shaderSMCount = PROCESSORS;
+}
+
+static const char *const offered[] = {VK_NVX_BINARY_IMPORT_EXTENSION_NAME, VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME};
+
+static VKAPI_ATTR VkResult VKAPI_CALL fake_EnumerateDeviceExtensionProperties(VkPhysicalDevice device, const char *layer, uint32_t *count,
+                                                                              VkExtensionProperties *list) {
+    uint32_t room = *count;
+    if (list) *count = room - COUNT(offered); /* it asked how many there are */
+    VkResult result = true_EnumerateDeviceExtensionProperties(device, layer, count, list);
+    for (size_t i = 0; i < COUNT(offered); i++, ++*count)
+        if (list) {
+            list[*count] = (VkExtensionProperties){.specVersion = 1};
+            snprintf(list[*count].extensionName, sizeof list->extensionName, "%s", offered[i]);
+        }
+    return result;
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL fake_CreateDevice(VkPhysicalDevice physical, const VkDeviceCreateInfo *info,
+                                                        const VkAllocationCallbacks *a, VkDevice *device) {
+    VkPhysicalDeviceProperties properties;
+    VkDeviceCreateInfo other = *info;
+    const char *names[NAMES];
+    bool asked = false;
+    true_GetPhysicalDeviceProperties(physical, &properties);
+    is_software = properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    other.enabledExtensionCount = 0;
+    other.ppEnabledExtensionNames = names;
+    REQUIRE(info->enabledExtensionCount <= NAMES, "%u extensions", info->enabledExtensionCount);
+    for (uint32_t i = 0; i < info->enabledExtensionCount; i++) {
+        bool import = !strcmp(info->ppEnabledExtensionNames[i], VK_NVX_BINARY_IMPORT_EXTENSION_NAME);
+        asked = asked || import;
+        if (!import) names[other.enabledExtensionCount++] = info->ppEnabledExtensionNames[i];
+    }
+    CHECK(asked, "%s: the extension is not enabled", now->about);
+    return true_CreateDevice(physical, &other, a, device);
+}
+
+/* ---- The extension ---- */
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* kernels are tested by several threads */
+static uint32_t modules, linears, map_launches, map_count;
+static const char *functions[] = {"", "plain", "activated", "tensor_maps"};
+
+typedef struct matrix { /* as vk_maps.c has it */
+    uint64_t address, row_bytes;
+    uint32_t columns, rows, box_rows, halves;
+} matrix;
+
+static struct {
+    uint64_t at;
+    matrix of;
+} maps[MAX_MAPS]; /* the latest first */
+
+static VKAPI_ATTR VkResult VKAPI_CALL fake_CreateCuModuleNVX(VkDevice device, const VkCuModuleCreateInfoNVX *info,
+                                                             const VkAllocationCallbacks *a, VkCuModuleNVX *module) {
+    (void)device;
+    (void)a;
+    pthread_mutex_lock(&mutex);
+    modules++;
+    pthread_mutex_unlock(&mutex);
+    CHECK(!memcmp(info->pData, "\177ELF", 4) && info->dataSize > 1000, "%s: a module of %zu bytes", now->about, info->dataSize);
+    if (!now->module) *module = (VkCuModuleNVX)(uintptr_t)1;
+    return now->module;
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL fake_CreateCuFunctionNVX(VkDevice device, const VkCuFunctionCreateInfoNVX *info,
+                                                               const VkAllocationCallbacks *a, VkCuFunctionNVX *function) {
+    (void)device;
+    (void)a;
+    uintptr_t found = 0;
+    for (uintptr_t i = 1; i < COUNT(functions); i++)
+        if (!strcmp(info->pName, functions[i])) found = i;
+    CHECK(found, "%s: there is no function %s", now->about, info->pName);
+    if (!now->function) *function = (VkCuFunctionNVX)found;
+    return now->function;
+}
+
+static VKAPI_ATTR void VKAPI_CALL fake_DestroyCuModuleNVX(VkDevice device, VkCuModuleNVX module, const VkAllocationCallbacks *a) {
+    (void)device;
+    (void)a;
+    CHECK(module == (VkCuModuleNVX)(uintptr_t)1, "%s: a module that was not made is destroyed", now->about);
+}
+
+static VKAPI_ATTR void VKAPI_CALL fake_DestroyCuFunctionNVX(VkDevice device, VkCuFunctionNVX function, const VkAllocationCallbacks *a) {
+    (void)device;
+    (void)a;
+    CHECK(function, "%s: no function is destroyed", now->about);
+}
+
+static const matrix *map_at(uint64_t address) {
+    static const matrix none;
+    for (uint32_t i = 0; i < map_count; i++)
+        if (maps[i].at == address) return &maps[i].of;
+    return &none;
+}
+
+static void look_at_maps(const VkCuLaunchInfoNVX *launch) {
+    matrix m;
+    uint64_t at;
+    CHECK(launch->gridDimX == 1 && launch->blockDimX == 32 && launch->paramCount == 2, "a launch of %u groups of %u with %zu parameters",
+          launch->gridDimX, launch->blockDimX, launch->paramCount);
+    memcpy(&m, launch->pParams[0], sizeof m);
+    memcpy(&at, launch->pParams[1], sizeof at);
+    CHECK(at % 128 == 0 && m.address % 16 == 0 && m.row_bytes % 16 == 0 && m.box_rows <= 256, "a map at %llx of what lies at %llx",
+          (unsigned long long)at, (unsigned long long)m.address);
+    memmove(maps + 1, maps, sizeof maps - sizeof *maps);
+    maps[0].at = at;
+    maps[0].of = m;
+    map_count += map_count < MAX_MAPS;
+    map_launches++;
+}
+
+/* All that it reads tiles of has its map. */
+static void look_at_linear(const VkCuLaunchInfoNVX *launch) {
+    vkb_push push;
+    uint64_t batch, first;
+    CHECK(launch->gridDimX == PROCESSORS && launch->paramCount == 3, "a launch of %u groups with %zu parameters", launch->gridDimX,
+          launch->paramCount);
+    memcpy(&push, launch->pParams[0], sizeof push);
+    memcpy(&batch, launch->pParams[1], sizeof batch);
+    memcpy(&first, launch->pParams[2], sizeof first);
+    const matrix *x = map_at(first), *residual = map_at(first + 128), *weights = map_at(first + 256);
+    CHECK(batch && x->address == push.input_address && x->columns == push.input_stride, "its input has no map");
+    CHECK(weights->address == push.weight_address && weights->rows % VKB_OUTPUT_ALIGN == 0, "its weights have no map");
+    CHECK(!push.residual_stride || (residual->address == push.residual_address && residual->columns == push.residual_stride),
+          "its residual has no map");
+    linears++;
+}
+
+/* It does nothing. */
+static VKAPI_ATTR void VKAPI_CALL fake_CmdCuLaunchKernelNVX(VkCommandBuffer commands, const VkCuLaunchInfoNVX *launch) {
+    (void)commands;
+    pthread_mutex_lock(&mutex);
+    if (launch->function == (VkCuFunctionNVX)(uintptr_t)3)
+        look_at_maps(launch);
+    else
+        look_at_linear(launch);
+    pthread_mutex_unlock(&mutex);
+}
+
+static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL fake_GetDeviceProcAddr(VkDevice device, const char *name) {
+#define OFFER(call) \
+    if (!strcmp(name, "vk" #call)) return now->lacks_functions ? NULL : (PFN_vkVoidFunction)fake_##call;
+    VKB_VK_OPTIONAL_DEVICE_FUNCTIONS(OFFER)
+    return true_GetDeviceProcAddr(device, name);
+}
+
+static PFN_vkVoidFunction (*counted)(const char *name, PFN_vkVoidFunction function);
+
+static PFN_vkVoidFunction intercept(const char *name, PFN_vkVoidFunction function) {
+#define FAKE(call) \
+    if (!strcmp(name, "vk" #call)) { \
+        true_##call = (PFN_vk##call)function; \
+        function = (PFN_vkVoidFunction)fake_##call; \
+    }
+    FAKE(GetPhysicalDeviceProperties)
+    FAKE(GetPhysicalDeviceProperties2)
+    FAKE(EnumerateDeviceExtensionProperties)
+    FAKE(CreateDevice)
+    FAKE(GetDeviceProcAddr)
+    return counted(name, function);
+}
+
+/* ---- A program that takes the kernel ---- */
+
+static const char *selector;
+static char logged[1 << 15];
+
+static void log_line(void *user, vkb_log_level level, const char *message) {
+    (void)user;
+    size_t at = strlen(logged);
+    if (level == VKB_LOG_WARNING) snprintf(logged + at, sizeof logged - at, "%s\n", message);
+}
+
+static uint32_t add_linear(fixture *f, uint32_t input, bool plain) {
+    vkb_op op = empty_op;
+    op.kind = VKB_OP_LINEAR;
+    op.input = input;
+    f->dtype = VKB_I8;
+    op.weight = fixture_tensor(f, OUTPUTS, K, VKB_LAYOUT_LINEAR, 2 / sqrtf(K));
+    f->dtype = VKB_F32;
+    op.bias = fixture_vector(f, OUTPUTS, 1);
+    op.activation = plain ? VKB_ACT_NONE : VKB_ACT_GELU;
+    if (!plain) op.residual = fixture_input(f, OUTPUTS, 1);
+    return fixture_op(f, op, VKB_PER_TOKEN, OUTPUTS);
+}
+
+/* With the kernels of large batches. */
+static vkb_status run(const fixture *f, vkb_device *device, results *r, vkb_error *error) {
+    vkb_weights *weights = NULL;
+    vkb_program *program = NULL;
+    vkb_program_desc desc = {.struct_size = sizeof desc,
+                             .value_count = f->value_count,
+                             .values = f->values,
+                             .ops = f->ops,
+                             .op_count = f->op_count,
+                             .output_count = f->output_count,
+                             .outputs = f->outputs,
+                             .activations = f->activations,
+                             .max_tokens = f->tokens,
+                             .max_sequences = f->sequences,
+                             .flags = VKB_PROGRAM_DETERMINISTIC};
+    memset(r, 0, sizeof *r);
+    vkb_status status = fixture_weights(f, device, &weights, error);
+    if (!status) status = vkb_program_create(weights, &desc, &program, error);
+    if (!status) status = fixture_execute(f, program, r, error);
+    vkb_program_destroy(program);
+    vkb_weights_destroy(weights);
+    return status;
+}
+
+static vkb_status live(const fixture *f, results *r, vkb_error *error) {
+    vkb_device_options options = {.struct_size = sizeof options, .selector = selector, .log = log_line};
+    vkb_device *device = NULL;
+    memset(r, 0, sizeof *r);
+    vkb_status status = vkb_device_open(&options, &device, error);
+    if (device && (!is_software || !(((vkb_vk_device *)device)->abilities.needs & VKB_NEED_F16))) exit(SKIPPED);
+    if (!status) status = run(f, device, r, error);
+    vkb_device_close(device);
+    CHECK(intercept_alive() == 0, "%s: %d objects are left", now->about, intercept_alive());
+    return status;
+}
+
+static void one(const fixture *f, const results *want) {
+    results got;
+    vkb_error error = {0};
+    logged[0] = '\0';
+    modules = linears = map_launches = map_count = 0;
+    if (now->variants)
+        setenv("VKBERT_VARIANTS", now->variants, 1);
+    else
+        unsetenv("VKBERT_VARIANTS");
+    vkb_status status = live(f, &got, &error);
+    for (int i = 0; i < 2 && status == VKB_ERROR_DEVICE_LOST && now->module == VK_ERROR_DEVICE_LOST; i++) {
+        results_free(&got);
+        status = live(f, &got, &error); /* until it is known what loses it */
+    }
+    CHECK(!status, "%s: %s", now->about, error.message);
+    for (uint32_t i = 0; i < f->output_count && !status; i++)
+        check_near(got.data[i], want->data[i], NULL, 0.02f, ROWS, OUTPUTS, now->about);
+    CHECK(!now->reason || (strstr(logged, "kernel \"linear bytes hopper") && strstr(logged, now->reason)), "%s: %s", now->about, logged);
+    CHECK(now->reason || (!modules && !logged[0]), "%s: %u modules: %s", now->about, modules, logged);
+    bool launches = now->reason && !now->lacks_functions && !now->module && !now->function;
+    CHECK(launches == (linears > 0) && launches == (map_launches > 0), "%s: %u launches, %u for maps", now->about, linears, map_launches);
+    results_free(&got);
+}
+
+/* Forced it is taken without a test; it makes nothing, but all calls for it are made, and each of them may fail. */
+static void each_call(const fixture *f) {
+    static const driver willing = {.about = "forced"};
+    uint32_t calls = 1, errors = 0, imports = 0;
+    results got;
+    vkb_error error = {0};
+    now = &willing;
+    vkb_status status = live(f, &got, &error); /* tests the others */
+    results_free(&got);
+    for (uint32_t i = 0; i < vkb_kernel_count; i++)
+        if (!strcmp(vkb_kernels[i].name, "linear bytes hopper 256x128")) vkb_kernel_force(&vkb_kernels[i]);
+    linears = map_launches = map_count = 0;
+    for (uint32_t n = 0; n <= calls && !status; n++) {
+        intercept_arm(n, VK_ERROR_OUT_OF_DEVICE_MEMORY);
+        vkb_status faulty = live(f, &got, &error);
+        const char *failed = intercept_failed() ? intercept_failed() : "";
+        bool garbage = faulty == VKB_ERROR_NOT_FINITE;
+        CHECK(!faulty || garbage || *failed, "forced: %s", error.message);
+        if (!n) calls = intercept_calls();
+        errors += faulty == VKB_ERROR_OUT_OF_DEVICE_MEMORY;
+        imports += faulty == VKB_ERROR_OUT_OF_DEVICE_MEMORY && strstr(failed, "NVX");
+        results_free(&got);
+    }
+    CHECK(!status && linears && map_launches, "forced: %u launches, %u for maps: %s", linears, map_launches, error.message);
+    CHECK(imports == 6 && errors + 5 > calls, "forced: of %u faults %u gave an error, %u of modules and functions", calls, errors, imports);
+    vkb_kernel_force(NULL);
+}
+
+int main(int argc, char **argv) {
+    static const uint32_t length = ROWS;
+    selector = argc > 1 ? argv[1] : "vulkan:0";
+    fixture f;
+    fixture_begin(&f, &length, 1, 5);
+    f.activations = VKB_F16;
+    uint32_t x = fixture_input(&f, K, 1);
+    add_linear(&f, x, true);
+    add_linear(&f, x, false);
+    results want;
+    vkb_error error = {0};
+    vkb_device *reference = open_device("reference");
+    REQUIRE(!run(&f, reference, &want, &error), "%s", error.message);
+    vkb_device_close(reference);
+    intercept_install();
+    counted = vkb_vk_intercept;
+    vkb_vk_intercept = intercept;
+    for (size_t i = 0; i < COUNT(drivers); i++) {
+        now = &drivers[i];
+        one(&f, &want);
+    }
+    each_call(&f);
+    results_free(&want);
+    fixture_end(&f);
+    return test_end();
+}
