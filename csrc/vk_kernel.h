@@ -1,10 +1,11 @@
 /*
  * vk_kernel.h: what the host side of the Vulkan backend (vk_*.c) and the shaders (shaders/) agree on: bindings, push constants, the batch
- * buffer, and the table of kernels (vk_kernels.c). shaders/common.glsl says the same in GLSL; change both together.
+ * buffer, and the table of kernels (vk_kernels.c). shaders/common.glsl says the same in GLSL, and of it shaders/hopper.cuh what cubins need
+ * in CUDA C++; change them together.
  *
- * All kernels of a program share one descriptor set layout (set 0: VKB_BIND_COUNT storage buffers) and one push constant block. Push
- * constants are recorded into the command buffer, so they hold only what never changes from batch to batch; what does lies in the batch
- * buffer.
+ * All kernels of a program share one descriptor set layout (set 0: VKB_BIND_COUNT storage buffers) and one push constant block. A cubin
+ * gets the block, and addresses, as parameters, and has nothing bound. Push constants are recorded into the command buffer, so they hold
+ * only what never changes from batch to batch; what does lies in the batch buffer.
  *
  * A value lies row after row, `stride` elements apart (a multiple of VKB_COLUMN_ALIGN), in an arena whose row count is rounded up to
  * VKB_ROW_TILE: kernels may compute and write rows past the batch (whatever is in them never reaches a real row), and must write zeros to
@@ -55,7 +56,7 @@ typedef struct vkb_push { /* 31 words = 124 bytes ≤ 128 */
             uint32_t cu_at, pool_at, tiles_at;       /* [B + 1], [B], [query_tiles] vkb_query_tile (4 words each); LINEAR_MAX: tiles_at
                                                         is cu_at */
         };
-        struct { /* LINEAR, where the device has buffer addresses; LINEAR_MAX: the first two */
+        struct { /* LINEAR, where the device has buffer addresses; LINEAR_MAX: the first two. input: with int8 weights the int8 form's */
             uint64_t input_address, weight_address, output_address;
         };
     };
