@@ -94,6 +94,7 @@ typedef struct vkb_push { /* 31 words = 124 bytes ≤ 128 */
     };
     uint32_t key_weight_at; /* ROTATE: norm_weight of k, floats in VECTORS, or VKB_NONE */
 } vkb_push;
+_Static_assert(sizeof(vkb_push) == 128, "Push of hopper.cuh, and the 128 bytes that every device has");
 
 /* Specialisation constants that every kernel declares (constant_id = place), beside its own from VKB_SPEC_OWN on. */
 enum vkb_spec {

@@ -14,6 +14,7 @@ typedef struct matrix { /* Matrix of tensor_maps.cu */
     uint32_t box_rows;
     uint32_t halves;
 } matrix;
+_Static_assert(sizeof(matrix) == 32, "Matrix of tensor_maps.cu");
 
 static bool wants(const vkb_vk_program *p, uint32_t i) {
     for (uint32_t c = 0; c < p->class_count; c++)

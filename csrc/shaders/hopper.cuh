@@ -1,5 +1,5 @@
-// hopper.cuh: what the kernels in CUDA C++ share: vk_kernel.h in CUDA, and the instructions of NVIDIA's Hopper that have no name in the language. Change the first
-// together with vk_kernel.h.
+// hopper.cuh: what the kernels in CUDA C++ share: vk_kernel.h in CUDA, and the instructions of NVIDIA's Hopper that have no name in the
+// language. Change the first together with vk_kernel.h.
 //
 // The names of PTX are behind each: https://docs.nvidia.com/cuda/parallel-thread-execution/. NVRTC brings no headers.
 
@@ -26,6 +26,8 @@ struct Push { // vkb_push as LINEAR by addresses has it
     u64 residual_address, vectors_address;
     u32 key_weight_at;
 };
+
+static_assert(sizeof(Push) == 128, "vkb_push");
 
 constexpr u32 NONE = 0xFFFFFFFFu, BEFORE_ACTIVATION = 1; // vkb_residual
 
@@ -100,7 +102,8 @@ __device__ __forceinline__ uint4 load_shared(u32 at) {
     return v;
 }
 
-// Four 8×8 matrices of halves: lane L holds columns 2·(L % 4) + {0, 1} of row L / 4 of each, and they lie transposed: `at` is of row L % 8 there, of matrix L / 8.
+// Four 8×8 matrices of halves: lane L holds columns 2·(L % 4) + {0, 1} of row L / 4 of each, and they lie transposed: `at` is of row L % 8
+// there, of matrix L / 8.
 __device__ __forceinline__ void load_transposed(u32 (&v)[4], u32 at) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3])
@@ -122,7 +125,9 @@ __device__ __forceinline__ u32 narrow(float low, float high) {
 
 __device__ __forceinline__ float2 widen(u32 v) {
     float2 f;
-    asm("{\n.reg .b16 low, high;\nmov.b32 {low, high}, %2;\ncvt.f32.f16 %0, low;\ncvt.f32.f16 %1, high;\n}" : "=f"(f.x), "=f"(f.y) : "r"(v));
+    asm("{\n.reg .b16 low, high;\nmov.b32 {low, high}, %2;\ncvt.f32.f16 %0, low;\ncvt.f32.f16 %1, high;\n}"
+        : "=f"(f.x), "=f"(f.y)
+        : "r"(v));
     return f;
 }
 

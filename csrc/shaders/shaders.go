@@ -3,7 +3,7 @@ package shaders
 
 import "embed"
 
-// Sources holds the shaders, <op>_<variant>.comp or .cu, and what they share, *.glsl.
+// Sources holds the shaders, <op>_<variant>.comp or .cu, and what they share, *.glsl and *.cuh.
 //
 //go:embed *.c* *.glsl
 var Sources embed.FS

@@ -11,6 +11,8 @@ struct Matrix {
     u32 halves;   // elements are f16, else bytes
 };
 
+static_assert(sizeof(Matrix) == 32, "matrix of vk_maps.c");
+
 extern "C" __global__ void tensor_maps(const __grid_constant__ Matrix m, Map *map) {
     __shared__ Map made;
     if (threadIdx.x < 16) made.words[threadIdx.x] = 0;
