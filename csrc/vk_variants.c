@@ -437,7 +437,7 @@ vkb_status vkb_vk_variant_choose(vkb_vk_device *device, const vkb_vk_usage *u, u
     do {
         vkb_abilities abilities = device->abilities;
         if (under_test && !vkb_kernel_forced())
-            abilities.needs &= ~(uint32_t)(VKB_NEED_MATRIX_I8 | VKB_NEED_HOPPER); /* what else is wrong is not to be its fault */
+            abilities.needs &= ~(uint32_t)VKB_NEED_MATRIX_I8; /* what else is wrong is not to be its fault */
         *kernel = vkb_kernel_choose(&abilities, &u->task, rows);
         const vkb_kernel *tuned = under_test ? NULL : fastest(v, tune_key(&u->task, rows));
         if (tuned && !vkb_kernel_forced() && vkb_kernel_fits(tuned, &device->abilities, &u->task)) *kernel = tuned;
