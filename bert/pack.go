@@ -180,13 +180,39 @@ func (b *batch) seal(output cgo.Value, positions bool) {
 	b.work.Output = b.output[:rows*int(output.Width)]
 }
 
+// rowsBefore counts the values of the outputs before those of a sequence of the batch.
+func (b *batch) rowsBefore(i int, output cgo.Value) int {
+	if output.Scope == cgo.PerToken {
+		i = int(b.full.CuSeqlens[i])
+	}
+	return i * int(output.Width)
+}
+
 // rows are the outputs of a sequence of the batch.
 func (b *batch) rows(i int, output cgo.Value) []float32 {
-	first, end := i, i+1
-	if output.Scope == cgo.PerToken {
-		first, end = int(b.full.CuSeqlens[i]), int(b.full.CuSeqlens[i+1])
+	return b.work.Output[b.rowsBefore(i, output):b.rowsBefore(i+1, output)]
+}
+
+// together is how many values of a call's neighbouring sequences are copied out as one piece of memory: 256 vectors of 384 in 13 pieces
+// instead of 256. A vector that is kept alone keeps the others of its piece, 32 KiB.
+const together = 8192
+
+// copyOut gives calls the outputs of their sequences.
+func (b *batch) copyOut(output cgo.Value) {
+	for i := 0; i < len(b.owners); {
+		call, first, end := b.owners[i].call, b.rowsBefore(i, output), b.rowsBefore(i+1, output)
+		n := 1
+		for i+n < len(b.owners) && b.owners[i+n].call == call && b.rowsBefore(i+n+1, output)-first <= together {
+			n++
+			end = b.rowsBefore(i+n, output)
+		}
+		piece := append([]float32(nil), b.work.Output[first:end]...)
+		for ; n > 0; n-- {
+			from, to := b.rowsBefore(i, output)-first, b.rowsBefore(i+1, output)-first
+			call.results[b.owners[i].index] = piece[from:to:to]
+			i++
+		}
 	}
-	return b.work.Output[first*int(output.Width) : end*int(output.Width)]
 }
 
 // deliver hands every sequence's rows to its call, or the batch's error to all calls that had a part in it.
@@ -194,9 +220,7 @@ func (q *queue) deliver(b *batch, err error) {
 	start := time.Now()
 	notFinite := errors.Is(err, cgo.NotFinite) // the other sequences of such a batch are good
 	if err == nil || notFinite {
-		for i, o := range b.owners { // without the mutex: nobody else writes these, and nobody reads them before the call is over, or after it has failed
-			o.call.results[o.index] = append([]float32(nil), b.rows(i, q.output)...)
-		}
+		b.copyOut(q.output) // without the mutex: nobody else writes results, and nobody reads them before the call is over, or after it has failed
 	}
 	q.mutex.Lock()
 	defer q.mutex.Unlock()

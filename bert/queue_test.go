@@ -301,6 +301,21 @@ func TestQueueHandsOut(t *testing.T) {
 	callers.Wait()
 }
 
+// TestQueueVectorsApart: results lie in pieces of memory together, but none reaches into the next.
+func TestQueueVectorsApart(t *testing.T) {
+	const tokens = 9 // two values each: some 450 sequences are a piece
+	q := openQueue(t, &fakeDevice{}, cgo.Value{Scope: cgo.PerToken, Width: 2}, 1<<14, 1<<20, 1)
+	vectors, err := q.run(context.Background(), numbered(0, repeat(1000, tokens)...))
+	require.NoError(t, err)
+	for i, v := range vectors {
+		require.Equal(t, slices.Repeat([]float32{float32(i), tokens}, tokens), v)
+		_ = append(v, -1)
+	}
+	for i, v := range vectors {
+		require.Equal(t, float32(i), v[0])
+	}
+}
+
 // TestQueueGoneFromLine: a call that ends while its sequences are between the line and the queue makes room for the next in line.
 func TestQueueGoneFromLine(t *testing.T) {
 	d := &fakeDevice{gate: make(chan struct{})}
