@@ -1,5 +1,7 @@
 // activation.glsl: vkb_activation, chosen by MODE's lower byte, four elements at a time. exp2 never sees an argument that overflows.
 
+#include "gelu_half.glsl"
+
 const float LOG2E = 1.4426950408889634;
 
 // Half of erfc(|v|/√2): a polynomial in t = 1/(1 + p|v|) times exp(-v²/2). Fitted by minimax for GELU: x times this is within 7.3e-9 of exact,
@@ -19,14 +21,10 @@ vec4 half_erfc(vec4 a) {
 // 3072 in 464 µs instead of 506 (one H100, 32,768 rows, where a bare LINEAR takes 432). Two products fewer give 454, and 3e-4.
 vec4 gelu_half(vec4 v) {
     const vec4 u = v * v;
-    vec4 p = fma(u, vec4(3.5728971187472844e-11), vec4(-3.75684714909745e-09));
-    p = fma(p, u, vec4(1.741781157412826e-07));
-    p = fma(p, u, vec4(-4.726533489845565e-06));
-    p = fma(p, u, vec4(8.431011711430611e-05));
-    p = fma(p, u, vec4(-0.001055093947207773));
-    p = fma(p, u, vec4(0.009643357426148252));
-    p = fma(p, u, vec4(-0.06607694058681846));
-    p = fma(p, u, vec4(0.39876187544301167));
+    vec4 p = fma(u, vec4(GELU_HALF_8), vec4(GELU_HALF_7));
+#define STEP(c) p = fma(p, u, vec4(c));
+    GELU_HALF_REST(STEP)
+#undef STEP
     return v * clamp(fma(v, p, vec4(0.5)), 0.0, 1.0);
 }
 

@@ -3,6 +3,8 @@
 //
 // The names of PTX are behind each: https://docs.nvidia.com/cuda/parallel-thread-execution/. NVRTC brings no headers.
 
+#include "gelu_half.glsl"
+
 typedef unsigned char u8;
 typedef unsigned int u32;
 typedef unsigned long long u64;
@@ -131,16 +133,12 @@ __device__ __forceinline__ float2 widen(u32 v) {
     return f;
 }
 
-// gelu_half of activation.glsl, which says how exact it is: change the two together.
+// gelu_half of activation.glsl, which says how exact it is.
 __device__ __forceinline__ float gelu(float v) {
     const float u = v * v;
-    float p = fmaf(u, 3.5728971187472844e-11f, -3.75684714909745e-09f);
-    p = fmaf(p, u, 1.741781157412826e-07f);
-    p = fmaf(p, u, -4.726533489845565e-06f);
-    p = fmaf(p, u, 8.431011711430611e-05f);
-    p = fmaf(p, u, -0.001055093947207773f);
-    p = fmaf(p, u, 0.009643357426148252f);
-    p = fmaf(p, u, -0.06607694058681846f);
-    p = fmaf(p, u, 0.39876187544301167f);
+    float p = fmaf(u, (float)GELU_HALF_8, (float)GELU_HALF_7);
+#define STEP(c) p = fmaf(p, u, (float)(c));
+    GELU_HALF_REST(STEP)
+#undef STEP
     return v * __saturatef(fmaf(v, p, 0.5f));
 }
