@@ -116,11 +116,16 @@ static vkb_status check_outputs(const vkb_program *p, const vkb_batch *batch, co
     return VKB_OK;
 }
 
-/* Without a branch in the loop, so that it is as fast as the memory. */
+/* Two numbers a step, which is as fast as the memory even where a compiler makes no vectors of it: a 1 added to the exponent's bits carries
+   into the sign's where all of them are 1. */
 static bool all_finite(const float *x, uint64_t count) {
-    bool finite = true;
-    for (uint64_t i = 0; i < count; i++) finite &= vkb_is_finite(x[i]);
-    return finite;
+    const uint64_t exponents = UINT64_C(0x7f8000007f800000), ones = UINT64_C(0x0080000000800000), signs = UINT64_C(0x8000000080000000);
+    uint64_t carried = 0, pair;
+    for (; count >= 2; x += 2, count -= 2) {
+        memcpy(&pair, x, sizeof pair);
+        carried |= (pair & exponents) + ones;
+    }
+    return !(carried & signs) && (!count || vkb_is_finite(*x));
 }
 
 /* Never NaN out: the test is one of the bits, on the host, because a shader compiler may assume that there is no NaN. */

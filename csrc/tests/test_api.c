@@ -324,8 +324,9 @@ static void not_finite(void) {
     fixture_output(&g, 0);
     float nan = strtof("nan", NULL), inf = strtof("inf", NULL);
     const float bad[] = {nan, inf, -inf};
-    for (uint32_t i = 0; i < COUNT(bad); i++) {
-        g.data[0][7] = bad[i];
+    for (uint32_t i = 0; i < 5 * COUNT(bad); i++) { /* in every column */
+        float *number = &g.data[0][5 + i / COUNT(bad)], before = *number;
+        *number = bad[i % COUNT(bad)];
         vkb_error e = {0};
         vkb_weights *w = NULL;
         vkb_program *p = NULL;
@@ -335,6 +336,7 @@ static void not_finite(void) {
         results_free(&r);
         vkb_program_destroy(p);
         vkb_weights_destroy(w);
+        *number = before;
     }
     fixture_end(&g);
 }
