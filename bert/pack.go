@@ -200,17 +200,14 @@ const together = 8192
 // copyOut gives calls the outputs of their sequences.
 func (b *batch) copyOut(output cgo.Value) {
 	for i := 0; i < len(b.owners); {
-		call, first, end := b.owners[i].call, b.rowsBefore(i, output), b.rowsBefore(i+1, output)
-		n := 1
-		for i+n < len(b.owners) && b.owners[i+n].call == call && b.rowsBefore(i+n+1, output)-first <= together {
-			n++
-			end = b.rowsBefore(i+n, output)
+		call, first, next := b.owners[i].call, b.rowsBefore(i, output), i+1
+		for next < len(b.owners) && b.owners[next].call == call && b.rowsBefore(next+1, output)-first <= together {
+			next++
 		}
-		piece := append([]float32(nil), b.work.Output[first:end]...)
-		for ; n > 0; n-- {
+		piece := append([]float32(nil), b.work.Output[first:b.rowsBefore(next, output)]...)
+		for ; i < next; i++ {
 			from, to := b.rowsBefore(i, output)-first, b.rowsBefore(i+1, output)-first
 			call.results[b.owners[i].index] = piece[from:to:to]
-			i++
 		}
 	}
 }

@@ -36,7 +36,7 @@ void vkb_vk_cubin_launch(const vkb_vk_device *device, VkCommandBuffer commands, 
                                 .blockDimX = p->kernel->local_size,
                                 .blockDimY = 1,
                                 .blockDimZ = 1,
-                                .sharedMemBytes = p->kernel->shared_bytes,
+                                .sharedMemBytes = p->kernel->launched_bytes,
                                 .paramCount = param_count,
                                 .pParams = params};
     device->vk.CmdCuLaunchKernelNVX(commands, &launch);

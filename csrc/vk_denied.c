@@ -24,7 +24,7 @@ static const bool on_windows = false;
 #endif
 
 const char *vkb_vk_denied(const vkb_device_info *device, const vkb_kernel *kernel) {
-    if (kernel && !(kernel->needs & (VKB_NEED_MATRIX | VKB_NEED_FRAGMENTS | VKB_NEED_MATRIX_I8 | VKB_NEED_HOPPER))) return NULL;
+    if (kernel && !(kernel->needs & VKB_NEED_ANY_MATRIX)) return NULL;
     for (size_t i = 0; i < sizeof denials / sizeof *denials; i++) {
         const denial *d = &denials[i];
         if (device->vendor_id != d->vendor || (d->last && (device->device_id < d->first || device->device_id > d->last))) continue;

@@ -155,7 +155,8 @@ enum vkb_need {
     VKB_NEED_SUBGROUP_32 = 1 << 4, /* subgroups of at least 32 invocations */
     VKB_NEED_MATRIX_I8 = 1 << 5,   /* VK_KHR_cooperative_matrix, int8 × int8 → int32 by a subgroup, of any shape */
     VKB_NEED_DOT = 1 << 6,         /* VK_KHR_shader_integer_dot_product */
-    VKB_NEED_HOPPER = 1 << 7       /* an NVIDIA GPU that runs csrc/cubin, and VK_NVX_binary_import */
+    VKB_NEED_HOPPER = 1 << 7,      /* an NVIDIA GPU that runs csrc/cubin, and VK_NVX_binary_import */
+    VKB_NEED_ANY_MATRIX = VKB_NEED_MATRIX | VKB_NEED_FRAGMENTS | VKB_NEED_MATRIX_I8 | VKB_NEED_HOPPER
 };
 
 enum vkb_row { VKB_ROW_USUAL = 0, VKB_ROW_OFF = 1, VKB_ROW_FIRST = 2 /* before all others, whatever its min_rows */ };
@@ -211,11 +212,12 @@ typedef struct vkb_kernel {
     uint32_t tile_rows, tile_columns;
     uint32_t own[VKB_SPEC_MAX - VKB_SPEC_OWN]; /* its tunables */
     uint32_t own_count;
-    uint32_t shared_bytes; /* of workgroup memory at these tunables. For a cubin Vulkan's limit is none */
-    uint32_t min_rows;     /* chosen when the batch has at least so many rows … */
-    uint32_t max_rows;     /* … and at most so many; 0 = any number */
-    uint32_t needs;        /* vkb_need */
-    uint32_t subgroup;     /* subgroup operations it needs (VkSubgroupFeatureFlags) beside basic; 0 = none */
+    uint32_t shared_bytes;   /* of workgroup memory at these tunables */
+    uint32_t launched_bytes; /* of a cubin, in place of it: Vulkan's limit is none there */
+    uint32_t min_rows;       /* chosen when the batch has at least so many rows … */
+    uint32_t max_rows;       /* … and at most so many; 0 = any number */
+    uint32_t needs;          /* vkb_need */
+    uint32_t subgroup;       /* subgroup operations it needs (VkSubgroupFeatureFlags) beside basic; 0 = none */
     bool software; /* for software devices only (their memory is one cache, their lanes SIMD); false: for the others only, unless alone */
     uint32_t max_head;                          /* ATTENTION: greatest head size; 0 = any */
     uint32_t modes;                             /* bits of MODE that it leaves out */

@@ -73,7 +73,7 @@
 /* 256 rows and 128 outputs a workgroup. It does no activation but GELU. */
 #define LINEAR_HOPPER(shader, form) \
     .kind = VKB_OP_LINEAR, CUBIN(shader), .functions = {"plain", "activated"}, .local_size = 384, .tile_rows = 256, .tile_columns = 128, \
-    .shared_bytes = 4 * 384 * 128 + 2 * 128 * 128 + 4 * 16, .needs = VKB_NEED_F16 | VKB_NEED_ADDRESSES | VKB_NEED_HOPPER, .modes = 0xfe, \
+    .launched_bytes = 4 * 384 * 128 + 2 * 128 * 128 + 4 * 16, .needs = VKB_NEED_F16 | VKB_NEED_ADDRESSES | VKB_NEED_HOPPER, .modes = 0xfe, \
     .weights = 1 << (form), .values = 1 << VKB_VALUES_F16, .inputs_multiple = 128, .made_by = VKB_KERNEL_TENSOR_MAPS
 /* One sequence, 64 rows at a time, and BN outputs a workgroup. */
 #define LINEAR_MAX_FRAGMENTS(bn) \
@@ -346,11 +346,10 @@ static bool reads_weights(const vkb_kernel *k, uint32_t form) { return k->weight
 static bool divides(uint32_t multiple, uint32_t n) { return !multiple || n % multiple == 0; }
 
 bool vkb_kernel_fits(const vkb_kernel *k, const vkb_abilities *a, const vkb_task *t) {
-    return k->kind == t->kind && vkb_kernel_invocations(k, a) <= a->workgroup_invocations &&
-           (k->functions[0] || k->shared_bytes <= a->shared_bytes) && !(k->needs & ~a->needs) && !(k->subgroup & ~a->subgroup_operations) &&
-           (!k->max_head || t->head_size <= k->max_head) && !(k->modes & t->mode) && reads_weights(k, t->weights) &&
-           among(k->values, t->values) && (!k->inputs || t->inputs == k->inputs) && divides(k->inputs_multiple, t->inputs) &&
-           divides(k->outputs_multiple, t->outputs) && divides(k->head_multiple, t->head_size) &&
+    return k->kind == t->kind && vkb_kernel_invocations(k, a) <= a->workgroup_invocations && k->shared_bytes <= a->shared_bytes &&
+           !(k->needs & ~a->needs) && !(k->subgroup & ~a->subgroup_operations) && (!k->max_head || t->head_size <= k->max_head) &&
+           !(k->modes & t->mode) && reads_weights(k, t->weights) && among(k->values, t->values) && (!k->inputs || t->inputs == k->inputs) &&
+           divides(k->inputs_multiple, t->inputs) && divides(k->outputs_multiple, t->outputs) && divides(k->head_multiple, t->head_size) &&
            (!k->max_outputs || t->outputs <= k->max_outputs) && t->outputs >= k->min_outputs;
 }
 

@@ -16,63 +16,35 @@ typedef struct matrix { /* Matrix of tensor_maps.cu */
 } matrix;
 _Static_assert(sizeof(matrix) == 32, "Matrix of tensor_maps.cu");
 
-static bool wants(const vkb_vk_program *p, uint32_t i) {
-    for (uint32_t c = 0; c < p->class_count; c++)
-        if (vkb_vk_kernel_for(p, i, c, c)->made_by == VKB_KERNEL_TENSOR_MAPS) return true;
-    return false;
-}
+static bool wants(const vkb_vk_program *p, uint32_t i) { return vkb_vk_made_for(p, i, VKB_KERNEL_TENSOR_MAPS); }
 
 static uint32_t rows_of(const vkb_vk_program *p, uint32_t value) { return (uint32_t)p->base.slots[value].rows; }
 
-/* How many of `matrices` there are. */
-static uint32_t matrices_of(const vkb_vk_program *p, const vkb_vk_step *s, matrix matrices[MAPS], uint32_t numbers[MAPS]) {
-    enum { ROWS = 256, HALF = 128, OUTPUTS = 128 }; /* a tile's */
-    const vkb_push *push = &s->push;
-    const bool bytes = s->task.weights == VKB_WEIGHTS_I8;
-    const uint32_t outputs = (uint32_t)vkb_align_up(push->output_width, VKB_OUTPUT_ALIGN);
-    const uint64_t element = bytes ? 1 : 2;
-    uint32_t n = 0;
-    numbers[n] = INPUT;
-    matrices[n++] = (matrix){push->input_address, push->input_stride * element, push->input_stride, rows_of(p, s->input), ROWS, !bytes};
-    if (s->residual != VKB_NONE) {
-        numbers[n] = RESIDUAL;
-        matrices[n++] =
-            (matrix){push->residual_address, push->residual_stride * UINT64_C(2), push->residual_stride, rows_of(p, s->residual), HALF, 1};
-    }
-    if (bytes) {
-        numbers[n] = WEIGHTS;
-        matrices[n++] = (matrix){push->weight_address, push->input_stride, push->input_stride, outputs, OUTPUTS, 0};
-    }
-    return n;
+static void map(const vkb_vk_program *p, const vkb_vk_pipeline *pipeline, VkCommandBuffer commands, uint64_t maps, uint32_t number,
+                matrix m) {
+    uint64_t to = maps + number * MAP_BYTES;
+    vkb_vk_cubin_launch(vkb_vk_device_of(&p->base), commands, pipeline, 1, (const void *[]){&m, &to}, 2);
 }
 
 static void record(const vkb_vk_program *p, const vkb_vk_pipeline *pipeline, VkCommandBuffer commands) {
-    const vkb_vk_device *device = vkb_vk_device_of(&p->base);
+    enum { ROWS = 256, HALF = 128, OUTPUTS = 128 }; /* a tile's */
     for (uint32_t i = 0; i < p->step_count; i++) {
-        matrix matrices[MAPS];
-        uint32_t numbers[MAPS], count = p->steps[i].maps_address ? matrices_of(p, &p->steps[i], matrices, numbers) : 0;
-        for (uint32_t m = 0; m < count; m++) {
-            uint64_t to = p->steps[i].maps_address + numbers[m] * MAP_BYTES;
-            vkb_vk_cubin_launch(device, commands, pipeline, 1, (const void *[]){&matrices[m], &to}, 2);
-        }
+        const vkb_vk_step *s = &p->steps[i];
+        const vkb_push *push = &s->push;
+        if (!s->maps_address) continue;
+        const bool bytes = s->task.weights == VKB_WEIGHTS_I8;
+        const uint64_t width = push->input_stride, x_bytes = bytes ? width : 2 * width,
+                       residual_bytes = UINT64_C(2) * push->residual_stride;
+        const uint32_t outputs = (uint32_t)vkb_align_up(push->output_width, VKB_OUTPUT_ALIGN);
+        map(p, pipeline, commands, s->maps_address, INPUT,
+            (matrix){push->input_address, x_bytes, push->input_stride, rows_of(p, s->input), ROWS, !bytes});
+        if (s->residual != VKB_NONE)
+            map(p, pipeline, commands, s->maps_address, RESIDUAL,
+                (matrix){push->residual_address, residual_bytes, push->residual_stride, rows_of(p, s->residual), HALF, 1});
+        if (bytes)
+            map(p, pipeline, commands, s->maps_address, WEIGHTS,
+                (matrix){push->weight_address, width, push->input_stride, outputs, OUTPUTS, 0});
     }
-}
-
-static vkb_status run(vkb_vk_program *p, vkb_error *error) {
-    vkb_vk_device *device = vkb_vk_device_of(&p->base);
-    vkb_vk_usage usage = {.task = {.kind = VKB_KERNEL_TENSOR_MAPS}}; /* tested with what reads them */
-    const vkb_kernel *kernel;
-    vkb_vk_pipeline pipeline;
-    vkb_vk_once once = {0};
-    vkb_status status = vkb_vk_variant_choose(device, &usage, 1, &kernel, error);
-    if (status) return status;
-    if (!kernel) return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: there is no kernel for tensor maps", device->base.info.name);
-    status = vkb_vk_pipeline_get(device, kernel, &usage.task, &pipeline, error);
-    if (!status) status = vkb_vk_once_begin(device, &once, error);
-    if (!status) record(p, &pipeline, once.commands);
-    if (!status) status = vkb_vk_once_run(device, &once, error); /* waits, so that what comes later sees them */
-    vkb_vk_once_destroy(device, &once);
-    return status;
 }
 
 vkb_status vkb_vk_maps_init(vkb_vk_program *p, vkb_error *error) {
@@ -88,5 +60,5 @@ vkb_status vkb_vk_maps_init(vkb_vk_program *p, vkb_error *error) {
         p->steps[i].maps_address = at;
         at += MAPS * MAP_BYTES;
     }
-    return run(p, error);
+    return vkb_vk_make(p, &(vkb_task){.kind = VKB_KERNEL_TENSOR_MAPS}, "tensor maps", record, error);
 }

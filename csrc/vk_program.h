@@ -39,6 +39,16 @@ void vkb_vk_folds_find(const vkb_vk_program *program, uint32_t tokens, uint32_t 
 /* The step with all that it takes over. */
 vkb_vk_step vkb_vk_folds_apply(const vkb_vk_program *program, const bool *folded, uint32_t step);
 
+/* ---- vk_make.c: what kernels have to know of a program, made once by others ---- */
+
+/* Records what a kernel of one kind has to do for a program. */
+typedef void (*vkb_vk_maker)(const vkb_vk_program *program, const vkb_vk_pipeline *pipeline, VkCommandBuffer commands);
+
+/* Whether the step, in batches of some size, is done by a kernel that reads what those of this kind make. */
+bool vkb_vk_made_for(const vkb_vk_program *program, uint32_t step, uint32_t kind);
+/* Has the task's kernel do it, and waits. `what` it makes, for a message. */
+vkb_status vkb_vk_make(vkb_vk_program *program, const vkb_task *task, const char *what, vkb_vk_maker maker, vkb_error *error);
+
 /* ---- vk_sums.c: what linear_short.comp needs to know of weights to normalise by the way ---- */
 
 /* Fills program->sums and the steps' sums_address; the folds are there. */

@@ -127,7 +127,7 @@ static void say_unfit(const vkb_abilities *a, const vkb_kernel *k, vkb_variant *
     uint32_t invocations = vkb_kernel_invocations(k, a);
     if (invocations > a->workgroup_invocations)
         snprintf(variant->reason, size, "it needs workgroups of %u, of at most %u", invocations, a->workgroup_invocations);
-    else if (!k->functions[0] && k->shared_bytes > a->shared_bytes)
+    else if (k->shared_bytes > a->shared_bytes)
         snprintf(variant->reason, size, "it needs %u bytes of shared memory, of at most %u", k->shared_bytes, a->shared_bytes);
     else if (k->subgroup & ~a->subgroup_operations)
         snprintf(variant->reason, size, "it needs subgroup operations that the device lacks");

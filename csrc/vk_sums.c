@@ -6,19 +6,16 @@
 
 /* Whether step i may be done by a kernel that reads sums. */
 static bool wants(const vkb_vk_program *p, uint32_t i) {
-    if (p->folds[i].norm_input == VKB_NONE || p->steps[i].task.kind != VKB_OP_LINEAR) return false;
-    for (uint32_t c = 0; c < p->class_count; c++)
-        if (vkb_vk_kernel_for(p, i, c, c)->made_by == VKB_KERNEL_NORM_SUMS) return true;
-    return false;
+    return p->folds[i].norm_input != VKB_NONE && p->steps[i].task.kind == VKB_OP_LINEAR && vkb_vk_made_for(p, i, VKB_KERNEL_NORM_SUMS);
 }
 
 static uint64_t bytes_of(const vkb_vk_step *s) { return vkb_align_up((uint64_t)s->push.output_stride * 2 * sizeof(float), VKB_VK_ALIGN); }
 
-/* `kernel` makes the sums of each LINEAR that has room for them. */
-static void record(const vkb_vk_program *p, const vkb_kernel *kernel, VkPipeline pipeline, VkCommandBuffer commands) {
+/* The sums of each LINEAR that has room for them. */
+static void record(const vkb_vk_program *p, const vkb_vk_pipeline *pipeline, VkCommandBuffer commands) {
     const vkb_vk_device *device = vkb_vk_device_of(&p->base);
     const vkb_vk_device_table *vk = &device->vk;
-    vk->CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
+    vk->CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline->handle);
     for (uint32_t i = 0; i < p->step_count; i++) {
         if (!wants(p, i)) continue;
         const vkb_vk_step *s = &p->steps[i];
@@ -27,7 +24,7 @@ static void record(const vkb_vk_program *p, const vkb_kernel *kernel, VkPipeline
         push.norm_weight_at = norm->norm_weight_at;
         push.norm_bias_at = norm->norm_bias_at;
         vk->CmdPushConstants(commands, device->pipeline_layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof push, &push);
-        vk->CmdDispatch(commands, vkb_vk_groups_x(s, kernel), 1, 1);
+        vk->CmdDispatch(commands, vkb_vk_groups_x(s, pipeline->kernel), 1, 1);
     }
     VkMemoryBarrier memory = {/* what comes later on the queue sees them */
                               .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
@@ -35,24 +32,6 @@ static void record(const vkb_vk_program *p, const vkb_kernel *kernel, VkPipeline
                               .dstAccessMask = VK_ACCESS_SHADER_READ_BIT};
     vk->CmdPipelineBarrier(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1, &memory, 0, NULL, 0,
                            NULL);
-}
-
-static vkb_status run(vkb_vk_program *p, vkb_error *error) {
-    vkb_vk_device *device = vkb_vk_device_of(&p->base);
-    /* what reads them has weights in tiles; they are tested with it */
-    vkb_vk_usage usage = {.task = {.kind = VKB_KERNEL_NORM_SUMS, .weights = VKB_WEIGHTS_F16_TILES}};
-    const vkb_kernel *kernel;
-    vkb_vk_pipeline pipeline;
-    vkb_vk_once once = {0};
-    vkb_status status = vkb_vk_variant_choose(device, &usage, 1, &kernel, error);
-    if (status) return status;
-    if (!kernel) return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: there is no kernel for sums of weights", device->base.info.name);
-    status = vkb_vk_pipeline_get(device, kernel, &usage.task, &pipeline, error);
-    if (!status) status = vkb_vk_once_begin(device, &once, error);
-    if (!status) record(p, kernel, pipeline.handle, once.commands);
-    if (!status) status = vkb_vk_once_run(device, &once, error);
-    vkb_vk_once_destroy(device, &once);
-    return status;
 }
 
 vkb_status vkb_vk_sums_init(vkb_vk_program *p, vkb_error *error) {
@@ -69,5 +48,6 @@ vkb_status vkb_vk_sums_init(vkb_vk_program *p, vkb_error *error) {
         p->steps[i].push.sums_address = at;
         at += bytes_of(&p->steps[i]);
     }
-    return run(p, error);
+    const vkb_task task = {.kind = VKB_KERNEL_NORM_SUMS, .weights = VKB_WEIGHTS_F16_TILES}; /* what reads them has weights in tiles */
+    return vkb_vk_make(p, &task, "sums of weights", record, error);
 }

@@ -20,7 +20,7 @@ uint32_t vkb_vk_tune_candidates(const vkb_vk_device *device, const vkb_task *tas
         if (device->abilities.rows[i] == VKB_ROW_FIRST) return 0; /* asked for by VKBERT_VARIANTS */
         if (k->software || k->max_rows || device->abilities.rows[i] == VKB_ROW_OFF || !vkb_kernel_fits(k, &device->abilities, task))
             continue;
-        bool by_matrices = k->needs & (VKB_NEED_MATRIX | VKB_NEED_FRAGMENTS | VKB_NEED_MATRIX_I8 | VKB_NEED_HOPPER);
+        bool by_matrices = k->needs & VKB_NEED_ANY_MATRIX;
         if (by_matrices && !matrices) count = 0;
         matrices = matrices || by_matrices;
         if (by_matrices == matrices) candidates[count++] = k;

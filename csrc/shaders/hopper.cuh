@@ -52,15 +52,6 @@ __device__ __forceinline__ void arrive_expecting(u32 at, u32 bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(at), "r"(bytes) : "memory");
 }
 
-__device__ __forceinline__ bool has_passed(u32 at, u32 parity) {
-    u32 passed;
-    asm volatile("{\n.reg .pred p;\nmbarrier.test_wait.parity.shared.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
-                 : "=r"(passed)
-                 : "r"(at), "r"(parity)
-                 : "memory");
-    return passed;
-}
-
 __device__ __forceinline__ void wait(u32 at, u32 parity) {
     asm volatile("{\n.reg .pred p;\nAGAIN:\nmbarrier.try_wait.parity.shared.b64 p, [%0], %1;\n@!p bra AGAIN;\n}" ::"r"(at), "r"(parity)
                  : "memory");

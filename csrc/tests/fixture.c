@@ -136,6 +136,7 @@ vkb_status fixture_program(const fixture *f, vkb_weights *weights, vkb_program *
                              .output_count = f->output_count,
                              .outputs = f->outputs,
                              .activations = f->activations,
+                             .flags = f->flags,
                              .max_tokens = f->tokens,
                              .max_sequences = f->sequences};
     return vkb_program_create(weights, &desc, program, error);
@@ -156,17 +157,22 @@ vkb_status fixture_execute(const fixture *f, vkb_program *program, results *r, v
     return vkb_program_run(program, &batch, outputs, error);
 }
 
-bool fixture_run(const fixture *f, vkb_device *device, results *r, const char *about) {
-    vkb_error error = {0};
+vkb_status fixture_try(const fixture *f, vkb_device *device, results *r, vkb_error *error) {
     vkb_weights *weights = NULL;
     vkb_program *program = NULL;
     memset(r, 0, sizeof *r);
-    vkb_status status = fixture_weights(f, device, &weights, &error);
-    if (!status) status = fixture_program(f, weights, &program, &error);
-    if (!status) status = fixture_execute(f, program, r, &error);
-    CHECK(status == VKB_OK, "%s: %s", about, error.message);
+    vkb_status status = fixture_weights(f, device, &weights, error);
+    if (!status) status = fixture_program(f, weights, &program, error);
+    if (!status) status = fixture_execute(f, program, r, error);
     vkb_program_destroy(program);
     vkb_weights_destroy(weights);
+    return status;
+}
+
+bool fixture_run(const fixture *f, vkb_device *device, results *r, const char *about) {
+    vkb_error error = {0};
+    vkb_status status = fixture_try(f, device, r, &error);
+    CHECK(status == VKB_OK, "%s: %s", about, error.message);
     if (status) results_free(r);
     return status == VKB_OK;
 }

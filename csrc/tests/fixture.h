@@ -26,6 +26,7 @@ typedef struct fixture {
     uint32_t outputs[FIXTURE_MAX];
     uint32_t output_count;
     uint32_t activations; /* of the program */
+    uint32_t flags;       /* of the program */
     uint32_t dtype;       /* of tables and LINEAR weights made from here on */
     uint32_t random;      /* state */
 } fixture;
@@ -56,7 +57,9 @@ vkb_batch fixture_batch(const fixture *f);
 vkb_status fixture_weights(const fixture *f, vkb_device *device, vkb_weights **weights, vkb_error *error);
 vkb_status fixture_program(const fixture *f, vkb_weights *weights, vkb_program **program, vkb_error *error);
 vkb_status fixture_execute(const fixture *f, vkb_program *program, results *r, vkb_error *error);
-/* All of it; a failure is a failed check with what it was about. */
+/* All of it, with the error that it may end with. */
+vkb_status fixture_try(const fixture *f, vkb_device *device, results *r, vkb_error *error);
+/* The same; a failure is a failed check with what it was about. */
 bool fixture_run(const fixture *f, vkb_device *device, results *r, const char *about);
 void results_free(results *r);
 

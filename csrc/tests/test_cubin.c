@@ -246,37 +246,13 @@ static uint32_t add_linear(fixture *f, uint32_t input, bool plain) {
     return fixture_op(f, op, VKB_PER_TOKEN, OUTPUTS);
 }
 
-/* With the kernels of large batches. */
-static vkb_status run(const fixture *f, vkb_device *device, results *r, vkb_error *error) {
-    vkb_weights *weights = NULL;
-    vkb_program *program = NULL;
-    vkb_program_desc desc = {.struct_size = sizeof desc,
-                             .value_count = f->value_count,
-                             .values = f->values,
-                             .ops = f->ops,
-                             .op_count = f->op_count,
-                             .output_count = f->output_count,
-                             .outputs = f->outputs,
-                             .activations = f->activations,
-                             .max_tokens = f->tokens,
-                             .max_sequences = f->sequences,
-                             .flags = VKB_PROGRAM_DETERMINISTIC};
-    memset(r, 0, sizeof *r);
-    vkb_status status = fixture_weights(f, device, &weights, error);
-    if (!status) status = vkb_program_create(weights, &desc, &program, error);
-    if (!status) status = fixture_execute(f, program, r, error);
-    vkb_program_destroy(program);
-    vkb_weights_destroy(weights);
-    return status;
-}
-
 static vkb_status live(const fixture *f, results *r, vkb_error *error) {
     vkb_device_options options = {.struct_size = sizeof options, .selector = selector, .log = log_line};
     vkb_device *device = NULL;
     memset(r, 0, sizeof *r);
     vkb_status status = vkb_device_open(&options, &device, error);
     if (device && (!is_software || !(((vkb_vk_device *)device)->abilities.needs & VKB_NEED_F16))) exit(SKIPPED);
-    if (!status) status = run(f, device, r, error);
+    if (!status) status = fixture_try(f, device, r, error);
     vkb_device_close(device);
     CHECK(intercept_alive() == 0, "%s: %d objects are left", now->about, intercept_alive());
     return status;
@@ -340,13 +316,14 @@ int main(int argc, char **argv) {
     fixture f;
     fixture_begin(&f, &length, 1, 5);
     f.activations = VKB_F16;
+    f.flags = VKB_PROGRAM_DETERMINISTIC; /* then kernels are those of large batches */
     uint32_t x = fixture_input(&f, K, 1);
     add_linear(&f, x, true);
     add_linear(&f, x, false);
     results want;
     vkb_error error = {0};
     vkb_device *reference = open_device("reference");
-    REQUIRE(!run(&f, reference, &want, &error), "%s", error.message);
+    REQUIRE(!fixture_try(&f, reference, &want, &error), "%s", error.message);
     vkb_device_close(reference);
     intercept_install();
     counted = vkb_vk_intercept;

@@ -157,24 +157,14 @@ static void deterministic(uint32_t dtype) {
     static const uint32_t lengths[] = {7, 16, 40, 3, 65};
     fixture f;
     encoder(&f, &shapes[0], lengths, COUNT(lengths), dtype, VKB_NORM_LAYER, VKB_POOL_MEAN);
-    vkb_program_desc desc = {.struct_size = sizeof desc,
-                             .value_count = f.value_count,
-                             .values = f.values,
-                             .ops = f.ops,
-                             .op_count = f.op_count,
-                             .output_count = 1,
-                             .outputs = f.outputs,
-                             .activations = dtype,
-                             .flags = VKB_PROGRAM_DETERMINISTIC,
-                             .max_tokens = f.tokens,
-                             .max_sequences = f.sequences};
+    f.flags = VKB_PROGRAM_DETERMINISTIC;
     vkb_weights *weights = NULL;
     vkb_program *program = NULL;
     vkb_error error = {0};
     float all[COUNT(lengths) * HIDDEN], one[HIDDEN];
     vkb_batch batch = fixture_batch(&f);
     vkb_output output = {all, COUNT(all)};
-    bool ok = !fixture_weights(&f, device, &weights, &error) && !vkb_program_create(weights, &desc, &program, &error) &&
+    bool ok = !fixture_weights(&f, device, &weights, &error) && !fixture_program(&f, weights, &program, &error) &&
               !vkb_program_run(program, &batch, &output, &error);
     CHECK(ok, "%s", error.message);
     for (uint32_t b = 0; b < COUNT(lengths) && ok; b++) {
