@@ -46,7 +46,7 @@ typedef struct vkb_query_tile { /* one entry of the attention list: up to kernel
     uint32_t first;             /* the sequence's first row */
     uint32_t length;            /* its rows */
     uint32_t query;             /* the tile's first query, counted from `first` */
-    uint32_t reserved;
+    uint32_t count;             /* of the list's first entry: how many it has */
 } vkb_query_tile;
 
 typedef struct vkb_push { /* 31 words = 124 bytes ≤ 128 */
@@ -199,14 +199,14 @@ enum vkb_fold {
 /*
  * One way to do one dispatch. Workgroups: x = ceil(columns / tile_columns), y = ceil(rows / tile_rows), where rows are the batch's tokens
  * or sequences (ATTENTION: x = heads, y = query_tiles unless by_rows) and columns the output's stride; tile_columns = 0 means x = 1. A
- * cubin's LINEAR has as many as the device has multiprocessors, and shares the tiles out itself.
+ * cubin has as many as the device has multiprocessors, and shares the tiles out itself.
  */
 typedef struct vkb_kernel {
     const char *name;     /* "linear_f32_tile 64x64" */
     uint32_t kind;        /* vkb_op_kind that it does, or VKB_KERNEL_* */
     const uint32_t *code; /* SPIR-V, or a cubin */
     size_t code_bytes;
-    const char *functions[2]; /* of a cubin: for activation 0 and 1 of MODE. NULL: it is SPIR-V */
+    const char *functions[2]; /* of a cubin: for bit 0 of MODE, of LINEAR activation 0 and 1. NULL: it is SPIR-V */
     uint32_t local_size;      /* invocations; 0: `subgroups` of the device's size */
     uint32_t subgroups;       /* 0: it does not ask which subgroup an invocation is in */
     uint32_t tile_rows, tile_columns;

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "cubin/attention_hopper.h"
 #include "cubin/linear_hopper_bytes.h"
 #include "cubin/linear_hopper_f16.h"
 #include "cubin/tensor_maps.h"
@@ -149,6 +150,12 @@
     .tile_rows = 16 * (tiles) * (number), OWN(bk, d, tiles), .max_head = d, \
     .shared_bytes = 16 * ((bk) + LARGER(bk, 16 * (number))) * ((d) / 8 + 1), .needs = FRAGMENTS & ~(uint32_t)VKB_NEED_ADDRESSES, \
     .subgroup = SUBGROUP_SHUFFLE, .modes = VKB_ATTENTION_POSITIONS | VKB_ATTENTION_TYPES, .values = 1 << VKB_VALUES_F16
+/* `groups` of four warps, `blocks` of 16 queries a warp, KEYS keys a stage, so many stages, heads of D: Shape of attention_hopper.cu. */
+#define ATTENTION_HOPPER(function, d, groups, blocks, keys, stages) \
+    .kind = VKB_OP_ATTENTION, CUBIN(attention_hopper), .functions = {function, function}, .local_size = 128 * (groups), \
+    .tile_rows = 64 * (blocks), .max_head = d, .head_multiple = d, \
+    .launched_bytes = (groups) * ((stages)*2 * (d) * (64 * (blocks) + 2 * (keys)) + 8 * 16) + 16, \
+    .needs = VKB_NEED_F16 | VKB_NEED_ADDRESSES | VKB_NEED_HOPPER, .values = 1 << VKB_VALUES_F16, .modes = ~0u
 #define ATTENTION_KEYS(local, d) \
     .kind = VKB_OP_ATTENTION, CODE(attention_keys), .local_size = local, .tile_rows = 4, OWN(d), .max_head = d, \
     .shared_bytes = 16 * ((d) + (local))
@@ -234,6 +241,8 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "attention narrow 4 head 64", ATTENTION_NARROW(64, 4), .min_rows = 17, .max_rows = 128},
     {.name = "attention narrow head 32", ATTENTION_NARROW(32, 1), .max_rows = 16},
     {.name = "attention narrow head 64", ATTENTION_NARROW(64, 1), .max_rows = 16},
+    {.name = "attention hopper head 32", ATTENTION_HOPPER("head_32", 32, 4, 2, 64, 3), .min_rows = 1024},
+    {.name = "attention hopper head 64", ATTENTION_HOPPER("head_64", 64, 3, 1, 64, 3), .min_rows = 1024},
     {.name = "attention fragments 64 head 16", ATTENTION_FRAGMENTS(4, 1, 64, 16)},
     {.name = "attention fragments 64 head 32", ATTENTION_FRAGMENTS(4, 1, 64, 32)},
     {.name = "attention fragments 128 head 32", ATTENTION_FRAGMENTS(4, 2, 64, 32)},

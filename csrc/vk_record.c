@@ -109,6 +109,18 @@ static uint32_t fixed_groups(const vkb_vk_program *p, const vkb_vk_step *s, cons
     return most <= FEW || groups <= 2 * ((least + kernel->tile_rows - 1) / kernel->tile_rows) ? groups : 0;
 }
 
+/* LINEAR knows its values by addresses that are pushed, and by its maps. */
+static void launch(const vkb_vk_program *p, const vkb_vk_frame *f, const vkb_vk_step *s, const vkb_push *push,
+                   const vkb_vk_pipeline *pipeline, uint32_t groups, VkCommandBuffer commands) {
+    vkb_vk_device *device = vkb_vk_device_of(&p->base);
+    if (s->task.kind == VKB_OP_LINEAR) {
+        vkb_vk_cubin_launch(device, commands, pipeline, groups, (const void *[]){push, &f->upload.address, &s->maps_address}, 3);
+        return;
+    }
+    uint64_t input = p->arena.address + p->base.slots[s->input].offset, output = p->arena.address + p->base.slots[s->output].offset;
+    vkb_vk_cubin_launch(device, commands, pipeline, groups, (const void *[]){push, &f->upload.address, &input, &output}, 4);
+}
+
 /* s: step `number`, with what it takes over. fixed: rows of workgroups; 0: the host writes them for each batch. */
 static vkb_status dispatch(vkb_vk_program *p, vkb_vk_frame *f, const vkb_vk_step *s, uint32_t number, const vkb_kernel *kernel,
                            uint32_t fixed, VkCommandBuffer commands, vkb_error *error) {
@@ -117,13 +129,13 @@ static vkb_status dispatch(vkb_vk_program *p, vkb_vk_frame *f, const vkb_vk_step
     vkb_vk_pipeline pipeline;
     vkb_status status = vkb_vk_pipeline_get(device, kernel, &s->task, &pipeline, error);
     if (status) return status;
-    if (pipeline.function) {
-        vkb_vk_cubin_launch(device, commands, &pipeline, fixed, (const void *[]){&s->push, &f->upload.address, &s->maps_address}, 3);
-        return VKB_OK;
-    }
     vkb_push push = s->push;
     for (uint32_t i = 0; i < p->list_count; i++)
         if (s->task.kind == VKB_OP_ATTENTION && p->lists[i].tile_rows == kernel->tile_rows) push.tiles_at = p->lists[i].at;
+    if (pipeline.function) {
+        launch(p, f, s, &push, &pipeline, fixed, commands);
+        return VKB_OK;
+    }
     vk->CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline.handle);
     vk->CmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, device->pipeline_layout, 0, 1, &f->sets[number], 0, NULL);
     vk->CmdPushConstants(commands, device->pipeline_layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof push, &push);

@@ -18,6 +18,7 @@ static uint32_t write_list(const vkb_vk_list *list, uint32_t *words, const vkb_b
         for (uint32_t query = 0; query < length; query += list->tile_rows)
             tiles[count++] = (vkb_query_tile){.first = first, .length = length, .query = query};
     }
+    tiles[0].count = count;
     return count;
 }
 

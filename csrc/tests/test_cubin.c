@@ -11,7 +11,7 @@
 #include "fixture.h"
 #include "intercept.h"
 
-enum { PROCESSORS = 3, ROWS = 9, K = 128, OUTPUTS = 200, MAX_MAPS = 64, NAMES = 8 };
+enum { PROCESSORS = 3, ROWS = 9, K = 128, OUTPUTS = 200, HEADS = 3, HEAD = 32, MAX_MAPS = 64, NAMES = 8 };
 
 typedef struct driver { /* how it goes wrong */
     const char *about;
@@ -31,6 +31,16 @@ static const driver drivers[] = {
     {.about = "forbidden", .variants = "-*hopper*"},
 };
 static const driver *now;
+
+typedef struct work { /* a program that takes a kernel */
+    const char *kernel;
+    bool maps;
+    uint32_t imports; /* modules and functions */
+    uint32_t width;
+    fixture f;
+    results want;
+} work;
+
 static bool is_software; /* the device that was opened last */
 
 /* ---- The device ---- */
@@ -98,9 +108,9 @@ static VKAPI_ATTR VkResult VKAPI_CALL fake_CreateDevice(VkPhysicalDevice physica
 
 /* ---- The extension ---- */
 
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* kernels are tested by several threads */
-static uint32_t modules, linears, map_launches, map_count;
-static const char *functions[] = {"", "plain", "activated", "tensor_maps"};
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;   /* kernels are tested by several threads */
+static uint32_t modules, launches, map_launches, map_count; /* launches: but those for maps */
+static const char *functions[] = {"", "plain", "activated", "tensor_maps", "head_32", "head_64"};
 
 typedef struct matrix { /* as vk_maps.c has it */
     uint64_t address, row_bytes;
@@ -185,15 +195,33 @@ static void look_at_linear(const VkCuLaunchInfoNVX *launch) {
     CHECK(weights->address == push.weight_address && weights->rows % VKB_OUTPUT_ALIGN == 0, "its weights have no map");
     CHECK(!push.residual_stride || (residual->address == push.residual_address && residual->columns == push.residual_stride),
           "its residual has no map");
-    linears++;
+    launches++;
+}
+
+static void look_at_attention(const VkCuLaunchInfoNVX *launch) {
+    vkb_push push;
+    uint64_t batch, input, output;
+    CHECK(launch->gridDimX == PROCESSORS && launch->paramCount == 4, "a launch of %u groups with %zu parameters", launch->gridDimX,
+          launch->paramCount);
+    memcpy(&push, launch->pParams[0], sizeof push);
+    memcpy(&batch, launch->pParams[1], sizeof batch);
+    memcpy(&input, launch->pParams[2], sizeof input);
+    memcpy(&output, launch->pParams[3], sizeof output);
+    CHECK(batch && input && output && input != output && input % 16 == 0 && output % 16 == 0, "what it reads and writes has no place");
+    CHECK(push.tiles_at && push.head_size == HEAD && push.input_stride % VKB_COLUMN_ALIGN == 0, "a list at %u, heads of %u", push.tiles_at,
+          push.head_size);
+    launches++;
 }
 
 /* It does nothing. */
 static VKAPI_ATTR void VKAPI_CALL fake_CmdCuLaunchKernelNVX(VkCommandBuffer commands, const VkCuLaunchInfoNVX *launch) {
     (void)commands;
     pthread_mutex_lock(&mutex);
-    if (launch->function == (VkCuFunctionNVX)(uintptr_t)3)
+    uintptr_t function = (uintptr_t)launch->function;
+    if (function == 3)
         look_at_maps(launch);
+    else if (function > 3)
+        look_at_attention(launch);
     else
         look_at_linear(launch);
     pthread_mutex_unlock(&mutex);
@@ -222,7 +250,7 @@ static PFN_vkVoidFunction intercept(const char *name, PFN_vkVoidFunction functio
     return counted(name, function);
 }
 
-/* ---- A program that takes the kernel ---- */
+/* ---- Programs that take the kernels ---- */
 
 static const char *selector;
 static char logged[1 << 15];
@@ -246,6 +274,15 @@ static uint32_t add_linear(fixture *f, uint32_t input, bool plain) {
     return fixture_op(f, op, VKB_PER_TOKEN, OUTPUTS);
 }
 
+static void add_attention(fixture *f) {
+    vkb_op op = empty_op;
+    op.kind = VKB_OP_ATTENTION;
+    op.input = fixture_input(f, 3 * HEADS * HEAD, 1);
+    op.heads = HEADS;
+    op.scale = 0.2f;
+    fixture_op(f, op, VKB_PER_TOKEN, HEADS * HEAD);
+}
+
 static vkb_status live(const fixture *f, results *r, vkb_error *error) {
     vkb_device_options options = {.struct_size = sizeof options, .selector = selector, .log = log_line};
     vkb_device *device = NULL;
@@ -258,11 +295,14 @@ static vkb_status live(const fixture *f, results *r, vkb_error *error) {
     return status;
 }
 
-static void one(const fixture *f, const results *want) {
+static void one(const work *w) {
+    const fixture *f = &w->f;
     results got;
     vkb_error error = {0};
+    char name[64];
+    snprintf(name, sizeof name, "kernel \"%s\"", w->kernel);
     logged[0] = '\0';
-    modules = linears = map_launches = map_count = 0;
+    modules = launches = map_launches = map_count = 0;
     if (now->variants)
         setenv("VKBERT_VARIANTS", now->variants, 1);
     else
@@ -274,29 +314,30 @@ static void one(const fixture *f, const results *want) {
     }
     CHECK(!status, "%s: %s", now->about, error.message);
     for (uint32_t i = 0; i < f->output_count && !status; i++)
-        check_near(got.data[i], want->data[i], NULL, 0.02f, ROWS, OUTPUTS, now->about);
-    CHECK(!now->reason || (strstr(logged, "kernel \"linear bytes hopper") && strstr(logged, now->reason)), "%s: %s", now->about, logged);
+        check_near(got.data[i], w->want.data[i], NULL, 0.02f, ROWS, w->width, now->about);
+    CHECK(!now->reason || (strstr(logged, name) && strstr(logged, now->reason)), "%s, %s: %s", w->kernel, now->about, logged);
     CHECK(now->reason || (!modules && !logged[0]), "%s: %u modules: %s", now->about, modules, logged);
-    bool launches = now->reason && !now->lacks_functions && !now->module && !now->function;
-    CHECK(launches == (linears > 0) && launches == (map_launches > 0), "%s: %u launches, %u for maps", now->about, linears, map_launches);
+    bool runs = now->reason && !now->lacks_functions && !now->module && !now->function;
+    CHECK(runs == (launches > 0) && (runs && w->maps) == (map_launches > 0), "%s, %s: %u launches, %u for maps", w->kernel, now->about,
+          launches, map_launches);
     results_free(&got);
 }
 
 /* Forced it is taken without a test; it makes nothing, but all calls for it are made, and each of them may fail. */
-static void each_call(const fixture *f) {
+static void each_call(const work *w) {
     static const driver willing = {.about = "forced"};
     uint32_t calls = 1, errors = 0, imports = 0;
     results got;
     vkb_error error = {0};
     now = &willing;
-    vkb_status status = live(f, &got, &error); /* tests the others */
+    vkb_status status = live(&w->f, &got, &error); /* tests the others */
     results_free(&got);
     for (uint32_t i = 0; i < vkb_kernel_count; i++)
-        if (!strcmp(vkb_kernels[i].name, "linear bytes hopper 256x128")) vkb_kernel_force(&vkb_kernels[i]);
-    linears = map_launches = map_count = 0;
+        if (!strcmp(vkb_kernels[i].name, w->kernel)) vkb_kernel_force(&vkb_kernels[i]);
+    launches = map_launches = map_count = 0;
     for (uint32_t n = 0; n <= calls && !status; n++) {
         intercept_arm(n, VK_ERROR_OUT_OF_DEVICE_MEMORY);
-        vkb_status faulty = live(f, &got, &error);
+        vkb_status faulty = live(&w->f, &got, &error);
         const char *failed = intercept_failed() ? intercept_failed() : "";
         bool garbage = faulty == VKB_ERROR_NOT_FINITE;
         CHECK(!faulty || garbage || *failed, "forced: %s", error.message);
@@ -305,35 +346,45 @@ static void each_call(const fixture *f) {
         imports += faulty == VKB_ERROR_OUT_OF_DEVICE_MEMORY && strstr(failed, "NVX");
         results_free(&got);
     }
-    CHECK(!status && linears && map_launches, "forced: %u launches, %u for maps: %s", linears, map_launches, error.message);
-    CHECK(imports == 6 && errors + 5 > calls, "forced: of %u faults %u gave an error, %u of modules and functions", calls, errors, imports);
+    CHECK(!status && launches && w->maps == (map_launches > 0), "%s forced: %u launches, %u for maps: %s", w->kernel, launches,
+          map_launches, error.message);
+    CHECK(imports == w->imports && errors + 5 > calls, "%s forced: of %u faults %u gave an error, %u of modules and functions", w->kernel,
+          calls, errors, imports);
     vkb_kernel_force(NULL);
 }
 
-int main(int argc, char **argv) {
+/* Deterministic: then kernels are those of large batches. */
+static void begin(fixture *f) {
     static const uint32_t length = ROWS;
+    fixture_begin(f, &length, 1, 5);
+    f->activations = VKB_F16;
+    f->flags = VKB_PROGRAM_DETERMINISTIC;
+}
+
+int main(int argc, char **argv) {
+    static work works[] = {{.kernel = "linear bytes hopper 256x128", .maps = true, .imports = 6, .width = OUTPUTS},
+                           {.kernel = "attention hopper head 32", .imports = 2, .width = HEADS * HEAD}};
     selector = argc > 1 ? argv[1] : "vulkan:0";
-    fixture f;
-    fixture_begin(&f, &length, 1, 5);
-    f.activations = VKB_F16;
-    f.flags = VKB_PROGRAM_DETERMINISTIC; /* then kernels are those of large batches */
-    uint32_t x = fixture_input(&f, K, 1);
-    add_linear(&f, x, true);
-    add_linear(&f, x, false);
-    results want;
+    for (size_t i = 0; i < COUNT(works); i++) begin(&works[i].f);
+    uint32_t x = fixture_input(&works[0].f, K, 1);
+    add_linear(&works[0].f, x, true);
+    add_linear(&works[0].f, x, false);
+    add_attention(&works[1].f);
     vkb_error error = {0};
     vkb_device *reference = open_device("reference");
-    REQUIRE(!fixture_try(&f, reference, &want, &error), "%s", error.message);
+    for (size_t i = 0; i < COUNT(works); i++) REQUIRE(!fixture_try(&works[i].f, reference, &works[i].want, &error), "%s", error.message);
     vkb_device_close(reference);
     intercept_install();
     counted = vkb_vk_intercept;
     vkb_vk_intercept = intercept;
-    for (size_t i = 0; i < COUNT(drivers); i++) {
-        now = &drivers[i];
-        one(&f, &want);
+    for (size_t w = 0; w < COUNT(works); w++) {
+        for (size_t i = 0; i < COUNT(drivers); i++) {
+            now = &drivers[i];
+            if (works[w].maps || !now->variants || strchr(now->variants, '*')) one(&works[w]); /* without maps it can do attention */
+        }
+        each_call(&works[w]);
+        results_free(&works[w].want);
+        fixture_end(&works[w].f);
     }
-    each_call(&f);
-    results_free(&want);
-    fixture_end(&f);
     return test_end();
 }

@@ -118,7 +118,7 @@ typedef struct shape {
     uint32_t heads, kv_heads, size;
 } shape;
 
-static const shape shapes[] = {{2, 0, 8}, {3, 1, 16}, {4, 2, 24}, {3, 0, 32}, {2, 1, 64}, {3, 0, 80}, {2, 0, 128}, {1, 0, 256}};
+static const shape shapes[] = {{2, 0, 8}, {3, 1, 16}, {4, 2, 24}, {3, 0, 32}, {2, 1, 64}, {3, 0, 80}, {2, 0, 128}, {1, 0, 256}, {5, 0, 64}};
 
 typedef struct option {
     int32_t bias, positions, types; /* radius of each table; −1: none */
@@ -184,12 +184,15 @@ static uint32_t attention_shape(const vkb_kernel *kernel, const shape *s, const 
 
 static void attention(void) {
     static const uint32_t single[] = {300};
+    static uint32_t many[800]; /* a workgroup does more than it is dealt at first */
+    for (uint32_t i = 0; i < COUNT(many); i++) many[i] = 1 + i * i % 97 + (i % 50 ? 0 : 200);
     for (uint32_t s = 0; s < COUNT(shapes); s++) attention_shape(NULL, &shapes[s], mixed, COUNT(mixed), s);
     for (uint32_t i = 0; i < vkb_kernel_count && device->info.kind <= VKB_DEVICE_SOFTWARE; i++) {
         uint32_t n = 0;
         if (vkb_kernels[i].kind != VKB_OP_ATTENTION || !strstr(vkb_kernels[i].name, only)) continue;
         for (uint32_t s = software() ? i % 2 : 0; s < COUNT(shapes); s += software() ? 4 : 1) {
             n += attention_shape(&vkb_kernels[i], &shapes[s], mixed, COUNT(mixed), s + i);
+            if (vkb_kernels[i].functions[0]) n += attention_shape(&vkb_kernels[i], &shapes[s], many, COUNT(many), s + i);
             if (shapes[s].size == 32) n += attention_shape(&vkb_kernels[i], &shapes[s], single, 1, s + i);
         }
         if (n) printf("%s: %u layers\n", vkb_kernels[i].name, n);
