@@ -1,6 +1,7 @@
 /*
- * Steps that other steps do by the way, for small batches, where what counts is how many dispatches follow one another. A norm in place is
- * left out where the kernels of all steps that read its value normalise what they read themselves; POOL, where NORMALIZE is all that reads
+ * Steps that other steps do by the way. Where the kernel of a LINEAR has whole rows it does the norm after it. The rest is for small
+ * batches, where what counts is how many dispatches follow one another: a norm in place is left out where the kernels of all steps that
+ * read its value normalise what they read themselves; POOL, where NORMALIZE is all that reads
  * it and pools itself; ATTENTION likewise, before a LINEAR. Which kernels can is in the table of kernels (folds), so this is decided for
  * each pair of size classes. The program, and what it computes, stays the same.
  */
@@ -65,6 +66,14 @@ static uint32_t find_attention(const vkb_vk_program *p, uint32_t reader) {
     return !s->task.mode && s->task.head_size % 16 == 0 && s->task.head_size <= 64 ? i : VKB_NONE;
 }
 
+/* The norm in place right after a LINEAR, but where what is quantised does it. */
+static uint32_t find_norm_after(const vkb_vk_program *p, uint32_t linear) {
+    const vkb_vk_step *s = &p->steps[linear], *norm = s + 1;
+    bool there = s->task.kind == VKB_OP_LINEAR && linear + 1 < p->step_count && norm->task.kind == VKB_OP_NORM;
+    bool in_place = there && norm->input == s->output && norm->output == s->output && norm->residual == VKB_NONE;
+    return in_place && !is_direct(p, s->output) && !vkb_vk_has_i8(p, s->output) ? linear + 1 : VKB_NONE;
+}
+
 vkb_status vkb_vk_folds_init(vkb_vk_program *p, vkb_error *error) {
     p->folds = calloc(p->step_count, sizeof *p->folds);
     if (!p->folds) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_create: out of memory");
@@ -75,6 +84,7 @@ vkb_status vkb_vk_folds_init(vkb_vk_program *p, vkb_error *error) {
         fold->norm_residual = find_norm(p, i, s->residual);
         fold->pool = find_pool(p, i);
         fold->attention = find_attention(p, i);
+        fold->norm = find_norm_after(p, i);
         if (fold->attention != VKB_NONE) s->ranges[VKB_BIND_POSITION] = p->steps[fold->attention].ranges[VKB_BIND_INPUT];
         if (fold->pool != VKB_NONE) s->ranges[VKB_BIND_RESIDUAL] = p->steps[fold->pool].ranges[VKB_BIND_INPUT];
     }
@@ -83,7 +93,7 @@ vkb_status vkb_vk_folds_init(vkb_vk_program *p, vkb_error *error) {
 }
 
 /* What the kernel of this step, or the one that it is folded into, can fold. */
-static uint32_t abilities_of(const vkb_vk_program *p, uint32_t step, uint32_t tokens, uint32_t sequences, const bool *folded) {
+static uint32_t abilities_of(const vkb_vk_program *p, uint32_t step, uint32_t tokens, uint32_t sequences, const uint8_t *folded) {
     if (folded[step])
         for (uint32_t i = step + 1; i < p->step_count; i++)
             if (p->folds[i].pool == step) return vkb_vk_kernel_for(p, i, tokens, sequences)->folds & VKB_FOLD_NORM_INPUT;
@@ -91,7 +101,7 @@ static uint32_t abilities_of(const vkb_vk_program *p, uint32_t step, uint32_t to
 }
 
 /* There is one set of a norm's constants: a step folds the norm of its input or that of its residual. */
-static bool all_fold(const vkb_vk_program *p, uint32_t norm, uint32_t tokens, uint32_t sequences, const bool *folded) {
+static bool all_fold(const vkb_vk_program *p, uint32_t norm, uint32_t tokens, uint32_t sequences, const uint8_t *folded) {
     uint32_t value = p->steps[norm].output, readers = 0;
     for (uint32_t i = norm + 1; i < p->step_count; i++) {
         const vkb_vk_step *s = &p->steps[i];
@@ -112,24 +122,27 @@ static bool folds_heads(const vkb_vk_program *p, uint32_t step, uint32_t tokens)
     return vkb_vk_class_most(p, tokens) <= k->tile_rows && (!k->head_multiple || size % k->head_multiple == 0);
 }
 
-void vkb_vk_folds_find(const vkb_vk_program *p, uint32_t tokens, uint32_t sequences, bool *folded) {
-    for (uint32_t i = 0; i < p->step_count; i++) folded[i] = false;
+void vkb_vk_folds_find(const vkb_vk_program *p, uint32_t tokens, uint32_t sequences, uint8_t *folded) {
+    for (uint32_t i = 0; i < p->step_count; i++) folded[i] = VKB_NOT_FOLDED;
     for (uint32_t i = 0; i < p->step_count; i++) {
+        const vkb_vk_folds *f = &p->folds[i];
         uint32_t can = vkb_vk_kernel_for(p, i, tokens, sequences)->folds;
-        if (p->folds[i].pool != VKB_NONE) folded[p->folds[i].pool] = can & VKB_FOLD_POOL;
-        if (p->folds[i].attention != VKB_NONE) folded[p->folds[i].attention] = can & VKB_FOLD_ATTENTION && folds_heads(p, i, tokens);
+        if (f->pool != VKB_NONE && can & VKB_FOLD_POOL) folded[f->pool] = VKB_FOLDED_BY_READERS;
+        if (f->attention != VKB_NONE && can & VKB_FOLD_ATTENTION && folds_heads(p, i, tokens)) folded[f->attention] = VKB_FOLDED_BY_READERS;
+        if (p->steps[i].task.kind == VKB_OP_LINEAR && f->norm != VKB_NONE && can & VKB_FOLD_NORM) folded[f->norm] = VKB_FOLDED_BY_MAKER;
     }
     for (uint32_t i = 0; i < p->step_count; i++) {
         const vkb_vk_step *s = &p->steps[i];
         bool in_place = s->task.kind == VKB_OP_NORM && s->input == s->output && s->residual == VKB_NONE;
-        if (in_place && !is_output(p, s->output) && p->base.values[s->output].width % 16 == 0)
-            folded[i] = all_fold(p, i, tokens, sequences, folded);
+        if (in_place && !folded[i] && !is_output(p, s->output) && p->base.values[s->output].width % 16 == 0 &&
+            all_fold(p, i, tokens, sequences, folded))
+            folded[i] = VKB_FOLDED_BY_READERS;
     }
     vkb_vk_quantize_find(p, tokens, sequences, folded);
 }
 
-static void take_norm(const vkb_vk_program *p, const bool *folded, uint32_t norm, uint32_t mode, vkb_vk_step *s) {
-    if (norm == VKB_NONE || !folded[norm]) return;
+static void take_norm(const vkb_vk_program *p, const uint8_t *folded, uint32_t norm, uint32_t mode, vkb_vk_step *s) {
+    if (norm == VKB_NONE || folded[norm] != (mode == VKB_FOLD_NORM ? VKB_FOLDED_BY_MAKER : VKB_FOLDED_BY_READERS)) return;
     const vkb_push *from = &p->steps[norm].push;
     s->task.mode |= mode;
     s->push.norm = from->norm;
@@ -151,7 +164,7 @@ static void take_attention(const vkb_vk_program *p, const vkb_vk_step *attention
     s->push.row_count = from->input_stride;
 }
 
-static void take_pool(const vkb_vk_program *p, const bool *folded, uint32_t number, vkb_vk_step *s) {
+static void take_pool(const vkb_vk_program *p, const uint8_t *folded, uint32_t number, vkb_vk_step *s) {
     const vkb_vk_step *pool = &p->steps[number];
     s->input = pool->input;
     s->task.mode |= 1 + pool->task.mode;
@@ -161,11 +174,12 @@ static void take_pool(const vkb_vk_program *p, const bool *folded, uint32_t numb
     take_norm(p, folded, p->folds[number].norm_input, VKB_FOLD_NORM_INPUT, s);
 }
 
-vkb_vk_step vkb_vk_folds_apply(const vkb_vk_program *p, const bool *folded, uint32_t step) {
+vkb_vk_step vkb_vk_folds_apply(const vkb_vk_program *p, const uint8_t *folded, uint32_t step) {
     vkb_vk_step s = p->steps[step];
     const vkb_vk_folds *f = &p->folds[step];
     take_norm(p, folded, f->norm_input, VKB_FOLD_NORM_INPUT, &s);
     take_norm(p, folded, f->norm_residual, VKB_FOLD_NORM_RESIDUAL, &s);
+    if (s.task.kind == VKB_OP_LINEAR) take_norm(p, folded, f->norm, VKB_FOLD_NORM, &s);
     if (f->attention != VKB_NONE && folded[f->attention]) take_attention(p, &p->steps[f->attention], &s);
     if (f->pool != VKB_NONE && folded[f->pool]) take_pool(p, folded, f->pool, &s);
     vkb_vk_quantize_apply(p, folded, step, &s);

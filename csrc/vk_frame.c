@@ -83,8 +83,9 @@ static bool allocate(const vkb_vk_program *p, vkb_vk_frame *f) {
     f->results = calloc(outputs, sizeof *f->results);
     f->sets = calloc(vkb_vk_number_count(p), sizeof *f->sets);
     f->copies = calloc(outputs, sizeof *f->copies);
+    f->sequences = calloc(p->base.max_sequences, sizeof *f->sequences);
     f->submit = calloc(1 + (size_t)p->base.op_count + outputs, sizeof *f->submit);
-    return f->mutex && f->results && f->sets && f->copies && f->submit;
+    return f->mutex && f->results && f->sets && f->copies && f->sequences && f->submit;
 }
 
 static void destroy(vkb_vk_program *p, vkb_vk_frame *f) {
@@ -98,6 +99,7 @@ static void destroy(vkb_vk_program *p, vkb_vk_frame *f) {
     if (f->descriptors) device->vk.DestroyDescriptorPool(device->handle, f->descriptors, NULL);
     vkb_vk_buffer_destroy(device, &f->upload);
     free(f->submit);
+    free(f->sequences);
     free(f->copies);
     free(f->sets);
     free(f->results);

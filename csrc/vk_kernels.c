@@ -11,6 +11,7 @@
 #include "cubin/attention_hopper.h"
 #include "cubin/linear_hopper_bytes.h"
 #include "cubin/linear_hopper_f16.h"
+#include "cubin/linear_hopper_norm.h"
 #include "cubin/tensor_maps.h"
 #include "spirv/attention_fragments.h"
 #include "spirv/attention_keys.h"
@@ -71,11 +72,19 @@
     .tile_columns = bn, OWN(bm, bn, 8), .shared_bytes = 2 * (bm)*9 * 16, .needs = FRAGMENTS, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
     .values = 1 << VKB_VALUES_F16, .inputs_multiple = inputs, .outputs_multiple = outputs
 #define CUBIN(shader) .code = vkb_cubin_##shader, .code_bytes = sizeof vkb_cubin_##shader
-/* 256 rows and 128 outputs a workgroup. It does no activation but GELU. */
-#define LINEAR_HOPPER(shader, form) \
-    .kind = VKB_OP_LINEAR, CUBIN(shader), .functions = {"plain", "activated"}, .local_size = 384, .tile_rows = 256, .tile_columns = 128, \
-    .launched_bytes = 4 * 384 * 128 + 2 * 128 * 128 + 4 * 16, .needs = VKB_NEED_F16 | VKB_NEED_ADDRESSES | VKB_NEED_HOPPER, .modes = 0xfe, \
-    .weights = 1 << (form), .values = 1 << VKB_VALUES_F16, .inputs_multiple = 128, .made_by = VKB_KERNEL_TENSOR_MAPS
+/* Rows and outputs a workgroup; stages of 64 of K and numbers that it keeps a row, for its memory. */
+#define LINEAR_HOPPER(shader, form, bm, bn, stages, kept) \
+    .kind = VKB_OP_LINEAR, CUBIN(shader), .local_size = 384, .tile_rows = bm, .tile_columns = bn, \
+    .launched_bytes = (stages) * (((bm) + (bn)) * 128 + 16) + 4 * 64 * 128 + 4 * (bm) * (kept), \
+    .needs = VKB_NEED_F16 | VKB_NEED_ADDRESSES | VKB_NEED_HOPPER, .weights = 1 << (form), .values = 1 << VKB_VALUES_F16, \
+    .made_by = VKB_KERNEL_TENSOR_MAPS
+/* It does no activation but GELU. */
+#define LINEAR_HOPPER_128(shader, form) \
+    LINEAR_HOPPER(shader, form, 256, 128, 4, 0), .functions = {"plain", "activated"}, .modes = 0xfe, .inputs_multiple = 128
+/* It does no activation. */
+#define LINEAR_HOPPER_384 \
+    LINEAR_HOPPER(linear_hopper_norm, VKB_WEIGHTS_F16_TILES, 128, 384, 3, 1), .functions = {"plain", "plain"}, .modes = 0xff, \
+    .outputs_multiple = 384, .max_outputs = 384, .folds = VKB_FOLD_NORM
 /* One sequence, 64 rows at a time, and BN outputs a workgroup. */
 #define LINEAR_MAX_FRAGMENTS(bn) \
     .kind = VKB_OP_LINEAR_MAX, CODE(linear_max_fragments), .local_size = (bn) / 2, .subgroups = (bn) / 64, .tile_rows = 1, \
@@ -169,14 +178,14 @@
 #define ROWS_SUBGROUPS(op, shader, lanes, kept) \
     ROWS_KEPT(op, shader, 128, lanes, kept), .subgroups = 4, .needs = VKB_NEED_SUBGROUP_32, .subgroup = SUBGROUP_CLUSTERED
 #define ROWS_SUBGROUP(op, shader, kept) ROWS_SUBGROUPS(op, shader, 32, kept)
-/* 16-byte words of a row that each of 32 invocations takes. */
-#define NORM_WORDS(words) \
-    .kind = VKB_OP_NORM, CODE(norm_words), .local_size = 128, .subgroups = 4, .tile_rows = 4, OWN(words), .max_outputs = 256 * (words), \
-    .needs = VKB_NEED_SUBGROUP_32, .subgroup = SUBGROUP_CLUSTERED, .values = 1 << VKB_VALUES_F16
+/* Invocations that share a row, 16 or 32; 16-byte words of it that each takes. */
+#define NORM_WORDS(lanes, words) \
+    .kind = VKB_OP_NORM, CODE(norm_words), .local_size = 128, .subgroups = 4, .tile_rows = 128 / (lanes), OWN(words, lanes), \
+    .max_outputs = 8 * (lanes) * (words), .needs = VKB_NEED_SUBGROUP_32, .subgroup = SUBGROUP_CLUSTERED, .values = 1 << VKB_VALUES_F16
 /* As NORM_WORDS. */
-#define QUANTIZE_WORDS(words) \
-    .kind = VKB_KERNEL_QUANTIZE, CODE(quantize_words), .local_size = 128, .subgroups = 4, .tile_rows = 4, OWN(words), \
-    .max_outputs = 256 * (words), .needs = VKB_NEED_SUBGROUP_32, .subgroup = SUBGROUP_CLUSTERED, .values = 1 << VKB_VALUES_F16, \
+#define QUANTIZE_WORDS(lanes, words) \
+    .kind = VKB_KERNEL_QUANTIZE, CODE(quantize_words), .local_size = 128, .subgroups = 4, .tile_rows = 128 / (lanes), OWN(words, lanes), \
+    .max_outputs = 8 * (lanes) * (words), .needs = VKB_NEED_SUBGROUP_32, .subgroup = SUBGROUP_CLUSTERED, .values = 1 << VKB_VALUES_F16, \
     .folds = VKB_FOLD_NORM
 /* A norm goes over what is kept. */
 #define QUANTIZE_NORM(kept) .folds = VKB_FOLD_NORM, .max_outputs = 128 * (kept)
@@ -215,13 +224,14 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "linear narrow 16x32", LINEAR_NARROW(2, 8, 2, 2, 0), .min_rows = 17, .max_rows = 128},
     {.name = "linear narrow 16x32 wide", LINEAR_NARROW(2, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16, .min_outputs = 640},
     {.name = "linear narrow 16x16", LINEAR_NARROW(1, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16},
-    {.name = "linear hopper 256x128", LINEAR_HOPPER(linear_hopper_f16, VKB_WEIGHTS_F16_TILES), .min_rows = 4096},
+    {.name = "linear hopper 128x384", LINEAR_HOPPER_384, .min_rows = 4096},
+    {.name = "linear hopper 256x128", LINEAR_HOPPER_128(linear_hopper_f16, VKB_WEIGHTS_F16_TILES), .min_rows = 4096},
     {.name = "linear fragments 64x256", LINEAR_FRAGMENTS(64, 256, 128, 256), .min_rows = 4096},
     /* for long K: 1536 → 384 in 144 µs instead of 164, but 384 → 1152 in 127 instead of 119 */
     {.name = "linear fragments 128x128", LINEAR_FRAGMENTS(128, 128, 512, 0), .min_rows = 4096},
     {.name = "linear fragments 64x128", LINEAR_FRAGMENTS(64, 128, 128, 0), .min_rows = 17},
     {.name = "linear matrix 64x64", LINEAR_MATRIX(64, 32), .min_rows = 17},
-    {.name = "linear bytes hopper 256x128", LINEAR_HOPPER(linear_hopper_bytes, VKB_WEIGHTS_I8), .min_rows = 4096},
+    {.name = "linear bytes hopper 256x128", LINEAR_HOPPER_128(linear_hopper_bytes, VKB_WEIGHTS_I8), .min_rows = 4096},
     {.name = "linear bytes fragments 128x128", LINEAR_BYTES_FRAGMENTS(128, 128, 128), .min_rows = 1024},
     {.name = "linear bytes matrix 128x128", LINEAR_BYTES_MATRIX(128, 128, 64, 64, 128), .min_rows = 1024},
     {.name = "linear bytes matrix 64x64", LINEAR_BYTES_MATRIX(64, 64, 32, 32, 64), .min_rows = 128},
@@ -267,9 +277,10 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "attention keys head 128", ATTENTION_KEYS(64, 128)},
     {.name = "attention keys head 256", ATTENTION_KEYS(64, 256)},
 
-    {.name = "norm words 2", NORM_WORDS(2)},
-    {.name = "norm words 3", NORM_WORDS(3)},
-    {.name = "norm words 4", NORM_WORDS(4)},
+    {.name = "norm words 3 of 16", NORM_WORDS(16, 3)},
+    {.name = "norm words 2", NORM_WORDS(32, 2)},
+    {.name = "norm words 3", NORM_WORDS(32, 3)},
+    {.name = "norm words 4", NORM_WORDS(32, 4)},
     {.name = "norm subgroup 4", ROWS_SUBGROUP(VKB_OP_NORM, norm_rows_subgroup, 4), .max_outputs = 512},
     {.name = "norm subgroup 8", ROWS_SUBGROUP(VKB_OP_NORM, norm_rows_subgroup, 8)},
     {.name = "norm", ROWS_KEPT(VKB_OP_NORM, norm_rows_shared, 128, 32, 4)},
@@ -298,12 +309,13 @@ const vkb_kernel vkb_kernels[] = {
      .tile_columns = 64,
      .weights = 1 << VKB_WEIGHTS_I8},
 
-    {.name = "quantize words 2", QUANTIZE_WORDS(2)},
-    {.name = "quantize words 3", QUANTIZE_WORDS(3)},
-    {.name = "quantize words 4", QUANTIZE_WORDS(4)},
-    {.name = "quantize words 6", QUANTIZE_WORDS(6)},
-    {.name = "quantize words 12", QUANTIZE_WORDS(12)},
-    {.name = "quantize words 16", QUANTIZE_WORDS(16)},
+    {.name = "quantize words 3 of 16", QUANTIZE_WORDS(16, 3)},
+    {.name = "quantize words 2", QUANTIZE_WORDS(32, 2)},
+    {.name = "quantize words 3", QUANTIZE_WORDS(32, 3)},
+    {.name = "quantize words 4", QUANTIZE_WORDS(32, 4)},
+    {.name = "quantize words 6", QUANTIZE_WORDS(32, 6)},
+    {.name = "quantize words 12", QUANTIZE_WORDS(32, 12)},
+    {.name = "quantize words 16", QUANTIZE_WORDS(32, 16)},
     {.name = "quantize subgroup 4", ROWS_SUBGROUP(VKB_KERNEL_QUANTIZE, quantize_rows_subgroup, 4), QUANTIZE_NORM(4)},
     {.name = "quantize subgroup 8", ROWS_SUBGROUP(VKB_KERNEL_QUANTIZE, quantize_rows_subgroup, 8), QUANTIZE_NORM(8)},
     {.name = "quantize subgroup 32", ROWS_SUBGROUP(VKB_KERNEL_QUANTIZE, quantize_rows_subgroup, 32)},

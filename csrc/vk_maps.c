@@ -1,10 +1,10 @@
 /*
- * Tensor maps: linear_hopper.cu has tiles of its input and residual, and of weights in int8, copied by hardware that reads from a map of a
- * matrix where it lies. They depend on addresses alone and are made once a program, by tensor_maps.cu.
+ * Tensor maps: linear_hopper.cu has tiles of its input, residual and output, and of weights in int8, copied by hardware that reads from a
+ * map of a matrix where it lies. They depend on addresses alone and are made once a program, by tensor_maps.cu.
  */
 #include "vk_program.h"
 
-enum { INPUT, RESIDUAL, WEIGHTS, MAPS }; /* Maps of linear_hopper.cu */
+enum { INPUT, RESIDUAL, WEIGHTS, OUTPUT, MAPS }; /* Maps of linear_hopper.cu */
 enum { MAP_BYTES = 128 };
 
 typedef struct matrix { /* Matrix of tensor_maps.cu */
@@ -27,7 +27,7 @@ static void map(const vkb_vk_program *p, const vkb_vk_pipeline *pipeline, VkComm
 }
 
 static void record(const vkb_vk_program *p, const vkb_vk_pipeline *pipeline, VkCommandBuffer commands) {
-    enum { ROWS = 256, HALF = 128, OUTPUTS = 128 }; /* a tile's */
+    enum { ROWS = 128, PART = 64, OUTPUTS = 128 }; /* that a copy brings or takes */
     for (uint32_t i = 0; i < p->step_count; i++) {
         const vkb_vk_step *s = &p->steps[i];
         const vkb_push *push = &s->push;
@@ -40,10 +40,12 @@ static void record(const vkb_vk_program *p, const vkb_vk_pipeline *pipeline, VkC
             (matrix){push->input_address, x_bytes, push->input_stride, rows_of(p, s->input), ROWS, !bytes});
         if (s->residual != VKB_NONE)
             map(p, pipeline, commands, s->maps_address, RESIDUAL,
-                (matrix){push->residual_address, residual_bytes, push->residual_stride, rows_of(p, s->residual), HALF, 1});
+                (matrix){push->residual_address, residual_bytes, push->residual_stride, rows_of(p, s->residual), PART, 1});
         if (bytes)
             map(p, pipeline, commands, s->maps_address, WEIGHTS,
                 (matrix){push->weight_address, width, push->input_stride, outputs, OUTPUTS, 0});
+        map(p, pipeline, commands, s->maps_address, OUTPUT,
+            (matrix){push->output_address, UINT64_C(2) * push->output_stride, push->output_stride, rows_of(p, s->output), PART, 1});
     }
 }
 

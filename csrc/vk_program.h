@@ -29,15 +29,18 @@ vkb_status vkb_vk_steps_build(vkb_vk_program *program, vkb_error *error);
 typedef struct vkb_vk_folds {           /* of a step: the steps that it can do by the way, or VKB_NONE */
     uint32_t norm_input, norm_residual; /* what makes its input, its residual */
     uint32_t pool, attention;           /* what makes its input */
-    uint32_t norm;                      /* of QUANTIZE: what makes its value */
+    uint32_t norm;                      /* of QUANTIZE: what makes its value; of LINEAR: what follows */
 } vkb_vk_folds;
 
 /* Fills program->folds; steps and `direct` are there. */
 vkb_status vkb_vk_folds_init(vkb_vk_program *program, vkb_error *error);
-/* folded: [step_count], the steps that are left out in batches of these classes. */
-void vkb_vk_folds_find(const vkb_vk_program *program, uint32_t tokens, uint32_t sequences, bool *folded);
+/* A step that is left out, by whom: the one that makes what it reads, or those that read what it makes. */
+enum vkb_folded { VKB_NOT_FOLDED = 0, VKB_FOLDED_BY_MAKER = 1, VKB_FOLDED_BY_READERS = 2 };
+
+/* folded: [step_count] vkb_folded, in batches of these classes. */
+void vkb_vk_folds_find(const vkb_vk_program *program, uint32_t tokens, uint32_t sequences, uint8_t *folded);
 /* The step with all that it takes over. */
-vkb_vk_step vkb_vk_folds_apply(const vkb_vk_program *program, const bool *folded, uint32_t step);
+vkb_vk_step vkb_vk_folds_apply(const vkb_vk_program *program, const uint8_t *folded, uint32_t step);
 
 /* ---- vk_make.c: what kernels have to know of a program, made once by others ---- */
 
@@ -70,8 +73,8 @@ void vkb_vk_read_i8(const vkb_vk_program *program, vkb_vk_step *step);
 void vkb_vk_write_i8(const vkb_vk_program *program, vkb_vk_step *step);
 /* The parts of vkb_vk_folds_init, _find and _apply that are about QUANTIZE. */
 void vkb_vk_quantize_init(vkb_vk_program *program);
-void vkb_vk_quantize_find(const vkb_vk_program *program, uint32_t tokens, uint32_t sequences, bool *folded);
-void vkb_vk_quantize_apply(const vkb_vk_program *program, const bool *folded, uint32_t step, vkb_vk_step *s);
+void vkb_vk_quantize_find(const vkb_vk_program *program, uint32_t tokens, uint32_t sequences, uint8_t *folded);
+void vkb_vk_quantize_apply(const vkb_vk_program *program, const uint8_t *folded, uint32_t step, vkb_vk_step *s);
 
 /* ---- vk_program.c ---- */
 
@@ -135,7 +138,7 @@ const vkb_kernel *vkb_vk_kernel_for(const vkb_vk_program *program, uint32_t numb
 typedef struct vkb_vk_recording { /* the program's commands, for the batches of two classes */
     VkCommandPool pool;
     uint32_t tokens, sequences; /* classes */
-    bool *folded;               /* [step_count]: left out, because others do it */
+    uint8_t *folded;             /* [step_count]: vkb_folded */
     uint32_t *sized;            /* [sized_count], at most step_count: steps whose dispatches read their size from memory */
     uint32_t sized_count;
     VkCommandBuffer *segments; /* [segment_count], at most op_count: to be submitted in this order, each by itself */
@@ -160,6 +163,7 @@ struct vkb_vk_frame {
     bool submitted;                                                       /* and the fence not waited for yet */
     vkb_vk_recording *recordings[VKB_VK_MAX_CLASSES][VKB_VK_MAX_CLASSES]; /* by class of tokens and sequences; NULL: not made yet */
     uint32_t list_counts[VKB_VK_MAX_LISTS];                               /* of the batch at hand */
+    uint32_t *sequences; /* [max_sequences]: the batch's, in the order that ATTENTION does them in */
 };
 
 /* A frame for one run: a free one, a new one while there are few, else the next to be free. Nothing of it is on the device. */

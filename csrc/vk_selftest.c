@@ -83,9 +83,10 @@ static void output(probe *p, vkb_op op, uint32_t scope, uint32_t width) {
 }
 
 /* Of a LINEAR's input or output: no multiple of a tile, unless the kernel wants one, and as many as it wants. */
-static uint32_t columns(uint32_t multiple, uint32_t fewest) {
+static uint32_t columns(uint32_t multiple, uint32_t fewest, uint32_t most) {
     uint32_t n = multiple && 256 % multiple ? multiple : 208;
-    return n < fewest ? n + (uint32_t)vkb_align_up(fewest - n + 1, multiple ? multiple : 16) : n;
+    if (n < fewest) n += (uint32_t)vkb_align_up(fewest - n + 1, multiple ? multiple : 16);
+    return most && n > most ? most - 7 : n;
 }
 
 static void add_norm(probe *p, vkb_op *op, const vkb_op *like, uint32_t width) {
@@ -104,6 +105,14 @@ static void embed(probe *p, vkb_op op, const vkb_op *like, uint32_t width) {
     output(p, op, VKB_PER_TOKEN, width);
 }
 
+static void layer_norm(probe *p, vkb_op *op, uint32_t width) {
+    op->norm = VKB_NORM_LAYER;
+    op->norm_eps = 1e-5f;
+    op->norm_weight = p->tensor_count;
+    op->norm_bias = p->tensor_count + 1;
+    for (int i = 0; i < 2; i++) p->tensors[p->tensor_count++] = (vkb_tensor){1, width, VKB_LAYOUT_VECTOR, VKB_F32};
+}
+
 /* As input(), from another LINEAR, of few inputs, and its norm: what a kernel that folds a norm reads. */
 static uint32_t normed(probe *p, uint32_t width) {
     uint32_t inputs = least(width, 128);
@@ -113,11 +122,7 @@ static uint32_t normed(probe *p, uint32_t width) {
     op.scale = 0;
     op.weight = p->tensor_count;
     p->tensors[p->tensor_count++] = (vkb_tensor){width, inputs, VKB_LAYOUT_LINEAR, p->activations};
-    op.norm = VKB_NORM_LAYER;
-    op.norm_eps = 1e-5f;
-    op.norm_weight = p->tensor_count;
-    op.norm_bias = p->tensor_count + 1;
-    for (int i = 0; i < 2; i++) p->tensors[p->tensor_count++] = (vkb_tensor){1, width, VKB_LAYOUT_VECTOR, VKB_F32};
+    layer_norm(p, &op, width);
     output(p, op, VKB_PER_TOKEN, width);
     return p->value_count - 1;
 }
@@ -134,7 +139,7 @@ static uint32_t attended(probe *p, uint32_t width) {
     return p->value_count - 1;
 }
 
-/* A norm of its own is tested by itself. folds: the norms, in MODE's bits, that are left to the kernel. */
+/* folds: the norms, in MODE's bits, that are left to the kernel. Others of its own are tested by themselves. */
 static void linear(probe *p, vkb_op op, const vkb_op *like, uint32_t inputs, uint32_t outputs, uint32_t folds) {
     op.input = folds & VKB_FOLD_ATTENTION ? attended(p, inputs) : folds & VKB_FOLD_NORM_INPUT ? normed(p, inputs) : input(p, inputs);
     if (like->residual != VKB_NONE) op.residual = folds & VKB_FOLD_NORM_RESIDUAL ? normed(p, outputs) : input(p, outputs);
@@ -142,6 +147,7 @@ static void linear(probe *p, vkb_op op, const vkb_op *like, uint32_t inputs, uin
     op.activation = like->activation;
     op.weight = tensor(p, like->weight, outputs, inputs);
     op.bias = tensor(p, like->bias, 1, outputs);
+    if (folds & VKB_FOLD_NORM) layer_norm(p, &op, outputs);
     output(p, op, VKB_PER_TOKEN, outputs);
 }
 
@@ -219,7 +225,7 @@ static void norm(probe *p, vkb_op op, const vkb_op *like, uint32_t width) {
 static void normalize(probe *p, vkb_op op, uint32_t width, uint32_t folds) {
     if (folds & VKB_FOLD_POOL) {
         vkb_op pool = op;
-        width = columns(0, 0);
+        width = columns(0, 0, 0);
         pool.kind = VKB_OP_POOL;
         pool.pool = VKB_POOL_MEAN;
         pool.input = folds & VKB_FOLD_NORM_INPUT ? normed(p, width) : input(p, width);
@@ -236,8 +242,8 @@ static void normalize(probe *p, vkb_op op, uint32_t width, uint32_t folds) {
 static bool build(probe *p, const vkb_kernel *kernel, const vkb_vk_usage *u, uint32_t folds) {
     const vkb_op *like = u->op;
     uint32_t width = least(u->width, 600);
-    uint32_t inputs = kernel->inputs ? kernel->inputs : columns(kernel->inputs_multiple, kernel->from_inputs),
-             outputs = columns(kernel->outputs_multiple, kernel->min_outputs);
+    uint32_t inputs = kernel->inputs ? kernel->inputs : columns(kernel->inputs_multiple, kernel->from_inputs, 0),
+             outputs = columns(kernel->outputs_multiple, kernel->min_outputs, kernel->kind == VKB_OP_LINEAR ? kernel->max_outputs : 0);
     vkb_op op = {.kind = kernel->kind,
                  .input = VKB_NONE,
                  .residual = VKB_NONE,
@@ -431,8 +437,8 @@ vkb_status vkb_vk_selftest(vkb_vk_device *device, const vkb_kernel *kernel, cons
     bool linear = kernel->kind == VKB_OP_LINEAR;
     /* each by itself: there is one set of a norm's constants, and attention is of few rows alone */
     uint32_t apart[] = {linear && usage->op->residual != VKB_NONE ? kernel->folds & VKB_FOLD_NORM_RESIDUAL : 0,
-                        linear && usage->attends ? kernel->folds & VKB_FOLD_ATTENTION : 0};
-    uint32_t others = kernel->folds & ~(uint32_t)(linear ? VKB_FOLD_NORM_RESIDUAL | VKB_FOLD_ATTENTION : 0);
+                        linear && usage->attends ? kernel->folds & VKB_FOLD_ATTENTION : 0, linear ? kernel->folds & VKB_FOLD_NORM : 0};
+    uint32_t others = kernel->folds & ~(uint32_t)(linear ? VKB_FOLD_NORM_RESIDUAL | VKB_FOLD_ATTENTION | VKB_FOLD_NORM : 0);
     vkb_status status = test(device, kernel, usage, others, reason, size, error);
     for (size_t i = 0; i < sizeof apart / sizeof *apart && !status && !*reason; i++)
         if (apart[i]) status = test(device, kernel, usage, apart[i], reason, size, error);

@@ -63,6 +63,8 @@ static vkb_status create(vkb_vk_device *device, const vkb_vk_usage *u, uint32_t 
     ops[2].residual = like->residual == VKB_NONE ? VKB_NONE : 1;
     ops[2].residual_at = like->residual_at;
     ops[2].activation = like->activation;
+    ops[2].norm = like->norm; /* which some do by the way */
+    ops[2].norm_eps = like->norm_eps;
     uint32_t output = 2;
     vkb_program_desc desc = {.struct_size = sizeof desc,
                              .value_count = 3,

@@ -263,9 +263,10 @@ static uint64_t key_of(const vkb_kernel *kernel, const vkb_vk_usage *u) {
     return vkb_vk_hash(key, words, sizeof words);
 }
 
-static uint64_t tune_key(const vkb_task *task, uint32_t rows) {
-    uint64_t key = vkb_vk_hash(VKB_VK_HASH_START, task, sizeof *task);
-    return vkb_vk_hash(key, &rows, sizeof rows);
+static uint64_t tune_key(const vkb_vk_usage *u, uint32_t rows) {
+    const uint32_t words[] = {rows, u->op ? u->op->norm : VKB_NORM_NONE};
+    uint64_t key = vkb_vk_hash(VKB_VK_HASH_START, &u->task, sizeof u->task);
+    return vkb_vk_hash(key, words, sizeof words);
 }
 
 /* NULL: not tuned, or off by now. */
@@ -344,7 +345,7 @@ static void find_pending(pending_list *l, const vkb_vk_program *p) {
             if (u.task.kind == VKB_OP_EMBED) continue;
             const vkb_kernel *kernels[VKB_VK_CANDIDATES];
             uint32_t count = vkb_vk_tune_candidates(l->device, &u.task, p->thresholds[c], kernels);
-            if (fastest(l->device->variants, tune_key(&u.task, p->thresholds[c]))) count = 0;
+            if (fastest(l->device->variants, tune_key(&u, p->thresholds[c]))) count = 0;
             for (uint32_t k = 0; k < count; k++) add_pending(l, kernels[k], &u);
             add_pending(l, vkb_kernel_choose(&l->device->abilities, &u.task, p->thresholds[c]), &u);
         }
@@ -363,7 +364,7 @@ static vkb_status tune_all(vkb_vk_variants *v, vkb_vk_device *device, const vkb_
             uint32_t rows = p->thresholds[c], passed = 0;
             const vkb_kernel *kernels[VKB_VK_CANDIDATES], *best = NULL;
             uint32_t count = vkb_vk_tune_candidates(device, &u.task, rows, kernels);
-            uint64_t key = tune_key(&u.task, rows);
+            uint64_t key = tune_key(&u, rows);
             if (count < 2 || fastest(v, key) || v->tuned_count == MAX_TUNED || vkb_seconds() > until) continue;
             for (uint32_t k = 0; k < count; k++)
                 if (has_passed(v, key_of(kernels[k], &u))) kernels[passed++] = kernels[k];
@@ -439,7 +440,7 @@ vkb_status vkb_vk_variant_choose(vkb_vk_device *device, const vkb_vk_usage *u, u
         if (under_test && !vkb_kernel_forced())
             abilities.needs &= ~(uint32_t)VKB_NEED_MATRIX_I8; /* what else is wrong is not to be its fault */
         *kernel = vkb_kernel_choose(&abilities, &u->task, rows);
-        const vkb_kernel *tuned = under_test ? NULL : fastest(v, tune_key(&u->task, rows));
+        const vkb_kernel *tuned = under_test ? NULL : fastest(v, tune_key(u, rows));
         if (tuned && !vkb_kernel_forced() && vkb_kernel_fits(tuned, &device->abilities, &u->task)) *kernel = tuned;
         if (!*kernel || under_test || !u->op || vkb_kernel_forced() == *kernel || has_passed(v, key_of(*kernel, u))) break;
         status = run_test(v, device, *kernel, u, error);

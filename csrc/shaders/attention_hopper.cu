@@ -3,15 +3,15 @@
 // while earlier work is done.
 //
 // There are as many workgroups as multiprocessors. Each is some groups of four warps, and an item of work is one entry of the query tile
-// list and one head, for a group. A group has a ring of stages, each KEYS keys and values, and before the first of an item its queries; they
-// are copied in the order they are used in, over the ends of items. A warp has 16 queries, or twice 16. The softmax is online, in f32, on the
-// products as they lie over lanes: rounded, they are the left operand of the second product.
+// list and one head, for a group. A group has a ring of stages, each KEYS keys and values, and before the first of an item its queries;
+// they are copied in the order they are used in, over the ends of items. A warp has 16 queries, or twice 16. The softmax is online, in f32,
+// on the products as they lie over lanes: rounded, they are the left operand of the second product.
 #include "hopper.cuh"
 
 constexpr float LOG2E = 1.4426950408889634f;
 constexpr u32 WARPS = 4, GROUP = 32 * WARPS;
-constexpr u32 ENTRIES = 8; // of the ring of items: twice the stages, at least
-constexpr u32 TOGETHER = 4; // items that follow each other in one workgroup, where there are many: heads that lie side by side
+constexpr u32 ENTRIES = 8;    // of the ring of items: twice the stages, at least
+constexpr u32 TOGETHER = 4;   // items that follow each other in one workgroup, where there are many: heads that lie side by side
 constexpr float SLACK = 8.0f; // powers of two by which a weight may be above 1
 
 struct AttentionPush { // vkb_push as ATTENTION has it
@@ -56,7 +56,7 @@ template <typename S> struct Feed {
     const AttentionPush &push;
     const u32 *batch;
     const u8 *input;
-    u32 items, together;
+    u32 items;
     u32 counter, stages, entries; // in shared memory
     u32 group, lane;              // lane: of the group
     u32 next;                     // the item that is being copied, counted from the group's first
@@ -68,7 +68,7 @@ template <typename S> struct Feed {
         const u32 at = entries + number % ENTRIES * sizeof(Entry);
         u32 n = group + number * S::GROUPS, head = NONE;
         if (number >= S::DEALT) asm volatile("atom.shared.add.u32 %0, [%1], 1;" : "=r"(n) : "r"(counter) : "memory");
-        const u32 item = (n / together * gridDim.x + blockIdx.x) * together + n % together;
+        const u32 item = n * gridDim.x + blockIdx.x;
         if (item < items) {
             const u32 *from = batch + push.tiles_at + item / push.heads * 4;
             head = item % push.heads;
@@ -127,9 +127,9 @@ template <typename S> struct Rows { // of a warp. What there are two of is of ro
     float sum[S::BLOCKS][2]; // of this lane's keys alone
 };
 
-struct Lane {      // what it asks of load_matrices and load_transposed
-    u32 by_rows;   // where its row of four matrices is that lie two and two, in this order: down, then right …
-    u32 by_words;  // … right, then down
+struct Lane {                // what it asks of load_matrices and load_transposed
+    u32 by_rows;             // where its row of four matrices is that lie two and two, in this order: down, then right …
+    u32 by_words;            // … right, then down
     u32 row_turn, word_turn; // and which word of it, turned
 };
 
@@ -309,8 +309,8 @@ template <typename S> __device__ __forceinline__ void store_padding(const Attent
 template <typename S> __device__ __forceinline__ void attention(const AttentionPush &push, const u32 *batch, const u8 *input, u8 *output) {
     const u32 group = threadIdx.x / GROUP, lane = threadIdx.x % GROUP, warp = lane / 32;
     const u32 base = shared_at(group * S::GROUP_BYTES), counter = shared_at(S::GROUPS * S::GROUP_BYTES);
-    const u32 items = batch[push.tiles_at + 3] * push.heads, together = items < 2 * S::GROUPS * gridDim.x ? 1 : TOGETHER;
-    Feed<S> feed = {push, batch, input, items, together, counter, base, base + S::STAGES * S::STAGE_BYTES, group, lane, 0, 0, 0};
+    const u32 items = batch[push.tiles_at + 3] * push.heads;
+    Feed<S> feed = {push, batch, input, items, counter, base, base + S::STAGES * S::STAGE_BYTES, group, lane, 0, 0, 0};
     if (threadIdx.x == 0) asm volatile("st.shared.u32 [%0], %1;" ::"r"(counter), "r"(S::GROUPS * S::DEALT) : "memory");
     __syncthreads();
     if (lane == 0)
@@ -352,8 +352,7 @@ template <typename S> __device__ __forceinline__ void attention(const AttentionP
 #pragma unroll
         for (u32 b = 0; b < S::BLOCKS; b++) {
             const u32 first = 16 * (warp + b * WARPS);
-            if (b < blocks)
-                finish<S>(rows, b, l, at + first * S::ROW, to + (u64)first * stride + e.head * S::ROW, stride, queries - first);
+            if (b < blocks) finish<S>(rows, b, l, at + first * S::ROW, to + (u64)first * stride + e.head * S::ROW, stride, queries - first);
         }
         if (e.head + 1 == push.heads) store_padding<S>(push, to, queries, lane);
         slot = slot + 1 == S::STAGES ? 0 : slot + 1;

@@ -31,7 +31,7 @@ struct Push { // vkb_push as LINEAR by addresses has it
 
 static_assert(sizeof(Push) == 128, "vkb_push");
 
-constexpr u32 NONE = 0xFFFFFFFFu, BEFORE_ACTIVATION = 1; // vkb_residual
+constexpr u32 NONE = 0xFFFFFFFFu, BEFORE_ACTIVATION = 1 /* vkb_residual */, RMS = 2 /* vkb_norm */;
 
 struct alignas(128) Map { // of a matrix in memory, what copies of its tiles are made by: tensor_maps.cu
     u64 words[16];
@@ -71,6 +71,21 @@ __device__ __forceinline__ void copy_tile(u32 to, const Map *map, u32 column, u3
                  : "memory");
 }
 
+// A tile from shared memory, what threads wrote there seen by the copy (staged_fence) before; its thread waits until all but LEFT of its
+// copies have read what they copy.
+__device__ __forceinline__ void staged_fence() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+__device__ __forceinline__ void store_tile(const Map *map, u32 column, u32 row, u32 from) {
+    asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %2}], [%3];" ::"l"(map), "r"(column), "r"(row),
+                 "r"(from)
+                 : "memory");
+    asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+
+template <u32 LEFT> __device__ __forceinline__ void stores_wait() {
+    asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(LEFT) : "memory");
+}
+
 // What an earlier launch wrote there is a map.
 __device__ __forceinline__ void map_acquire(const Map *map) {
     asm volatile("fence.proxy.tensormap::generic.acquire.gpu [%0], 128;" ::"l"(map) : "memory");
@@ -94,6 +109,14 @@ __device__ __forceinline__ uint4 load_shared(u32 at) {
     asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at) : "memory");
     return v;
 }
+
+__device__ __forceinline__ float2 load_floats(u32 at) {
+    float2 v;
+    asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(at) : "memory");
+    return v;
+}
+
+__device__ __forceinline__ void store_float(u32 at, float v) { asm volatile("st.shared.f32 [%0], %1;" ::"r"(at), "f"(v) : "memory"); }
 
 // Four 8×8 matrices of halves: lane L holds columns 2·(L % 4) + {0, 1} of row L / 4 of each, and they lie transposed: `at` is of row L % 8
 // there, of matrix L / 8.
@@ -124,14 +147,19 @@ __device__ __forceinline__ float2 widen(u32 v) {
     return f;
 }
 
-// gelu_half of activation.glsl, which says how exact it is.
-__device__ __forceinline__ float gelu(float v) {
-    const float u = v * v;
-    float p = fmaf(u, (float)GELU_HALF_8, (float)GELU_HALF_7);
-#define STEP(c) p = fmaf(p, u, (float)(c));
+// gelu_half of activation.glsl, which says how exact it is. N at once: each is a chain of steps that wait for one another.
+template <u32 N> __device__ __forceinline__ void gelu(float (&v)[N]) {
+    float u[N], p[N];
+#pragma unroll
+    for (u32 i = 0; i < N; i++) {
+        u[i] = v[i] * v[i];
+        p[i] = fmaf(u[i], (float)GELU_HALF_8, (float)GELU_HALF_7);
+    }
+#define STEP(c) _Pragma("unroll") for (u32 i = 0; i < N; i++) p[i] = fmaf(p[i], u[i], (float)(c));
     GELU_HALF_REST(STEP)
 #undef STEP
-    return v * __saturatef(fmaf(v, p, 0.5f));
+#pragma unroll
+    for (u32 i = 0; i < N; i++) v[i] *= __saturatef(fmaf(v[i], p[i], 0.5f));
 }
 
 // ---- copies into shared memory that a thread waits for by groups ----

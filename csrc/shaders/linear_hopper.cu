@@ -1,5 +1,6 @@
 //! variant f16
 //! variant bytes -DBYTES
+//! variant norm -DNORM
 // LINEAR for many rows on NVIDIA's Hopper, by the matrix instructions that Vulkan's cooperative matrices do not reach there (wgmma:
 // products of a warpgroup, one operand or both from shared memory) and by copies of whole tiles (TMA). One H200, 32,768 rows: 768 -> 2304
 // in 210 us, linear_fragments 307, cuBLAS 210.
@@ -7,14 +8,32 @@
 // A workgroup makes 128 outputs of 256 rows, its two warpgroups 64 each, and goes on to another tile: there are as many workgroups as
 // multiprocessors. Outputs are the rows of a product and x's rows are its columns: so the lanes of a warp hold a fragment of weights as
 // they lie in tiles (vkb_weight_form), and no other form is needed. One thread more brings operands, 128 bytes of K at a time, into a ring
-// of stages, after them the residual. In int8 (BYTES) both operands are tiles in shared memory.
+// of stages, after them the residual. Results go the other way, by copies of tiles too: rows past the batch, as far as there is room for
+// them, with those of the batch. In int8 (BYTES) both operands are tiles in shared memory.
+//
+// With NORM a workgroup makes 384 outputs of 128 rows, which are whole rows where there are no more outputs, and normalises them: a pass
+// over them less, in memory.
 #include "hopper.cuh"
 
-constexpr u32 OUTPUTS = 128, ROWS = 256, HALF = 128; // HALF: of the rows, what is finished at a time
-constexpr u32 WARPGROUP = 128, GROUPS = 2, WARPS = WARPGROUP / 32;
-constexpr u32 LINE = 128; // bytes of K a stage, and of a row of 64 results
-constexpr u32 STAGES = 4, W_BYTES = OUTPUTS * LINE, STAGE_BYTES = W_BYTES + ROWS * LINE, STAGED_BYTES = HALF * LINE;
-constexpr u32 STAGED_AT = STAGES * STAGE_BYTES, BARRIERS_AT = STAGED_AT + GROUPS * STAGED_BYTES; // and 16 bytes a stage: vk_kernels.c
+#ifdef NORM
+constexpr bool NORMS = true;
+constexpr u32 THREAD_REGISTERS = 240, OTHER_REGISTERS = 24;
+constexpr u32 BLOCKS = 3, ROWS = 128, STAGES = 3; // BLOCKS: of 64 outputs, that a warpgroup has
+#else
+constexpr bool NORMS = false;
+constexpr u32 THREAD_REGISTERS = 232, OTHER_REGISTERS = 40;
+constexpr u32 BLOCKS = 1, ROWS = 256, STAGES = 4;
+#endif
+constexpr u32 WARPGROUP = 128, GROUPS = 2, WARPS = WARPGROUP / 32, OUTPUTS = GROUPS * BLOCKS * 64;
+constexpr u32 PART = 64, ROW_PARTS = ROWS / PART, PARTS = BLOCKS * ROW_PARTS; // what is finished at a time: rows of a block
+constexpr u32 LINE = 128;                                                     // bytes of K a stage, and of a row of a part
+constexpr u32 BOX = 128;                                                      // rows that a copy of x brings
+constexpr u32 W_BYTES = OUTPUTS * LINE, STAGE_BYTES = W_BYTES + ROWS * LINE, PART_BYTES = PART * LINE;
+constexpr u32 HELD = PARTS / 2; // of the residual in a stage
+constexpr u32 STAGED_AT = STAGES * STAGE_BYTES, BARRIERS_AT = STAGED_AT + GROUPS * 2 * PART_BYTES;
+constexpr u32 OF_ROWS_AT = BARRIERS_AT + 16 * STAGES; // NORM: a number a row. Behind that is what vk_kernels.c says that a launch needs
+
+static_assert(HELD * GROUPS * PART_BYTES <= STAGE_BYTES, "residual");
 
 #ifdef BYTES
 constexpr u32 ELEMENT = 1, UNROLLED = 1;
@@ -47,26 +66,27 @@ struct Tiles {
 };
 
 struct Maps {
-    Map x, residual, weights; // weights: BYTES
+    Map x, residual, weights, output; // weights: BYTES
 };
 
 // ---- the thread that brings operands ----
 
 __device__ __forceinline__ void produce(const Push &push, const Tiles &tiles, const Maps *maps) {
-    const u32 stages = push.input_stride * ELEMENT / LINE, halves = push.residual_stride ? ROWS / HALF : 0;
+    const u32 stages = push.input_stride * ELEMENT / LINE, more = push.residual_stride ? PARTS / HELD : 0;
     const u64 row_bytes = (u64)push.input_stride * ELEMENT;
     map_acquire(&maps->x);
-    if (halves) map_acquire(&maps->residual);
+    if (more) map_acquire(&maps->residual);
     if (ELEMENT == 1) map_acquire(&maps->weights);
     Ring ring = {0, 1};
     for (u32 tile = blockIdx.x; tile < tiles.count; tile += gridDim.x) {
         const u32 row0 = tile / tiles.across * ROWS, column0 = tile % tiles.across * OUTPUTS;
-        for (u32 k = 0; k < stages + halves; k++) {
+        for (u32 k = 0; k < stages + more; k++) {
             const u32 at = shared_at(ring.stage * STAGE_BYTES), full = full_at(ring.stage);
             wait(empty_at(ring.stage), ring.parity);
             if (k < stages) {
                 arrive_expecting(full, STAGE_BYTES);
-                copy_tile(at + W_BYTES, &maps->x, k * (LINE / ELEMENT), row0, full);
+#pragma unroll
+                for (u32 i = 0; i < ROWS; i += BOX) copy_tile(at + W_BYTES + i * LINE, &maps->x, k * (LINE / ELEMENT), row0 + i, full);
                 if (ELEMENT == 1) copy_tile(at, &maps->weights, k * LINE, column0, full);
                 if (ELEMENT == 2) {
                     const u8 *weights = (const u8 *)push.weight_address + column0 * row_bytes + k * 64 * LINE;
@@ -74,10 +94,12 @@ __device__ __forceinline__ void produce(const Push &push, const Tiles &tiles, co
                     for (u32 i = 0; i < OUTPUTS / 64; i++) copy(at + i * 64 * LINE, weights + i * 64 * row_bytes, 64 * LINE, full);
                 }
             } else {
-                const u32 there = least((push.residual_stride - column0) / 64, GROUPS);
-                arrive_expecting(full, there * STAGED_BYTES);
-                for (u32 g = 0; g < there; g++)
-                    copy_tile(at + g * STAGED_BYTES, &maps->residual, column0 + 64 * g, row0 + (k - stages) * HALF, full);
+                const u32 there = least((push.residual_stride - column0) / (BLOCKS * 64), GROUPS), first = (k - stages) * HELD;
+                arrive_expecting(full, HELD * there * PART_BYTES);
+                for (u32 i = 0; i < HELD; i++)
+                    for (u32 g = 0; g < there; g++)
+                        copy_tile(at + (i * GROUPS + g) * PART_BYTES, &maps->residual, column0 + (g * BLOCKS + (first + i) / ROW_PARTS) * 64,
+                                  row0 + (first + i) % ROW_PARTS * PART, full);
             }
             ring.next();
         }
@@ -90,27 +112,85 @@ __device__ __forceinline__ void produce(const Push &push, const Tiles &tiles, co
 #define SUM(i) \
     "+" WORD(sum[i]), "+" WORD(sum[i + 1]), "+" WORD(sum[i + 2]), "+" WORD(sum[i + 3]), "+" WORD(sum[i + 4]), "+" WORD(sum[i + 5]), \
         "+" WORD(sum[i + 6]), "+" WORD(sum[i + 7])
-#define SUMS \
-    SUM(0), SUM(8), SUM(16), SUM(24), SUM(32), SUM(40), SUM(48), SUM(56), SUM(64), SUM(72), SUM(80), SUM(88), SUM(96), SUM(104), SUM(112), \
-        SUM(120)
-#define REGISTERS \
-    "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
+#define SUMS_64 SUM(0), SUM(8), SUM(16), SUM(24), SUM(32), SUM(40), SUM(48), SUM(56)
+#define SUMS_128 SUMS_64, SUM(64), SUM(72), SUM(80), SUM(88), SUM(96), SUM(104), SUM(112), SUM(120)
+#define REGISTERS_64 \
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
     "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
     "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
-    "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, " \
-    "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
+    "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define REGISTERS_128 \
+    REGISTERS_64 \
+    ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
     "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, " \
     "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, " \
-    "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127}, "
+    "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 
+typedef Sum Sums[BLOCKS][ROWS / 2];
+
+__device__ __forceinline__ void release(u32 stage) {
+    if (threadIdx.x % 32 == 0) arrive(empty_at(stage));
+}
+
+// sum = the products: sum_products, which leaves the ring behind the last stage, which is free again.
+#ifdef NORM
+__device__ __forceinline__ void multiply(Sum (&sum)[ROWS / 2], const uint4 &w, u64 x) {
+    asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {" REGISTERS_64 "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 0;"
+                 : SUMS_64
+                 : "r"(w.x), "r"(w.z), "r"(w.y), "r"(w.w), "l"(x));
+}
+
+// What is read from shared memory is not yet what a product takes: a copy of v, in other registers than the read's, which is under way
+// while a product reads the last ones. For a mere move the compiler would take the same.
+__device__ __forceinline__ uint4 taken(const uint4 &v, u32 zero) {
+    uint4 w;
+    asm volatile("xor.b32 %0, %4, %8;\nxor.b32 %1, %5, %8;\nxor.b32 %2, %6, %8;\nxor.b32 %3, %7, %8;"
+                 : "=r"(w.x), "=r"(w.y), "=r"(w.z), "=r"(w.w)
+                 : "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w), "r"(zero));
+    return w;
+}
+
+// Sums leave room for weights of 16 of K alone, so that those products end before the next begin; meanwhile the other warpgroup's go on.
+__device__ __forceinline__ void sum_products(Sums &sum, Ring &ring, u32 stages, u32 group, u32 zero) {
+    u32 before = 0;
+#pragma unroll
+    for (u32 b = 0; b < BLOCKS; b++)
+#pragma unroll
+        for (u32 i = 0; i < ROWS / 2; i++) sum[b][i] = 0;
+#pragma unroll 1
+    for (u32 k = 0; k < stages; k++) {
+        const u32 at = shared_at(ring.stage * STAGE_BYTES), from = at + group * BLOCKS * 64 * LINE + threadIdx.x % WARPGROUP * 16;
+        const u64 x = described(at + W_BYTES);
+        wait(full_at(ring.stage), ring.parity);
+#pragma unroll
+        for (u32 i = 0; i < 4; i++) {
+            uint4 read[BLOCKS], w[BLOCKS];
+#pragma unroll
+            for (u32 b = 0; b < BLOCKS; b++) read[b] = load_shared(from + b * 64 * LINE + i * 64 * 32);
+            products_wait<0>();
+            if (i == 0 && k > 0) release(before);
+#pragma unroll
+            for (u32 b = 0; b < BLOCKS; b++) w[b] = taken(read[b], zero);
+            products_begin();
+#pragma unroll
+            for (u32 b = 0; b < BLOCKS; b++) multiply(sum[b], w[b], x + 2 * i);
+            products_commit();
+        }
+        before = ring.stage;
+        ring.next();
+    }
+    products_wait<0>();
+    release(before);
+}
+#else
 #ifdef BYTES
 struct Fragments {};
 
 __device__ __forceinline__ void load_weights(Fragments &, u32) {}
 
 __device__ __forceinline__ void multiply(Sum (&sum)[ROWS / 2], const Fragments &, u32 w, u32 x, u32 step) {
-    asm volatile("wgmma.mma_async.sync.aligned.m64n256k32.s32.s8.s8 " REGISTERS "%128, %129, 1;"
-                 : SUMS
+    asm volatile("wgmma.mma_async.sync.aligned.m64n256k32.s32.s8.s8 {" REGISTERS_128 "}, %128, %129, 1;"
+                 : SUMS_128
                  : "l"(described(w) + 2 * step), "l"(described(x) + 2 * step));
 }
 #else
@@ -124,8 +204,8 @@ __device__ __forceinline__ void load_weights(Fragments &f, u32 w) {
 }
 
 __device__ __forceinline__ void multiply(Sum (&sum)[ROWS / 2], const Fragments &f, u32 w, u32 x, u32 step) {
-    asm volatile("wgmma.mma_async.sync.aligned.m64n256k16.f32.f16.f16 " REGISTERS "{%128, %129, %130, %131}, %132, 1, 1, 1, 0;"
-                 : SUMS
+    asm volatile("wgmma.mma_async.sync.aligned.m64n256k16.f32.f16.f16 {" REGISTERS_128 "}, {%128, %129, %130, %131}, %132, 1, 1, 1, 0;"
+                 : SUMS_128
                  : "r"(f.of[step].x), "r"(f.of[step].z), "r"(f.of[step].y), "r"(f.of[step].w), "l"(described(x) + 2 * step));
 }
 #endif
@@ -139,12 +219,8 @@ __device__ __forceinline__ void multiply_stage(Sum (&sum)[ROWS / 2], Fragments &
     products_commit();
 }
 
-__device__ __forceinline__ void release(u32 stage) {
-    if (threadIdx.x % 32 == 0) arrive(empty_at(stage));
-}
-
-// sum = the products. Leaves the ring behind the last stage, which is free again.
-__device__ __forceinline__ void sum_products(Sum (&sum)[ROWS / 2], Ring &ring, u32 stages, u32 group) {
+__device__ __forceinline__ void sum_products(Sums &sums, Ring &ring, u32 stages, u32 group, u32) {
+    Sum(&sum)[ROWS / 2] = sums[0];
     Fragments weights[UNROLLED];
     u32 before = 0;
 #pragma unroll
@@ -163,6 +239,7 @@ __device__ __forceinline__ void sum_products(Sum (&sum)[ROWS / 2], Ring &ring, u
     products_wait<0>();
     release(before);
 }
+#endif
 
 __device__ __forceinline__ void add_halves(float (&v)[8], const u32 (&halves)[4]) {
 #pragma unroll
@@ -173,20 +250,25 @@ __device__ __forceinline__ void add_halves(float (&v)[8], const u32 (&halves)[4]
     }
 }
 
-struct Outputs { // what belongs to a thread's two outputs
+struct Outputs { // what belongs to a thread's two outputs of a block
     float scale[2], bias[2];
-    bool there[2];
+    float norm_weight[2], norm_bias[2]; // NORM
 };
 
+__device__ __forceinline__ float vector_or(const Push &push, u32 at, u32 output, float otherwise) {
+    return at == NONE ? otherwise : ((const float *)push.vectors_address)[at + output];
+}
+
 __device__ __forceinline__ Outputs load_outputs(const Push &push, u32 output) {
-    const float *vectors = (const float *)push.vectors_address;
     const float *scales = (const float *)(push.weight_address + (u64)((push.output_width + 127) & ~127u) * push.input_stride); // BYTES
     Outputs o;
 #pragma unroll
     for (u32 i = 0; i < 2; i++) {
+        const bool there = output + 8 * i < push.output_width;
         o.scale[i] = ELEMENT == 1 ? scales[output + 8 * i] : 1.0f;
-        o.bias[i] = push.bias_at == NONE ? 0.0f : vectors[push.bias_at + output + 8 * i];
-        o.there[i] = output + 8 * i < push.output_width;
+        o.bias[i] = vector_or(push, push.bias_at, output + 8 * i, 0.0f);
+        o.norm_weight[i] = there ? vector_or(push, push.norm_weight_at, output + 8 * i, 1.0f) : 0.0f;
+        o.norm_bias[i] = there ? vector_or(push, push.norm_bias_at, output + 8 * i, 0.0f) : 0.0f;
     }
     return o;
 }
@@ -203,56 +285,160 @@ __device__ __forceinline__ void scale_products(float (&v)[8], const Sum *sum, co
     }
 }
 
-template <bool GELU> __device__ __forceinline__ void consume(const Push &push, const Tiles &tiles) {
+#ifdef NORM
+__device__ __forceinline__ void all_barrier() { asm volatile("bar.sync %0, %1;" ::"n"(GROUPS + 1), "n"(GROUPS * WARPGROUP) : "memory"); }
+
+// v: of rows 2·(L % 4) + {0, 1} and 8 more. The sum over the eight lanes that have the same: of row 8·(L / 16) + 2·(L % 4) + L / 8 % 2.
+__device__ __forceinline__ float add_lanes(const float (&v)[4]) {
+    const u32 lane = threadIdx.x % 32;
+    const bool lower = lane & 16, odd = lane & 8;
+    float even = lower ? v[2] : v[0], other = lower ? v[3] : v[1];
+    even += __shfl_xor_sync(~0u, lower ? v[0] : v[2], 16);
+    other += __shfl_xor_sync(~0u, lower ? v[1] : v[3], 16);
+    float sum = odd ? other : even;
+    sum += __shfl_xor_sync(~0u, odd ? even : other, 8);
+    return sum + __shfl_xor_sync(~0u, sum, 4);
+}
+
+// Of a lane's rows, as add_lanes has them: what is kept a row, in floats, at `at` for row 0.
+__device__ __forceinline__ void load_rows(float (&of)[4], u32 at, u32 j) {
+#pragma unroll
+    for (u32 i = 0; i < 2; i++) {
+        const float2 v = load_floats(at + 4 * (16 * j + 8 * i + threadIdx.x % 4 * 2));
+        of[2 * i] = v.x;
+        of[2 * i + 1] = v.y;
+    }
+}
+
+// Normalises rows, but for the norm's weight and bias: the mean first, then the variance from it, as norm_words.glsl does. `output`: the
+// thread's first. Each warp's sums lie where results are staged.
+__device__ __forceinline__ void normalize(const Push &push, Sums &sum, u32 output) {
+    const u32 lane = threadIdx.x % 32, of_rows = shared_at(OF_ROWS_AT), parts = shared_at(STAGED_AT);
+    const u32 part = parts + 4 * (threadIdx.x / 32 * ROWS + lane / 16 * 8 + lane % 4 * 2 + lane / 8 % 2); // of add_lanes' row
+    float there[2]; // of the last block: the others are
+#pragma unroll
+    for (u32 i = 0; i < 2; i++) there[i] = output + (BLOCKS - 1) * 64 + 8 * i < push.output_width ? 1.0f : 0.0f;
+    if (threadIdx.x % WARPGROUP == 0) stores_wait<0>();
+    all_barrier(); // what was staged has been read
+#pragma unroll
+    for (u32 pass = 0; pass < 2; pass++) {
+#pragma unroll
+        for (u32 j = 0; j < ROWS / 16; j++) {
+            float v[4] = {0.0f, 0.0f, 0.0f, 0.0f}, of[4];
+            if (pass) load_rows(of, of_rows, j);
+#pragma unroll
+            for (u32 b = 0; b < BLOCKS; b++)
+#pragma unroll
+                for (u32 e = 0; e < 8; e++) {
+                    float &x = sum[b][8 * j + e];
+                    if (pass) x -= of[e / 4 * 2 + e % 2];
+                    if (pass && b == BLOCKS - 1) x *= there[e / 2 % 2];
+                    v[e / 4 * 2 + e % 2] += pass ? x * x : x;
+                }
+            const float all = add_lanes(v);
+            if (!(lane & 4)) store_float(part + 4 * 16 * j, all);
+        }
+        all_barrier();
+        if (threadIdx.x < ROWS) {
+            float all = 0.0f;
+#pragma unroll
+            for (u32 i = 0; i < GROUPS * WARPS; i++) all += ((const float *)(shared + STAGED_AT))[i * ROWS + threadIdx.x];
+            all /= (float)push.output_width;
+            store_float(of_rows + 4 * threadIdx.x, pass ? rsqrtf(all + push.norm_eps) : push.norm == RMS ? 0.0f : all);
+        }
+        all_barrier();
+    }
+#pragma unroll
+    for (u32 j = 0; j < ROWS / 16; j++) {
+        float of[4];
+        load_rows(of, of_rows, j);
+#pragma unroll
+        for (u32 b = 0; b < BLOCKS; b++)
+#pragma unroll
+            for (u32 e = 0; e < 8; e++) sum[b][8 * j + e] *= of[e / 4 * 2 + e % 2];
+    }
+}
+
+static_assert(4 * GROUPS * WARPS * ROWS <= PART_BYTES, "a warp's sums");
+#endif
+
+// Waits for the residual, of which a stage holds HELD parts, before the first of them, and gives the stage back after the last.
+__device__ __forceinline__ u32 residual_at(const Ring &ring, u32 part, u32 group) {
+    if (part % HELD == 0) wait(full_at(ring.stage), ring.parity);
+    return shared_at(ring.stage * STAGE_BYTES + (part % HELD * GROUPS + group) * PART_BYTES);
+}
+
+__device__ __forceinline__ void residual_read(Ring &ring, u32 part) {
+    if (part % HELD != HELD - 1) return;
+    __syncwarp();
+    release(ring.stage);
+    ring.next();
+}
+
+template <bool GELU> __device__ __forceinline__ void consume(const Push &push, const Tiles &tiles, const Maps *maps) {
     const u32 group = threadIdx.x / WARPGROUP, t = threadIdx.x % WARPGROUP, lane = t % 32, warp = t / 32;
     const u32 stages = push.input_stride * ELEMENT / LINE;
     const bool residual = push.residual_stride != 0, before = push.residual_at == BEFORE_ACTIVATION;
     const float *row_scales = (const float *)push.input_address + push.row_first; // BYTES
-    const u32 staged = shared_at(STAGED_AT + group * STAGED_BYTES);
     const u32 fragment = (lane % 8 + lane / 16 * 8) * LINE + ((warp * 2 + lane / 8 % 2 ^ lane % 8) << 4); // what load_transposed asks for
-    Sum sum[ROWS / 2];
+    if (t == 0) map_acquire(&maps->output);
+    Sums sum;
     Ring ring = {0, 0};
     for (u32 tile = blockIdx.x; tile < tiles.count; tile += gridDim.x) {
-        const u32 row0 = tile / tiles.across * ROWS, column = tile % tiles.across * OUTPUTS + group * 64;
-        const Outputs outputs = load_outputs(push, column + warp * 16 + lane / 4);
-        u8 *to = (u8 *)push.output_address + ((u64)row0 * push.output_stride + column) * 2 + t % 8 * 16;
-        sum_products(sum, ring, stages, group);
+        const u32 row0 = tile / tiles.across * ROWS, column = tile % tiles.across * OUTPUTS + group * BLOCKS * 64;
+        const u32 output = column + warp * 16 + lane / 4;
+        sum_products(sum, ring, stages, group, push.per_sequence);
+#ifdef NORM
 #pragma unroll
-        for (u32 half = 0; half < ROWS / HALF; half++) {
-            const u32 from = shared_at(ring.stage * STAGE_BYTES + group * STAGED_BYTES) + fragment;
-            if (residual) wait(full_at(ring.stage), ring.parity);
-            group_barrier(group); // what was staged has been read
+        for (u32 part = 0; part < PARTS; part++) {
+            const u32 b = part / ROW_PARTS, from = residual ? residual_at(ring, part, group) + fragment : 0;
+            const Outputs outputs = load_outputs(push, output + b * 64);
 #pragma unroll
-            for (u32 j = 0; j < HALF / 16; j++) {
+            for (u32 j = 0; j < PART / 16; j++) {
+                float(&v)[8] = *(float(*)[8]) & sum[b][part % ROW_PARTS * (PART / 2) + 8 * j];
+                u32 halves[4];
+#pragma unroll
+                for (u32 e = 0; e < 8; e++) v[e] += outputs.bias[e / 2 % 2];
+                if (residual) load_transposed(halves, from + j * 16 * LINE);
+                if (residual) add_halves(v, halves);
+            }
+            if (residual) residual_read(ring, part);
+        }
+        if (push.norm) normalize(push, sum, output);
+#endif
+#pragma unroll
+        for (u32 part = 0; part < PARTS; part++) {
+            const u32 b = part / ROW_PARTS, first = part % ROW_PARTS * PART, staged = shared_at(STAGED_AT + (group * 2 + part % 2) * PART_BYTES);
+            const Outputs outputs = load_outputs(push, output + b * 64);
+            const u32 from = residual && !NORMS ? residual_at(ring, part, group) + fragment : 0;
+            if (t == 0) stores_wait<1>();
+            group_barrier(group); // the last but one that was staged has been read
+#pragma unroll
+            for (u32 j = 0; j < PART / 16; j++) {
                 u32 halves[4];
                 float v[8];
-                scale_products(v, sum + half * (HALF / 2) + 8 * j, outputs, row_scales, row0 + half * HALF + 16 * j + lane % 4 * 2,
-                               tiles.rows - 1);
+                const Sum *made = sum[b] + first / 2 + 8 * j;
+#ifdef NORM
+#pragma unroll
+                for (u32 e = 0; e < 8; e++) v[e] = push.norm ? fmaf(made[e], outputs.norm_weight[e / 2 % 2], outputs.norm_bias[e / 2 % 2]) : made[e];
+#else
+                scale_products(v, made, outputs, row_scales, row0 + first + 16 * j + lane % 4 * 2, tiles.rows - 1);
                 if (residual) load_transposed(halves, from + j * 16 * LINE);
                 if (residual && (!GELU || before)) add_halves(v, halves);
-                if (GELU)
-#pragma unroll
-                    for (u32 e = 0; e < 8; e++) v[e] = gelu(v[e]);
+                if (GELU) gelu(v);
                 if (GELU && residual && !before) add_halves(v, halves);
+#endif
 #pragma unroll
-                for (u32 e = 0; e < 4; e++) halves[e] = outputs.there[e % 2] ? narrow(v[2 * e], v[2 * e + 1]) : 0;
+                for (u32 e = 0; e < 4; e++) halves[e] = narrow(v[2 * e], v[2 * e + 1]); // zeros past the width, as all they are made of
                 store_transposed(staged + fragment + j * 16 * LINE, halves);
             }
-            if (residual) {
-                __syncwarp();
-                release(ring.stage);
-                ring.next();
-            }
+            if (residual && !NORMS) residual_read(ring, part);
+            staged_fence();
             group_barrier(group);
-            if (column < push.output_stride)
-#pragma unroll
-                for (u32 i = 0; i < HALF; i += WARPGROUP / 8) {
-                    const u32 row = t / 8 + i;
-                    const uint4 word = load_shared(staged + row * LINE + ((t % 8 ^ row % 8) << 4));
-                    if (row0 + half * HALF + row < tiles.rows) *(uint4 *)(to + (u64)(half * HALF + row) * push.output_stride * 2) = word;
-                }
+            if (t == 0 && column < push.output_stride) store_tile(&maps->output, column + b * 64, row0 + first, staged);
         }
     }
+    if (t == 0) stores_wait<0>();
 }
 
 template <bool GELU> __device__ __forceinline__ void linear(const Push &push, const u32 *batch, const Maps *maps) {
@@ -269,10 +455,10 @@ template <bool GELU> __device__ __forceinline__ void linear(const Push &push, co
     // A launch gives all threads as many registers. Those who calculate need more, and get what the warps of the one that brings operands
     // give back.
     if (threadIdx.x < GROUPS * WARPGROUP) {
-        asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
-        consume<GELU>(push, tiles);
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(THREAD_REGISTERS));
+        consume<GELU>(push, tiles, maps);
     } else {
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(OTHER_REGISTERS));
         if (threadIdx.x == GROUPS * WARPGROUP) produce(push, tiles, maps);
     }
 }
@@ -283,6 +469,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) plain(const __grid_cons
     linear<false>(push, batch, maps);
 }
 
+#ifndef NORM
 extern "C" __global__ void __launch_bounds__(THREADS, 1) activated(const __grid_constant__ Push push, const u32 *batch, const Maps *maps) {
     linear<true>(push, batch, maps);
 }
+#endif

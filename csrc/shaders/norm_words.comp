@@ -1,5 +1,5 @@
 #version 450
-// NORM in f16 by 16-byte words: norm_rows.comp for devices with subgroups of 32, a row in the registers of 32 lanes. In place allowed: a word is read before it is
+// NORM in f16 by 16-byte words: norm_rows.comp for devices with subgroups of 32, a row in the registers of LANES lanes. In place allowed: a word is read before it is
 // written, by the same lane.
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
@@ -17,7 +17,7 @@ void main() {
     const uint row = gl_WorkGroupID.y * (LOCAL_SIZE / LANES) + gl_LocalInvocationIndex / LANES;
     const bool before = push.residual_stride != 0u && push.residual_at != AFTER_NORM;
     const bool after = push.residual_stride != 0u && push.residual_at == AFTER_NORM;
-    if (row >= batch_rows()) return; // the whole subgroup
+    if (row >= batch_rows()) return; // all of the row's lanes
 
     uvec4 read[WORDS], added[WORDS];
     [[unroll]] for (uint i = 0; i < WORDS; i++) {

@@ -1,5 +1,5 @@
 #version 450
-// QUANTIZE in f16 by 16-byte words: quantize_rows.comp for devices with subgroups of 32, a row in the registers of 32 lanes. With VKB_FOLD_NORM it makes the value
+// QUANTIZE in f16 by 16-byte words: quantize_rows.comp for devices with subgroups of 32, a row in the registers of LANES lanes. With VKB_FOLD_NORM it makes the value
 // first, as norm_words.comp does: norm(x + residual), or norm(x) + residual; in place allowed.
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
@@ -34,7 +34,7 @@ void normalize_row(uint row, uint lane, uint words) {
 void store_bytes(uint row, uint lane, uint words) {
     float top = 0.0;
     [[unroll]] for (uint i = 0; i < FOURS; i++) top = max(top, greatest4(v[i]));
-    top = subgroupClusteredMax(top, 32);
+    top = row_max(top);
     const float inverse = inverse_scale(top);
     [[unroll]] for (uint i = 0; i < WORDS; i++) {
         const uint word = lane + i * LANES;
@@ -46,7 +46,7 @@ void store_bytes(uint row, uint lane, uint words) {
 void main() {
     const uint lane = gl_LocalInvocationIndex % LANES, words = push.output_stride >> 3;
     const uint row = gl_WorkGroupID.y * (LOCAL_SIZE / LANES) + gl_LocalInvocationIndex / LANES;
-    if (row >= batch_rows()) return; // the whole subgroup
+    if (row >= batch_rows()) return; // all of the row's lanes
 
     [[unroll]] for (uint i = 0; i < WORDS; i++) {
         const uint at = row * words + min(lane + i * LANES, words - 1);

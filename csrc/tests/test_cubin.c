@@ -190,11 +190,12 @@ static void look_at_linear(const VkCuLaunchInfoNVX *launch) {
     memcpy(&push, launch->pParams[0], sizeof push);
     memcpy(&batch, launch->pParams[1], sizeof batch);
     memcpy(&first, launch->pParams[2], sizeof first);
-    const matrix *x = map_at(first), *residual = map_at(first + 128), *weights = map_at(first + 256);
+    const matrix *x = map_at(first), *residual = map_at(first + 128), *weights = map_at(first + 256), *output = map_at(first + 384);
     CHECK(batch && x->address == push.input_address && x->columns == push.input_stride, "its input has no map");
     CHECK(weights->address == push.weight_address && weights->rows % VKB_OUTPUT_ALIGN == 0, "its weights have no map");
     CHECK(!push.residual_stride || (residual->address == push.residual_address && residual->columns == push.residual_stride),
           "its residual has no map");
+    CHECK(output->address == push.output_address && output->columns == push.output_stride, "its output has no map");
     launches++;
 }
 

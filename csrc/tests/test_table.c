@@ -24,7 +24,7 @@ static void rows(void) {
         CHECK((k->local_size || k->subgroups) && k->tile_rows && k->own_count <= COUNT(k->own), "%s: %u invocations, %u rows, %u constants",
               k->name, k->local_size, k->tile_rows, k->own_count);
         uint32_t outputs = k->outputs_multiple ? k->outputs_multiple : VKB_OUTPUT_ALIGN;
-        bool bounded = k->functions[0]; /* it stores none past the batch */
+        bool bounded = k->functions[0]; /* it stores nothing past a value's rows, however many they are */
         CHECK((bounded || VKB_ROW_TILE % k->tile_rows == 0) && outputs % (k->tile_columns ? k->tile_columns : 1) == 0,
               "%s: tiles of %u × %u leave the padding", k->name, k->tile_rows, k->tile_columns);
         CHECK(k->software || k->needs || k->folds || !k->subgroup, "%s: a row for GPUs needs subgroup operations", k->name);
