@@ -1,9 +1,6 @@
 package bert
 
-import (
-	"context"
-	"fmt"
-)
+import "context"
 
 // Begin starts a call whose count sequences are handed in piece by piece, with [Call.Add], by any goroutines and in any order; task is as in
 // [Encoder.EmbedTask]. [Call.Wait] ends it and must be called.
@@ -18,16 +15,11 @@ func (e *Encoder) Begin(ctx context.Context, task string, count int) (*Call, err
 // Add hands in sequences, the first of which is number first of the call. It waits while the call has enough waiting to keep the device busy, or all calls
 // together too much to hold. release, if it is not nil, is called once, when seqs is not read any more, and must not block. An error means that the call is over.
 func (c *Call) Add(first int, seqs []Sequence, release func()) error {
-	for i := range seqs {
-		if c.queue.check == nil {
-			break
+	if err := c.queue.checkAll(first, seqs); err != nil {
+		if release != nil {
+			release()
 		}
-		if err := c.queue.check(&seqs[i]); err != nil {
-			if release != nil {
-				release()
-			}
-			return c.fail(fmt.Errorf("text %d: %w", first+i, err))
-		}
+		return c.fail(err)
 	}
 	return c.add(first, seqs, release)
 }

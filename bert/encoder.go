@@ -316,11 +316,6 @@ func (e *Encoder) embed(ctx context.Context, name string, seqs []Sequence, first
 	if e.arch.encoder.blank > 0 || e.arch.cutOff >= 0 {
 		seqs = slices.Clone(seqs)
 	}
-	for i := range seqs {
-		if err := e.prepare(&seqs[i]); err != nil {
-			return nil, fmt.Errorf("text %d: %w", first+i, err)
-		}
-	}
 	r, err := e.program(ctx, name)
 	if err != nil {
 		return nil, err
@@ -328,7 +323,7 @@ func (e *Encoder) embed(ctx context.Context, name string, seqs []Sequence, first
 	if len(seqs) == 0 {
 		return nil, ctx.Err()
 	}
-	return r.queue.run(ctx, seqs)
+	return r.queue.run(ctx, first, seqs)
 }
 
 // prepare checks a sequence and makes it what the program takes: an empty one becomes the model's blank, if it has that, and a token that the model cuts off

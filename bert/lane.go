@@ -21,11 +21,12 @@ type lane struct {
 	budget  *budget
 	free    []*batch
 	timer   *time.Timer
-	held    bool      // a goroutine waits for the timer
-	running int       // batches
-	began   time.Time // when running became more than 0
-	ended   time.Time // when the last batch ended
-	due     time.Time // when all that run are expected to have ended
+	held    bool          // a goroutine waits for the timer
+	running int           // batches
+	began   time.Time     // when running became more than 0
+	ended   time.Time     // when the last batch ended
+	due     time.Time     // when all that run are expected to have ended
+	last    time.Duration // what the batch that was packed last is expected to take
 }
 
 // batchesAtOnce is how many batches a device gets at a time: a GPU computes one while it takes the input of the next; the CPU backend has all processors at work on one.
@@ -107,8 +108,7 @@ func (l *lane) hold(now time.Time) time.Duration {
 		return 0
 	}
 	const least, most = 200 * time.Microsecond, 3 * time.Millisecond
-	rest := l.due.Sub(now)
-	return rest - min(max(rest/4, least), most)
+	return l.due.Sub(now) - min(max(l.last/4, least), most)
 }
 
 // brief says whether so many tokens are known to take so little time that a call need not be able to end before its batch does.
@@ -135,7 +135,8 @@ func (l *lane) once() {
 	if l.due.Before(start) {
 		l.due = start
 	}
-	l.due = l.due.Add(l.budget.estimate(b.tokens))
+	l.last = l.budget.estimate(b.tokens)
+	l.due = l.due.Add(l.last)
 	if q.short.len()+q.long.len() > 0 {
 		q.signal() // the next batch may be prepared
 	}

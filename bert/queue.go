@@ -2,6 +2,7 @@ package bert
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -25,7 +26,7 @@ type Sequence struct {
 type queue struct {
 	output       cgo.Value                    // of the programs
 	positions    func(ids, positions []int32) // nil: 0, 1, 2, …
-	check        func(*Sequence) error        // of those that are handed in piece by piece; nil: all are good
+	check        func(*Sequence) error        // makes one ready, or refuses it; nil: all are good
 	maxTokens    int                          // of a batch
 	maxSequences int
 	maxQueued    int // tokens that wait, over all calls
@@ -296,8 +297,21 @@ func (q *queue) finish(c *Call, err error) {
 	}
 }
 
-// run hands sequences in and waits for their vectors.
-func (q *queue) run(ctx context.Context, seqs []Sequence) ([][]float32, error) {
+// checkAll makes sequences ready, the first of which is number first of the caller's.
+func (q *queue) checkAll(first int, seqs []Sequence) error {
+	for i := range seqs {
+		if q.check == nil {
+			return nil
+		}
+		if err := q.check(&seqs[i]); err != nil {
+			return fmt.Errorf("text %d: %w", first+i, err)
+		}
+	}
+	return nil
+}
+
+// run hands sequences in and waits for their vectors; the first of them is number first of the caller's.
+func (q *queue) run(ctx context.Context, first int, seqs []Sequence) ([][]float32, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -305,29 +319,48 @@ func (q *queue) run(ctx context.Context, seqs []Sequence) ([][]float32, error) {
 	for _, s := range seqs {
 		total += len(s.IDs)
 	}
+	if total > q.maxTokens || len(seqs) > q.maxSequences {
+		return q.runPieces(ctx, first, seqs)
+	}
+	if err := q.checkAll(first, seqs); err != nil {
+		return nil, err
+	}
 	q.mutex.Lock()
-	c, err := q.start(ctx, len(seqs), total > q.maxTokens)
+	c, err := q.start(ctx, len(seqs), false)
 	if err != nil {
 		q.mutex.Unlock()
 		return nil, err
 	}
-	if len(seqs) <= q.maxSequences {
-		// A call that cannot be cancelled, or would be over before that is noticed, need not change goroutines, which takes some microseconds.
-		if l := q.idle(total); l != nil && (ctx.Done() == nil || l.brief(total)) {
-			q.put(c, piece{seqs: seqs, since: time.Now()}, total)
-			l.once()
-			q.mutex.Unlock()
-			return c.wait()
-		}
+	// A call that cannot be cancelled, or would be over before that is noticed, need not change goroutines, which takes some microseconds.
+	if l := q.idle(total); l != nil && (ctx.Done() == nil || l.brief(total)) {
+		q.put(c, piece{seqs: seqs, since: time.Now()}, total)
+		l.once()
+		q.mutex.Unlock()
+		return c.wait()
 	}
 	q.mutex.Unlock()
+	c.add(0, seqs, nil) //nolint:errcheck // wait says why
+	return c.wait()
+}
+
+// runPieces is run for more than a batch: the device begins with the first when the others are still to be looked at.
+func (q *queue) runPieces(ctx context.Context, number int, seqs []Sequence) ([][]float32, error) {
+	c, err := q.begin(ctx, len(seqs), true)
+	if err != nil {
+		return nil, err
+	}
 	for first := 0; first < len(seqs); { // at most a batch at a time
 		end, tokens := first, 0
 		for end < len(seqs) && (end == first || tokens+len(seqs[end].IDs) <= q.maxTokens) {
 			tokens += len(seqs[end].IDs)
 			end++
 		}
-		if err := c.add(first, seqs[first:end], nil); err != nil {
+		piece := seqs[first:end]
+		if err := q.checkAll(number+first, piece); err != nil {
+			c.fail(err) //nolint:errcheck // wait returns it
+			break
+		}
+		if err := c.add(first, piece, nil); err != nil {
 			break // wait says why
 		}
 		first = end

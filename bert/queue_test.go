@@ -103,7 +103,7 @@ func repeat(n, length int) []int {
 func start(ctx context.Context, q *queue, seqs []Sequence) <-chan error {
 	done := make(chan error, 1)
 	go func() {
-		vectors, err := q.run(ctx, seqs)
+		vectors, err := q.run(ctx, 0, seqs)
 		for i, v := range vectors {
 			if v[0] != float32(seqs[i].IDs[0]) || v[1] != float32(len(seqs[i].IDs)) {
 				err = fmt.Errorf("sequence %d has the vector %v", i, v)
@@ -291,7 +291,7 @@ func TestQueueHandsOut(t *testing.T) {
 		go func() {
 			defer callers.Done()
 			for i := range 500 {
-				vectors, err := q.run(context.Background(), numbered(i, 3, 5))
+				vectors, err := q.run(context.Background(), 0, numbered(i, 3, 5))
 				if assert.NoError(t, err) {
 					assert.Equal(t, [][]float32{{float32(i), 3}, {float32(i + 1), 5}}, vectors)
 				}
@@ -305,7 +305,7 @@ func TestQueueHandsOut(t *testing.T) {
 func TestQueueVectorsApart(t *testing.T) {
 	const tokens = 9 // two values each: some 450 sequences are a piece
 	q := openQueue(t, &fakeDevice{}, cgo.Value{Scope: cgo.PerToken, Width: 2}, 1<<14, 1<<20, 1)
-	vectors, err := q.run(context.Background(), numbered(0, repeat(1000, tokens)...))
+	vectors, err := q.run(context.Background(), 0, numbered(0, repeat(1000, tokens)...))
 	require.NoError(t, err)
 	for i, v := range vectors {
 		require.Equal(t, slices.Repeat([]float32{float32(i), tokens}, tokens), v)
@@ -530,7 +530,7 @@ func TestQueueCancel(t *testing.T) {
 	assert.Zero(t, q.snapshot().QueuedTokens+q.snapshot().Waiting)
 	close(d.gate)
 	require.NoError(t, <-start(context.Background(), q, numbered(0, 10)))
-	_, err := q.run(ctx, numbered(0, 1))
+	_, err := q.run(ctx, 0, numbered(0, 1))
 	require.ErrorIs(t, err, context.Canceled)
 }
 
@@ -609,7 +609,7 @@ func BenchmarkQueue(b *testing.B) {
 	defer cancel()
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := q.run(ctx, seqs); err != nil {
+		if _, err := q.run(ctx, 0, seqs); err != nil {
 			b.Fatal(err)
 		}
 	}
