@@ -101,14 +101,19 @@ func (l *lane) loop() {
 	}
 }
 
-// hold says how long the next batch is held back: while another runs, until shortly before it ends. So the device does not run dry, a call that comes
-// meanwhile is not behind two batches, and small calls collect.
+// hold says how long the next batch is held back: while another runs, until shortly before it ends, so that a call that comes meanwhile is not behind two
+// batches and small calls collect. Where there is enough for a full batch, shortly is more than timers are late by, which may be a millisecond, so that the
+// device does not run dry.
 func (l *lane) hold(now time.Time) time.Duration {
 	if l.running == 0 {
 		return 0
 	}
 	const least, most = 200 * time.Microsecond, 3 * time.Millisecond
-	return l.due.Sub(now) - min(max(l.last/4, least), most)
+	early := min(max(l.last/4, least), most)
+	if l.queue.stats.QueuedTokens >= l.budget.tokens() {
+		early = most
+	}
+	return l.due.Sub(now) - early
 }
 
 // brief says whether so many tokens are known to take so little time that a call need not be able to end before its batch does.

@@ -241,6 +241,27 @@ func TestQueueOverlaps(t *testing.T) {
 	assert.EqualValues(t, 2, d.together.Load())
 }
 
+// TestLaneHold: a batch is made ready shortly before the running one ends; earlier where there is enough for a full one.
+func TestLaneHold(t *testing.T) {
+	now := time.Now()
+	l := &lane{queue: newQueue(twoValues, nil, 100, 16, 0), budget: newBudget(100, true, "", ""), due: now.Add(10 * time.Millisecond)}
+	assert.Zero(t, l.hold(now), "nothing runs")
+	l.running = 1
+	for _, c := range []struct {
+		queued     int
+		last, want time.Duration
+	}{
+		{99, 400 * time.Microsecond, 9800 * time.Microsecond},
+		{99, 8 * time.Millisecond, 8 * time.Millisecond},
+		{99, 100 * time.Millisecond, 7 * time.Millisecond},
+		{100, 400 * time.Microsecond, 7 * time.Millisecond},
+		{100, 100 * time.Millisecond, 7 * time.Millisecond},
+	} {
+		l.queue.stats.QueuedTokens, l.last = c.queued, c.last
+		assert.Equal(t, c.want, l.hold(now), "%d tokens wait, the last batch takes %v", c.queued, c.last)
+	}
+}
+
 // TestQueueSpeed: of the best batches, over all devices.
 func TestQueueSpeed(t *testing.T) {
 	q := openQueue(t, &fakeDevice{}, cgo.Value{Scope: cgo.PerSequence, Width: 1}, 1000, 0, 1)

@@ -112,6 +112,51 @@ static void linear(void) {
     }
 }
 
+/* Every norm and residual after a LINEAR whose kernel does the norm. */
+static uint32_t normed_shape(const vkb_kernel *kernel, uint32_t rows, uint32_t inputs, uint32_t width) {
+    fixture f;
+    float slack[FIXTURE_MAX];
+    uint32_t n = 0;
+    vkb_task task = linear_task(width, inputs, VKB_ACT_NONE);
+    if (!vkb_kernel_fits(kernel, &((const vkb_vk_device *)device)->abilities, &task)) return 0;
+    begin(&f, &rows, 1, rows * 1000 + inputs);
+    uint32_t x = fixture_input(&f, inputs, 1), residual = fixture_input(&f, width, 1);
+    for (uint32_t norm = VKB_NORM_NONE; norm <= VKB_NORM_RMS; norm++)
+        for (uint32_t added = 0; added < 2; added++) {
+            vkb_op op = empty_op;
+            op.kind = VKB_OP_LINEAR;
+            op.input = x;
+            op.residual = added ? residual : VKB_NONE;
+            op.residual_at = norm % 2 ? VKB_RESIDUAL_BEFORE_ACTIVATION : VKB_RESIDUAL_BEFORE_NORM;
+            op.weight = fixture_tensor(&f, width, inputs, VKB_LAYOUT_LINEAR, 2 / sqrtf((float)inputs));
+            if (n != 2) op.bias = fixture_vector(&f, width, 1);
+            op.norm = norm;
+            op.norm_eps = 1e-6f;
+            if (norm && n != 3) op.norm_weight = fixture_vector(&f, width, 1);
+            if (norm && n != 4) op.norm_bias = fixture_vector(&f, width, 1);
+            slack[f.output_count] = norm ? 1e-4f : 8e-5f; /* nothing is rounded before the norm */
+            fixture_op(&f, op, VKB_PER_TOKEN, width);
+            n++;
+        }
+    vkb_kernel_force(kernel);
+    compare(&f, kernel->name, slack);
+    vkb_kernel_force(NULL);
+    fixture_end(&f);
+    return n;
+}
+
+static void normed(void) {
+    static const uint32_t rows[] = {1, 63, 129, 300, 9001}, inputs[] = {1, 100, 384, 1536}, widths[] = {321, 380, 384};
+    for (uint32_t i = 0; i < vkb_kernel_count && device->info.kind <= VKB_DEVICE_SOFTWARE; i++) {
+        const vkb_kernel *k = &vkb_kernels[i];
+        uint32_t n = 0;
+        if (k->kind != VKB_OP_LINEAR || !(k->folds & VKB_FOLD_NORM) || !strstr(k->name, only)) continue;
+        for (uint32_t s = 0; s < COUNT(rows) * COUNT(inputs); s++)
+            n += normed_shape(k, rows[s / COUNT(inputs)], inputs[s % COUNT(inputs)], widths[s % COUNT(widths)]);
+        if (n) printf("%s: %u layers with norms\n", k->name, n);
+    }
+}
+
 /* ---- ATTENTION ---- */
 
 typedef struct shape {
@@ -321,7 +366,10 @@ int main(int argc, char **argv) {
     device = open_device(argc > 1 ? argv[1] : "vulkan:0");
     if (argc > 2) only = argv[2];
     reference = open_device("reference");
-    if (strncmp(only, "attention", 9) != 0) linear();
+    if (strncmp(only, "attention", 9) != 0) {
+        linear();
+        normed();
+    }
     attention();
     rows();
     rotate();
