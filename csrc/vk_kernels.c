@@ -83,8 +83,8 @@
     LINEAR_HOPPER(shader, form, 256, 128, 4, 0), .functions = {"plain", "activated"}, .modes = 0xfe, .inputs_multiple = 128
 /* It does no activation. */
 #define LINEAR_HOPPER_384 \
-    LINEAR_HOPPER(linear_hopper_norm, VKB_WEIGHTS_F16_TILES, 128, 384, 3, 1), .functions = {"plain", "plain"}, .modes = 0xff, \
-    .outputs_multiple = 384, .max_outputs = 384, .folds = VKB_FOLD_NORM
+    LINEAR_HOPPER(linear_hopper_norm, VKB_WEIGHTS_F16_TILES, 128, 384, 3, 1), \
+        .functions = {"plain", "plain"}, .modes = 0xff, .outputs_multiple = 384, .max_outputs = 384, .folds = VKB_FOLD_NORM
 /* One sequence, 64 rows at a time, and BN outputs a workgroup. */
 #define LINEAR_MAX_FRAGMENTS(bn) \
     .kind = VKB_OP_LINEAR_MAX, CODE(linear_max_fragments), .local_size = (bn) / 2, .subgroups = (bn) / 64, .tile_rows = 1, \

@@ -138,7 +138,7 @@ const vkb_kernel *vkb_vk_kernel_for(const vkb_vk_program *program, uint32_t numb
 typedef struct vkb_vk_recording { /* the program's commands, for the batches of two classes */
     VkCommandPool pool;
     uint32_t tokens, sequences; /* classes */
-    uint8_t *folded;             /* [step_count]: vkb_folded */
+    uint8_t *folded;            /* [step_count]: vkb_folded */
     uint32_t *sized;            /* [sized_count], at most step_count: steps whose dispatches read their size from memory */
     uint32_t sized_count;
     VkCommandBuffer *segments; /* [segment_count], at most op_count: to be submitted in this order, each by itself */

@@ -11,7 +11,6 @@
 constexpr float LOG2E = 1.4426950408889634f;
 constexpr u32 WARPS = 4, GROUP = 32 * WARPS;
 constexpr u32 ENTRIES = 8;    // of the ring of items: twice the stages, at least
-constexpr u32 TOGETHER = 4;   // items that follow each other in one workgroup, where there are many: heads that lie side by side
 constexpr float SLACK = 8.0f; // powers of two by which a weight may be above 1
 
 struct AttentionPush { // vkb_push as ATTENTION has it

@@ -31,16 +31,16 @@ constexpr u32 BOX = 128;                                                      //
 constexpr u32 W_BYTES = OUTPUTS * LINE, STAGE_BYTES = W_BYTES + ROWS * LINE, PART_BYTES = PART * LINE;
 constexpr u32 HELD = PARTS / 2; // of the residual in a stage
 constexpr u32 STAGED_AT = STAGES * STAGE_BYTES, BARRIERS_AT = STAGED_AT + GROUPS * 2 * PART_BYTES;
-constexpr u32 OF_ROWS_AT = BARRIERS_AT + 16 * STAGES; // NORM: a number a row. Behind that is what vk_kernels.c says that a launch needs
+// Behind the barriers, 16 bytes a stage, NORM keeps a number a row: vk_kernels.c says what a launch needs.
 
 static_assert(HELD * GROUPS * PART_BYTES <= STAGE_BYTES, "residual");
 
 #ifdef BYTES
-constexpr u32 ELEMENT = 1, UNROLLED = 1;
+constexpr u32 ELEMENT = 1;
 typedef int Sum;
 #define WORD "r"
 #else
-constexpr u32 ELEMENT = 2, UNROLLED = 2; // so that the stage's fragments of weights are a constant
+constexpr u32 ELEMENT = 2;
 typedef float Sum;
 #define WORD "f"
 #endif
@@ -98,8 +98,8 @@ __device__ __forceinline__ void produce(const Push &push, const Tiles &tiles, co
                 arrive_expecting(full, HELD * there * PART_BYTES);
                 for (u32 i = 0; i < HELD; i++)
                     for (u32 g = 0; g < there; g++)
-                        copy_tile(at + (i * GROUPS + g) * PART_BYTES, &maps->residual, column0 + (g * BLOCKS + (first + i) / ROW_PARTS) * 64,
-                                  row0 + (first + i) % ROW_PARTS * PART, full);
+                        copy_tile(at + (i * GROUPS + g) * PART_BYTES, &maps->residual,
+                                  column0 + (g * BLOCKS + (first + i) / ROW_PARTS) * 64, row0 + (first + i) % ROW_PARTS * PART, full);
             }
             ring.next();
         }
@@ -150,6 +150,8 @@ __device__ __forceinline__ uint4 taken(const uint4 &v, u32 zero) {
     return w;
 }
 
+// zero: is that, which the compiler does not know (`taken`).
+//
 // Sums leave room for weights of 16 of K alone, so that those products end before the next begin; meanwhile the other warpgroup's go on.
 __device__ __forceinline__ void sum_products(Sums &sum, Ring &ring, u32 stages, u32 group, u32 zero) {
     u32 before = 0;
@@ -219,6 +221,8 @@ __device__ __forceinline__ void multiply_stage(Sum (&sum)[ROWS / 2], Fragments &
     products_commit();
 }
 
+constexpr u32 UNROLLED = ELEMENT; // in f16 the stage's fragments of weights are a constant then
+
 __device__ __forceinline__ void sum_products(Sums &sums, Ring &ring, u32 stages, u32 group, u32) {
     Sum(&sum)[ROWS / 2] = sums[0];
     Fragments weights[UNROLLED];
@@ -285,7 +289,22 @@ __device__ __forceinline__ void scale_products(float (&v)[8], const Sum *sum, co
     }
 }
 
+// Waits for the residual, of which a stage holds HELD parts, before the first of them, and gives the stage back after the last.
+__device__ __forceinline__ u32 residual_at(const Ring &ring, u32 part, u32 group) {
+    if (part % HELD == 0) wait(full_at(ring.stage), ring.parity);
+    return shared_at(ring.stage * STAGE_BYTES + (part % HELD * GROUPS + group) * PART_BYTES);
+}
+
+__device__ __forceinline__ void residual_read(Ring &ring, u32 part) {
+    if (part % HELD != HELD - 1) return;
+    __syncwarp();
+    release(ring.stage);
+    ring.next();
+}
+
 #ifdef NORM
+constexpr u32 OF_ROWS_AT = BARRIERS_AT + 16 * STAGES;
+
 __device__ __forceinline__ void all_barrier() { asm volatile("bar.sync %0, %1;" ::"n"(GROUPS + 1), "n"(GROUPS * WARPGROUP) : "memory"); }
 
 // v: of rows 2·(L % 4) + {0, 1} and 8 more. The sum over the eight lanes that have the same: of row 8·(L / 16) + 2·(L % 4) + L / 8 % 2.
@@ -359,27 +378,56 @@ __device__ __forceinline__ void normalize(const Push &push, Sums &sum, u32 outpu
     }
 }
 
-static_assert(4 * GROUPS * WARPS * ROWS <= PART_BYTES, "a warp's sums");
+static_assert(4 * GROUPS * WARPS * ROWS <= PART_BYTES, "the warps' sums");
+
+// Makes the sums what results are, but for the norm's weight and bias.
+__device__ __forceinline__ void complete(const Push &push, Sums &sum, Ring &ring, u32 group, u32 output, u32 fragment) {
+    const bool residual = push.residual_stride != 0;
+#pragma unroll
+    for (u32 part = 0; part < PARTS; part++) {
+        const u32 b = part / ROW_PARTS, from = residual ? residual_at(ring, part, group) + fragment : 0;
+        const Outputs outputs = load_outputs(push, output + b * 64);
+#pragma unroll
+        for (u32 j = 0; j < PART / 16; j++) {
+            float(&v)[8] = *(float(*)[8]) & sum[b][part % ROW_PARTS * (PART / 2) + 8 * j];
+            u32 halves[4];
+#pragma unroll
+            for (u32 e = 0; e < 8; e++) v[e] += outputs.bias[e / 2 % 2];
+            if (residual) load_transposed(halves, from + j * 16 * LINE);
+            if (residual) add_halves(v, halves);
+        }
+        if (residual) residual_read(ring, part);
+    }
+    if (push.norm) normalize(push, sum, output);
+}
+
+// Of 16 rows from `row` on.
+template <bool>
+__device__ __forceinline__ void finish(float (&v)[8], const Push &push, const Tiles &, const Sum *sum, const Outputs &o, u32, u32) {
+#pragma unroll
+    for (u32 e = 0; e < 8; e++) v[e] = push.norm ? fmaf(sum[e], o.norm_weight[e / 2 % 2], o.norm_bias[e / 2 % 2]) : sum[e];
+}
+#else
+__device__ __forceinline__ void complete(const Push &, Sums &, Ring &, u32, u32, u32) {}
+
+// from: the residual, if there is one.
+template <bool GELU>
+__device__ __forceinline__ void finish(float (&v)[8], const Push &push, const Tiles &tiles, const Sum *sum, const Outputs &o, u32 row,
+                                       u32 from) {
+    const bool residual = push.residual_stride != 0, before = push.residual_at == BEFORE_ACTIVATION;
+    u32 halves[4];
+    scale_products(v, sum, o, (const float *)push.input_address + push.row_first, row + threadIdx.x % 4 * 2, tiles.rows - 1);
+    if (residual) load_transposed(halves, from);
+    if (residual && (!GELU || before)) add_halves(v, halves);
+    if (GELU) gelu(v);
+    if (GELU && residual && !before) add_halves(v, halves);
+}
 #endif
-
-// Waits for the residual, of which a stage holds HELD parts, before the first of them, and gives the stage back after the last.
-__device__ __forceinline__ u32 residual_at(const Ring &ring, u32 part, u32 group) {
-    if (part % HELD == 0) wait(full_at(ring.stage), ring.parity);
-    return shared_at(ring.stage * STAGE_BYTES + (part % HELD * GROUPS + group) * PART_BYTES);
-}
-
-__device__ __forceinline__ void residual_read(Ring &ring, u32 part) {
-    if (part % HELD != HELD - 1) return;
-    __syncwarp();
-    release(ring.stage);
-    ring.next();
-}
 
 template <bool GELU> __device__ __forceinline__ void consume(const Push &push, const Tiles &tiles, const Maps *maps) {
     const u32 group = threadIdx.x / WARPGROUP, t = threadIdx.x % WARPGROUP, lane = t % 32, warp = t / 32;
     const u32 stages = push.input_stride * ELEMENT / LINE;
-    const bool residual = push.residual_stride != 0, before = push.residual_at == BEFORE_ACTIVATION;
-    const float *row_scales = (const float *)push.input_address + push.row_first; // BYTES
+    const bool residual = push.residual_stride != 0 && !NORMS; // which is added to the parts: `complete` did it
     const u32 fragment = (lane % 8 + lane / 16 * 8) * LINE + ((warp * 2 + lane / 8 % 2 ^ lane % 8) << 4); // what load_transposed asks for
     if (t == 0) map_acquire(&maps->output);
     Sums sum;
@@ -388,51 +436,25 @@ template <bool GELU> __device__ __forceinline__ void consume(const Push &push, c
         const u32 row0 = tile / tiles.across * ROWS, column = tile % tiles.across * OUTPUTS + group * BLOCKS * 64;
         const u32 output = column + warp * 16 + lane / 4;
         sum_products(sum, ring, stages, group, push.per_sequence);
-#ifdef NORM
+        complete(push, sum, ring, group, output, fragment);
 #pragma unroll
         for (u32 part = 0; part < PARTS; part++) {
-            const u32 b = part / ROW_PARTS, from = residual ? residual_at(ring, part, group) + fragment : 0;
+            const u32 b = part / ROW_PARTS, first = part % ROW_PARTS * PART,
+                      staged = shared_at(STAGED_AT + (group * 2 + part % 2) * PART_BYTES);
             const Outputs outputs = load_outputs(push, output + b * 64);
-#pragma unroll
-            for (u32 j = 0; j < PART / 16; j++) {
-                float(&v)[8] = *(float(*)[8]) & sum[b][part % ROW_PARTS * (PART / 2) + 8 * j];
-                u32 halves[4];
-#pragma unroll
-                for (u32 e = 0; e < 8; e++) v[e] += outputs.bias[e / 2 % 2];
-                if (residual) load_transposed(halves, from + j * 16 * LINE);
-                if (residual) add_halves(v, halves);
-            }
-            if (residual) residual_read(ring, part);
-        }
-        if (push.norm) normalize(push, sum, output);
-#endif
-#pragma unroll
-        for (u32 part = 0; part < PARTS; part++) {
-            const u32 b = part / ROW_PARTS, first = part % ROW_PARTS * PART, staged = shared_at(STAGED_AT + (group * 2 + part % 2) * PART_BYTES);
-            const Outputs outputs = load_outputs(push, output + b * 64);
-            const u32 from = residual && !NORMS ? residual_at(ring, part, group) + fragment : 0;
+            const u32 from = residual ? residual_at(ring, part, group) + fragment : 0;
             if (t == 0) stores_wait<1>();
             group_barrier(group); // the last but one that was staged has been read
 #pragma unroll
             for (u32 j = 0; j < PART / 16; j++) {
-                u32 halves[4];
                 float v[8];
-                const Sum *made = sum[b] + first / 2 + 8 * j;
-#ifdef NORM
-#pragma unroll
-                for (u32 e = 0; e < 8; e++) v[e] = push.norm ? fmaf(made[e], outputs.norm_weight[e / 2 % 2], outputs.norm_bias[e / 2 % 2]) : made[e];
-#else
-                scale_products(v, made, outputs, row_scales, row0 + first + 16 * j + lane % 4 * 2, tiles.rows - 1);
-                if (residual) load_transposed(halves, from + j * 16 * LINE);
-                if (residual && (!GELU || before)) add_halves(v, halves);
-                if (GELU) gelu(v);
-                if (GELU && residual && !before) add_halves(v, halves);
-#endif
+                u32 halves[4];
+                finish<GELU>(v, push, tiles, sum[b] + first / 2 + 8 * j, outputs, row0 + first + 16 * j, from + j * 16 * LINE);
 #pragma unroll
                 for (u32 e = 0; e < 4; e++) halves[e] = narrow(v[2 * e], v[2 * e + 1]); // zeros past the width, as all they are made of
                 store_transposed(staged + fragment + j * 16 * LINE, halves);
             }
-            if (residual && !NORMS) residual_read(ring, part);
+            if (residual) residual_read(ring, part);
             staged_fence();
             group_barrier(group);
             if (t == 0 && column < push.output_stride) store_tile(&maps->output, column + b * 64, row0 + first, staged);

@@ -200,7 +200,8 @@ int main(int argc, char **argv) {
             vkb_task task = {.kind = k->kind,
                              .weights = dtype == VKB_F32 ? VKB_WEIGHTS_F32 : VKB_WEIGHTS_F16_TILES,
                              .values = dtype == VKB_F16 ? VKB_VALUES_F16 : 0};
-            if (!(k->folds & ~(uint32_t)VKB_FOLD_NORM) || !vkb_kernel_fits(k, abilities, &task)) continue; /* those: test_half.c, test_int8.c */
+            if (!(k->folds & ~(uint32_t)VKB_FOLD_NORM) || !vkb_kernel_fits(k, abilities, &task))
+                continue; /* norms after LINEAR, and of QUANTIZE: test_half.c, test_int8.c */
             vkb_kernel_force(k);
             pools(dtype, k->name);
             encoders(dtype, k->name);
