@@ -125,10 +125,7 @@ var spare = sync.Pool{New: func() any { return &Call{done: make(chan struct{}, 1
 
 // add hands in the sequences from the index first on. It waits while too many tokens wait already. release is called when the queue does not read seqs any more.
 func (c *Call) add(first int, seqs []Sequence, release func()) error {
-	tokens := 0
-	for _, s := range seqs {
-		tokens += len(s.IDs)
-	}
+	tokens := tokensOf(seqs)
 	q := c.queue
 	q.mutex.Lock()
 	if !c.over && (len(q.line) > 0 && !q.ahead(c) || !q.room(c, tokens)) {
@@ -235,7 +232,7 @@ func (q *queue) leave(w *waiter) {
 // signal wakes a lane that may take what waits.
 func (q *queue) signal() {
 	for _, l := range q.lanes {
-		if len(l.free) > 0 && (!l.held || l.running == 0) { // the timer is for the end of what runs
+		if len(l.free) > 0 && (!l.held || l.running == 0 || q.stats.QueuedTokens >= l.budget.tokens()) { // the timer is for the end of what runs
 			q.wake.Broadcast()
 			return
 		}
@@ -297,6 +294,14 @@ func (q *queue) finish(c *Call, err error) {
 	}
 }
 
+func tokensOf(seqs []Sequence) int {
+	tokens := 0
+	for _, s := range seqs {
+		tokens += len(s.IDs)
+	}
+	return tokens
+}
+
 // checkAll makes sequences ready, the first of which is number first of the caller's.
 func (q *queue) checkAll(first int, seqs []Sequence) error {
 	for i := range seqs {
@@ -315,16 +320,13 @@ func (q *queue) run(ctx context.Context, first int, seqs []Sequence) ([][]float3
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	total := 0
-	for _, s := range seqs {
-		total += len(s.IDs)
-	}
-	if total > q.maxTokens || len(seqs) > q.maxSequences {
+	if tokensOf(seqs) > q.maxTokens || len(seqs) > q.maxSequences {
 		return q.runPieces(ctx, first, seqs)
 	}
 	if err := q.checkAll(first, seqs); err != nil {
 		return nil, err
 	}
+	total := tokensOf(seqs)
 	q.mutex.Lock()
 	c, err := q.start(ctx, len(seqs), false)
 	if err != nil {

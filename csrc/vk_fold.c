@@ -1,9 +1,9 @@
 /*
  * Steps that other steps do by the way. Where the kernel of a LINEAR has whole rows it does the norm after it. The rest is for small
  * batches, where what counts is how many dispatches follow one another: a norm in place is left out where the kernels of all steps that
- * read its value normalise what they read themselves; POOL, where NORMALIZE is all that reads
- * it and pools itself; ATTENTION likewise, before a LINEAR. Which kernels can is in the table of kernels (folds), so this is decided for
- * each pair of size classes. The program, and what it computes, stays the same.
+ * read its value normalise what they read themselves; POOL, where NORMALIZE is all that reads it and pools itself; ATTENTION likewise,
+ * before a LINEAR. Which kernels can is in the table of kernels (folds), so this is decided for each pair of size classes. The program,
+ * and what it computes, stays the same.
  */
 #include <stdlib.h>
 

@@ -72,7 +72,7 @@
     .tile_columns = bn, OWN(bm, bn, 8), .shared_bytes = 2 * (bm)*9 * 16, .needs = FRAGMENTS, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
     .values = 1 << VKB_VALUES_F16, .inputs_multiple = inputs, .outputs_multiple = outputs
 #define CUBIN(shader) .code = vkb_cubin_##shader, .code_bytes = sizeof vkb_cubin_##shader
-/* Rows and outputs a workgroup; stages of 64 of K and numbers that it keeps a row, for its memory. */
+/* Rows and outputs a workgroup; stages of 128 bytes of K and numbers that it keeps a row, for its memory. */
 #define LINEAR_HOPPER(shader, form, bm, bn, stages, kept) \
     .kind = VKB_OP_LINEAR, CUBIN(shader), .local_size = 384, .tile_rows = bm, .tile_columns = bn, \
     .launched_bytes = (stages) * (((bm) + (bn)) * 128 + 16) + 4 * 64 * 128 + 4 * (bm) * (kept), \

@@ -1,6 +1,6 @@
 /*
- * Tensor maps: linear_hopper.cu has tiles of its input, residual and output, and of weights in int8, copied by hardware that reads from a
- * map of a matrix where it lies. They depend on addresses alone and are made once a program, by tensor_maps.cu.
+ * Tensor maps: linear_hopper.cu has tiles of its input, residual and output, and of weights in int8, copied by hardware that knows from a
+ * map of a matrix where they lie. Maps depend on addresses alone and are made once a program, by tensor_maps.cu.
  */
 #include "vk_program.h"
 

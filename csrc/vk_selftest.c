@@ -82,11 +82,12 @@ static void output(probe *p, vkb_op op, uint32_t scope, uint32_t width) {
     p->ops[p->value_count++] = op;
 }
 
-/* Of a LINEAR's input or output: no multiple of a tile, unless the kernel wants one, and as many as it wants. */
+/* Of a LINEAR's input or output: no multiple of a tile, unless the kernel wants one, and as many as it wants; fewer than are stored where
+   there is no more room. */
 static uint32_t columns(uint32_t multiple, uint32_t fewest, uint32_t most) {
     uint32_t n = multiple && 256 % multiple ? multiple : 208;
     if (n < fewest) n += (uint32_t)vkb_align_up(fewest - n + 1, multiple ? multiple : 16);
-    return most && n > most ? most - 7 : n;
+    return most && n >= most ? most - 7 : n;
 }
 
 static void add_norm(probe *p, vkb_op *op, const vkb_op *like, uint32_t width) {
