@@ -9,19 +9,13 @@ func (e *Encoder) Begin(ctx context.Context, task string, count int) (*Call, err
 	if err != nil {
 		return nil, err
 	}
-	return r.queue.begin(ctx, count, true)
+	return r.queue.begin(ctx, count)
 }
 
 // Add hands in sequences, the first of which is number first of the call. It waits while the call has enough waiting to keep the device busy, or all calls
 // together too much to hold. release, if it is not nil, is called once, when seqs is not read any more, and must not block. An error means that the call is over.
 func (c *Call) Add(first int, seqs []Sequence, release func()) error {
-	if err := c.queue.checkAll(first, seqs); err != nil {
-		if release != nil {
-			release()
-		}
-		return c.fail(err)
-	}
-	return c.add(first, seqs, release)
+	return c.addChecked(first, first, seqs, release)
 }
 
 // Fail ends a call whose sequences cannot all be handed in.

@@ -110,11 +110,14 @@ func (l *lane) hold(now time.Time) time.Duration {
 	}
 	const least, most = 200 * time.Microsecond, 3 * time.Millisecond
 	early := min(max(l.last/4, least), most)
-	if l.queue.stats.QueuedTokens >= l.budget.tokens() {
+	if l.full() {
 		early = most
 	}
 	return l.due.Sub(now) - early
 }
+
+// full says whether there is enough for a full batch.
+func (l *lane) full() bool { return l.queue.stats.QueuedTokens >= l.budget.tokens() }
 
 // brief says whether so many tokens are known to take so little time that a call need not be able to end before its batch does.
 func (l *lane) brief(tokens int) bool {

@@ -98,17 +98,17 @@ const longCall = 0.25
 // windowBatches is how many batches a call may have waiting: one to be packed while another is handed in.
 const windowBatches = 2
 
-// begin starts a call of count sequences, which are handed in with [Call.add].
-func (q *queue) begin(ctx context.Context, count int, long bool) (*Call, error) {
+// begin starts a long call of count sequences, which are handed in with [Call.add].
+func (q *queue) begin(ctx context.Context, count int) (*Call, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	q.mutex.Lock()
 	defer q.mutex.Unlock()
-	return q.start(ctx, count, long)
+	return q.start(ctx, count, true)
 }
 
-// start is begin with the mutex held.
+// start starts a call, with the mutex held.
 func (q *queue) start(ctx context.Context, count int, long bool) (*Call, error) {
 	if q.closed {
 		return nil, loader.ErrClosed
@@ -158,6 +158,17 @@ func (c *Call) add(first int, seqs []Sequence, release func()) error {
 	q.put(c, piece{seqs: seqs, first: first, release: release, since: time.Now()}, tokens)
 	q.signal()
 	return nil
+}
+
+// addChecked is add after the sequences have been made ready; one that is refused ends the call. The first of them is number `number` of the caller's.
+func (c *Call) addChecked(number, first int, seqs []Sequence, release func()) error {
+	if err := c.queue.checkAll(number, seqs); err != nil {
+		if release != nil {
+			release()
+		}
+		return c.fail(err)
+	}
+	return c.add(first, seqs, release)
 }
 
 // put appends a piece of so many tokens.
@@ -232,7 +243,7 @@ func (q *queue) leave(w *waiter) {
 // signal wakes a lane that may take what waits.
 func (q *queue) signal() {
 	for _, l := range q.lanes {
-		if len(l.free) > 0 && (!l.held || l.running == 0 || q.stats.QueuedTokens >= l.budget.tokens()) { // the timer is for the end of what runs
+		if len(l.free) > 0 && (!l.held || l.running == 0 || l.full()) { // the timer is for the end of what runs
 			q.wake.Broadcast()
 			return
 		}
@@ -347,7 +358,7 @@ func (q *queue) run(ctx context.Context, first int, seqs []Sequence) ([][]float3
 
 // runPieces is run for more than a batch: the device begins with the first when the others are still to be looked at.
 func (q *queue) runPieces(ctx context.Context, number int, seqs []Sequence) ([][]float32, error) {
-	c, err := q.begin(ctx, len(seqs), true)
+	c, err := q.begin(ctx, len(seqs))
 	if err != nil {
 		return nil, err
 	}
@@ -357,12 +368,7 @@ func (q *queue) runPieces(ctx context.Context, number int, seqs []Sequence) ([][
 			tokens += len(seqs[end].IDs)
 			end++
 		}
-		piece := seqs[first:end]
-		if err := q.checkAll(number+first, piece); err != nil {
-			c.fail(err) //nolint:errcheck // wait returns it
-			break
-		}
-		if err := c.add(first, piece, nil); err != nil {
+		if err := c.addChecked(number+first, first, seqs[first:end], nil); err != nil {
 			break // wait says why
 		}
 		first = end

@@ -200,7 +200,7 @@ func TestQueueStreams(t *testing.T) {
 	d := &fakeDevice{}
 	q := openQueue(t, d, twoValues, 50, 0, 2)
 	const count, each = 4000, 8
-	c, err := q.begin(context.Background(), count, true)
+	c, err := q.begin(context.Background(), count)
 	require.NoError(t, err)
 	var released atomic.Int32
 	var next atomic.Int32
@@ -381,7 +381,7 @@ func TestQueueGoneFromLine(t *testing.T) {
 	}()
 	running := start(context.Background(), q, numbered(1, 10))
 	until(t, "it runs", func() bool { return d.count() == 1 })
-	waiting, err := q.begin(context.Background(), 1, true)
+	waiting, err := q.begin(context.Background(), 1)
 	require.NoError(t, err)
 	require.NoError(t, waiting.add(0, numbered(1, 10), nil), "the queue is full")
 	inLine := func(n int) {
@@ -391,12 +391,12 @@ func TestQueueGoneFromLine(t *testing.T) {
 			return len(q.line) == n
 		})
 	}
-	gone, err := q.begin(context.Background(), 1, true)
+	gone, err := q.begin(context.Background(), 1)
 	require.NoError(t, err)
 	added := make(chan error, 1)
 	go func() { added <- gone.add(0, numbered(1, 10), nil) }()
 	inLine(1)
-	last, err := q.begin(context.Background(), 1, true)
+	last, err := q.begin(context.Background(), 1)
 	require.NoError(t, err)
 	go last.add(0, numbered(7, 10), nil)
 	inLine(2)

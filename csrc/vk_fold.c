@@ -84,7 +84,7 @@ vkb_status vkb_vk_folds_init(vkb_vk_program *p, vkb_error *error) {
         fold->norm_residual = find_norm(p, i, s->residual);
         fold->pool = find_pool(p, i);
         fold->attention = find_attention(p, i);
-        fold->norm = find_norm_after(p, i);
+        fold->norm_after = find_norm_after(p, i);
         if (fold->attention != VKB_NONE) s->ranges[VKB_BIND_POSITION] = p->steps[fold->attention].ranges[VKB_BIND_INPUT];
         if (fold->pool != VKB_NONE) s->ranges[VKB_BIND_RESIDUAL] = p->steps[fold->pool].ranges[VKB_BIND_INPUT];
     }
@@ -129,7 +129,7 @@ void vkb_vk_folds_find(const vkb_vk_program *p, uint32_t tokens, uint32_t sequen
         uint32_t can = vkb_vk_kernel_for(p, i, tokens, sequences)->folds;
         if (f->pool != VKB_NONE && can & VKB_FOLD_POOL) folded[f->pool] = VKB_FOLDED_BY_READERS;
         if (f->attention != VKB_NONE && can & VKB_FOLD_ATTENTION && folds_heads(p, i, tokens)) folded[f->attention] = VKB_FOLDED_BY_READERS;
-        if (p->steps[i].task.kind == VKB_OP_LINEAR && f->norm != VKB_NONE && can & VKB_FOLD_NORM) folded[f->norm] = VKB_FOLDED_BY_MAKER;
+        if (f->norm_after != VKB_NONE && can & VKB_FOLD_NORM) folded[f->norm_after] = VKB_FOLDED_BY_MAKER;
     }
     for (uint32_t i = 0; i < p->step_count; i++) {
         const vkb_vk_step *s = &p->steps[i];
@@ -156,7 +156,7 @@ static void take_attention(const vkb_vk_program *p, const vkb_vk_step *attention
     const vkb_push *from = &attention->push;
     s->input = attention->input;
     s->task.mode |= VKB_FOLD_ATTENTION | from->head_size / 16 << 16;
-    s->push.input_address = p->arena.address + p->base.slots[attention->input].offset;
+    s->push.input_address = vkb_vk_address_of(p, attention->input);
     s->push.row_first = p->places.cu_at;
     s->push.heads = from->heads;
     s->push.head_size = from->head_size;
@@ -179,7 +179,7 @@ vkb_vk_step vkb_vk_folds_apply(const vkb_vk_program *p, const uint8_t *folded, u
     const vkb_vk_folds *f = &p->folds[step];
     take_norm(p, folded, f->norm_input, VKB_FOLD_NORM_INPUT, &s);
     take_norm(p, folded, f->norm_residual, VKB_FOLD_NORM_RESIDUAL, &s);
-    if (s.task.kind == VKB_OP_LINEAR) take_norm(p, folded, f->norm, VKB_FOLD_NORM, &s);
+    take_norm(p, folded, f->norm_after, VKB_FOLD_NORM, &s);
     if (f->attention != VKB_NONE && folded[f->attention]) take_attention(p, &p->steps[f->attention], &s);
     if (f->pool != VKB_NONE && folded[f->pool]) take_pool(p, folded, f->pool, &s);
     vkb_vk_quantize_apply(p, folded, step, &s);

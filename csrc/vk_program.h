@@ -29,7 +29,8 @@ vkb_status vkb_vk_steps_build(vkb_vk_program *program, vkb_error *error);
 typedef struct vkb_vk_folds {           /* of a step: the steps that it can do by the way, or VKB_NONE */
     uint32_t norm_input, norm_residual; /* what makes its input, its residual */
     uint32_t pool, attention;           /* what makes its input */
-    uint32_t norm;                      /* of QUANTIZE: what makes its value; of LINEAR: what follows */
+    uint32_t norm;                      /* of QUANTIZE: what makes its value */
+    uint32_t norm_after;                /* of LINEAR: what follows */
 } vkb_vk_folds;
 
 /* Fills program->folds; steps and `direct` are there. */
@@ -113,6 +114,8 @@ struct vkb_vk_program {
     atomic_uint under_way; /* frames that are on the device */
 };
 
+/* Where a value lies, on devices with buffer addresses. */
+static inline uint64_t vkb_vk_address_of(const vkb_vk_program *p, uint32_t value) { return p->arena.address + p->base.slots[value].offset; }
 static inline vkb_vk_device *vkb_vk_device_of(const vkb_program *program) { return (vkb_vk_device *)program->weights->device; }
 /* Numbers count a program's dispatches: its steps, then the copies of its outputs. */
 static inline uint32_t vkb_vk_number_count(const vkb_vk_program *p) { return p->step_count + p->base.output_count; }

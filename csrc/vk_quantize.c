@@ -47,14 +47,14 @@ static void find_norm(vkb_vk_program *p, uint32_t quantize) {
 
 void vkb_vk_quantize_init(vkb_vk_program *p) {
     for (uint32_t i = 0; i < p->step_count; i++) {
+        p->folds[i].norm = VKB_NONE;
         if (p->steps[i].task.kind == VKB_KERNEL_QUANTIZE) find_norm(p, i);
     }
 }
 
 void vkb_vk_quantize_find(const vkb_vk_program *p, uint32_t tokens, uint32_t sequences, uint8_t *folded) {
     for (uint32_t i = 0; i < p->step_count; i++)
-        if (p->steps[i].task.kind == VKB_KERNEL_QUANTIZE && p->folds[i].norm != VKB_NONE &&
-            vkb_vk_kernel_for(p, i, tokens, sequences)->folds & VKB_FOLD_NORM)
+        if (p->folds[i].norm != VKB_NONE && vkb_vk_kernel_for(p, i, tokens, sequences)->folds & VKB_FOLD_NORM)
             folded[p->folds[i].norm] = VKB_FOLDED_BY_READERS;
 }
 
@@ -69,5 +69,5 @@ static void take_norm(const vkb_vk_step *norm, vkb_vk_step *s) {
 
 void vkb_vk_quantize_apply(const vkb_vk_program *p, const uint8_t *folded, uint32_t step, vkb_vk_step *s) {
     uint32_t norm = p->folds[step].norm;
-    if (s->task.kind == VKB_KERNEL_QUANTIZE && norm != VKB_NONE && folded[norm]) take_norm(&p->steps[norm], s);
+    if (norm != VKB_NONE && folded[norm]) take_norm(&p->steps[norm], s);
 }

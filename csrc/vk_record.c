@@ -117,7 +117,7 @@ static void launch(const vkb_vk_program *p, const vkb_vk_frame *f, const vkb_vk_
         vkb_vk_cubin_launch(device, commands, pipeline, groups, (const void *[]){push, &f->upload.address, &s->maps_address}, 3);
         return;
     }
-    uint64_t input = p->arena.address + p->base.slots[s->input].offset, output = p->arena.address + p->base.slots[s->output].offset;
+    uint64_t input = vkb_vk_address_of(p, s->input), output = vkb_vk_address_of(p, s->output);
     vkb_vk_cubin_launch(device, commands, pipeline, groups, (const void *[]){push, &f->upload.address, &input, &output}, 4);
 }
 

@@ -118,12 +118,11 @@ static void set_addresses(const vkb_vk_program *p, vkb_vk_step *s, uint32_t tens
     const vkb_vk_weights *w = weights_of(p);
     const vkb_vk_piece *piece = &w->pieces[w->tensors[tensor].piece];
     if (!p->arena.address) return;
-    const vkb_slot *input = &p->base.slots[s->input];
-    s->push.input_address = p->arena.address + input->offset + (s->task.weights == VKB_WEIGHTS_I8 ? input->i8_at : 0);
+    s->push.input_address = vkb_vk_address_of(p, s->input) + (s->task.weights == VKB_WEIGHTS_I8 ? p->base.slots[s->input].i8_at : 0);
     s->push.weight_address = w->blocks[piece->block].address + piece->offset;
     if (s->task.kind != VKB_OP_LINEAR) return;
-    s->push.output_address = p->arena.address + p->base.slots[s->output].offset;
-    if (s->residual != VKB_NONE) s->push.residual_address = p->arena.address + p->base.slots[s->residual].offset;
+    s->push.output_address = vkb_vk_address_of(p, s->output);
+    if (s->residual != VKB_NONE) s->push.residual_address = vkb_vk_address_of(p, s->residual);
     s->push.vectors_address = w->blocks[w->vectors.block].address + w->vectors.offset;
 }
 

@@ -9,9 +9,9 @@
 #include "hopper.cuh"
 
 constexpr float LOG2E = 1.4426950408889634f;
-constexpr u32 WARPS = 4, GROUP = 32 * WARPS;
-constexpr u32 ENTRIES = 8;    // of the ring of items: twice the stages, at least
-constexpr float SLACK = 8.0f; // powers of two by which a weight may be above 1
+constexpr u32 WARPS = 4, GROUP = 32 * WARPS; // as group_barrier has it
+constexpr u32 ENTRIES = 8;                   // of the ring of items: twice the stages, at least
+constexpr float SLACK = 8.0f;                // powers of two by which a weight may be above 1
 
 struct AttentionPush { // vkb_push as ATTENTION has it
     u32 of_batch[5], tiles_at;
@@ -28,11 +28,6 @@ struct Entry { // vkb_query_tile, and in place of the list's length a head: NONE
     u32 first, length, query, head;
 };
 
-extern __shared__ __align__(1024) u8 shared[];
-
-__device__ __forceinline__ u32 shared_at(u32 offset) { return (u32)__cvta_generic_to_shared(shared) + offset; }
-__device__ __forceinline__ void group_barrier(u32 group) { asm volatile("bar.sync %0, %1;" ::"r"(group + 1), "n"(GROUP) : "memory"); }
-
 // For heads of D: groups, blocks of 16 queries a warp, keys and values a stage, stages.
 template <u32 D_, u32 GROUPS_, u32 BLOCKS_, u32 KEYS_, u32 STAGES_> struct Shape {
     static constexpr u32 D = D_, GROUPS = GROUPS_, BLOCKS = BLOCKS_, KEYS = KEYS_, STAGES = STAGES_;
@@ -46,6 +41,7 @@ template <u32 D_, u32 GROUPS_, u32 BLOCKS_, u32 KEYS_, u32 STAGES_> struct Shape
 
     // Word w of row r: words of eight rows that follow each other lie in different banks.
     static __device__ __forceinline__ u32 turned(u32 r) { return D == 64 ? r % 8 : r / 2 % 4; }
+    static __device__ __forceinline__ u32 after(u32 slot) { return slot + 1 == STAGES ? 0 : slot + 1; }
     static __device__ __forceinline__ u32 place(u32 r, u32 w) { return r * ROW + ((w ^ turned(r)) << 4); }
 };
 
@@ -74,7 +70,7 @@ template <typename S> struct Feed {
 #pragma unroll
             for (u32 i = 0; i < 3; i++) copy_4(at + 4 * i, from + i);
         }
-        asm volatile("st.shared.u32 [%0], %1;" ::"r"(at + 12), "r"(head) : "memory");
+        store_word(at + 12, head);
     }
 
     __device__ __forceinline__ Entry entry(u32 number) const {
@@ -112,7 +108,7 @@ template <typename S> struct Feed {
                 next++;
             }
         }
-        slot = slot + 1 == S::STAGES ? 0 : slot + 1;
+        slot = S::after(slot);
         copies_commit();
     }
 };
@@ -310,7 +306,7 @@ template <typename S> __device__ __forceinline__ void attention(const AttentionP
     const u32 base = shared_at(group * S::GROUP_BYTES), counter = shared_at(S::GROUPS * S::GROUP_BYTES);
     const u32 items = batch[push.tiles_at + 3] * push.heads;
     Feed<S> feed = {push, batch, input, items, counter, base, base + S::STAGES * S::STAGE_BYTES, group, lane, 0, 0, 0};
-    if (threadIdx.x == 0) asm volatile("st.shared.u32 [%0], %1;" ::"r"(counter), "r"(S::GROUPS * S::DEALT) : "memory");
+    if (threadIdx.x == 0) store_word(counter, S::GROUPS * S::DEALT);
     __syncthreads();
     if (lane == 0)
         for (u32 i = 0; i < S::STAGES; i++) feed.copy_entry(i);
@@ -344,7 +340,7 @@ template <typename S> __device__ __forceinline__ void attention(const AttentionP
             else if (blocks)
                 attend_stage<S, 1>(rows, l, stage, keys, factor);
             if (key + S::KEYS >= e.length) break;
-            slot = slot + 1 == S::STAGES ? 0 : slot + 1;
+            slot = S::after(slot);
         }
         const u32 stride = 2 * push.output_stride, at = base + slot * S::STAGE_BYTES;
         u8 *to = output + (u64)(e.first + e.query) * stride;
@@ -354,7 +350,7 @@ template <typename S> __device__ __forceinline__ void attention(const AttentionP
             if (b < blocks) finish<S>(rows, b, l, at + first * S::ROW, to + (u64)first * stride + e.head * S::ROW, stride, queries - first);
         }
         if (e.head + 1 == push.heads) store_padding<S>(push, to, queries, lane);
-        slot = slot + 1 == S::STAGES ? 0 : slot + 1;
+        slot = S::after(slot);
     }
 }
 

@@ -39,6 +39,15 @@ struct alignas(128) Map { // of a matrix in memory, what copies of its tiles are
 
 __device__ __forceinline__ u32 least(u32 a, u32 b) { return a < b ? a : b; }
 
+// ---- what a workgroup shares ----
+
+extern __shared__ __align__(1024) u8 shared[];
+
+__device__ __forceinline__ u32 shared_at(u32 offset) { return (u32)__cvta_generic_to_shared(shared) + offset; }
+
+// Of a group of 128 threads.
+__device__ __forceinline__ void group_barrier(u32 group) { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); }
+
 // ---- mbarriers, by their place in shared memory ----
 
 __device__ __forceinline__ void barrier_init(u32 at, u32 arrivals) {
@@ -115,7 +124,9 @@ __device__ __forceinline__ float2 load_floats(u32 at) {
     return v;
 }
 
-__device__ __forceinline__ void store_float(u32 at, float v) { asm volatile("st.shared.f32 [%0], %1;" ::"r"(at), "f"(v) : "memory"); }
+__device__ __forceinline__ void store_word(u32 at, u32 v) { asm volatile("st.shared.u32 [%0], %1;" ::"r"(at), "r"(v) : "memory"); }
+
+__device__ __forceinline__ void store_float(u32 at, float v) { store_word(at, __float_as_uint(v)); }
 
 // Four 8×8 matrices of halves: lane L holds columns 2·(L % 4) + {0, 1} of row L / 4 of each, and they lie transposed: `at` is of row L % 8
 // there, of matrix L / 8.

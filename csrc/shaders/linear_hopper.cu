@@ -45,12 +45,8 @@ typedef float Sum;
 #define WORD "f"
 #endif
 
-extern __shared__ __align__(1024) u8 shared[];
-
-__device__ __forceinline__ u32 shared_at(u32 offset) { return (u32)__cvta_generic_to_shared(shared) + offset; }
 __device__ __forceinline__ u32 full_at(u32 stage) { return shared_at(BARRIERS_AT + 8 * stage); }
 __device__ __forceinline__ u32 empty_at(u32 stage) { return shared_at(BARRIERS_AT + 8 * (STAGES + stage)); }
-__device__ __forceinline__ void group_barrier(u32 group) { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); }
 
 struct Ring {
     u32 stage, parity;
@@ -332,8 +328,9 @@ __device__ __forceinline__ void load_rows(float (&of)[4], u32 at, u32 j) {
 // Normalises rows, but for the norm's weight and bias: the mean first, then the variance from it, as norm_words.glsl does. `output`: the
 // thread's first. Each warp's sums lie where results are staged.
 __device__ __forceinline__ void normalize(const Push &push, Sums &sum, u32 output) {
-    const u32 lane = threadIdx.x % 32, of_rows = shared_at(OF_ROWS_AT), parts = shared_at(STAGED_AT);
-    const u32 part = parts + 4 * (threadIdx.x / 32 * ROWS + lane / 16 * 8 + lane % 4 * 2 + lane / 8 % 2); // of add_lanes' row
+    const u32 lane = threadIdx.x % 32, of_rows = shared_at(OF_ROWS_AT);
+    const u32 part =
+        shared_at(STAGED_AT) + 4 * (threadIdx.x / 32 * ROWS + lane / 16 * 8 + lane % 4 * 2 + lane / 8 % 2); // of add_lanes' row
     float there[2]; // of the last block: the others are
 #pragma unroll
     for (u32 i = 0; i < 2; i++) there[i] = output + (BLOCKS - 1) * 64 + 8 * i < push.output_width ? 1.0f : 0.0f;
