@@ -327,7 +327,8 @@ static void one(const work *w) {
 /* Forced it is taken without a test; it makes nothing, but all calls for it are made, and each of them may fail. */
 static void each_call(const work *w) {
     static const driver willing = {.about = "forced"};
-    uint32_t calls = 1, faults = 0, errors = 0, imports = 0; /* now and then a wait asks once less */
+    uint32_t calls = 1, errors = 0, imports = 0;
+    bool unheard = false; /* a fault of the run's wait when its results had been seen in memory: that is a matter of time */
     results got;
     vkb_error error = {0};
     now = &willing;
@@ -343,15 +344,16 @@ static void each_call(const work *w) {
         bool garbage = faulty == VKB_ERROR_NOT_FINITE;
         CHECK(!faulty || garbage || *failed, "forced: %s", error.message);
         if (!n) calls = intercept_calls();
-        faults += *failed != '\0';
+        bool wait = !strcmp(failed, "vkGetFenceStatus") || !strcmp(failed, "vkWaitForFences");
+        unheard = unheard || (wait && (!faulty || garbage));
         errors += faulty == VKB_ERROR_OUT_OF_DEVICE_MEMORY;
         imports += faulty == VKB_ERROR_OUT_OF_DEVICE_MEMORY && strstr(failed, "NVX");
         results_free(&got);
     }
     CHECK(!status && launches && w->maps == (map_launches > 0), "%s forced: %u launches, %u for maps: %s", w->kernel, launches,
           map_launches, error.message);
-    CHECK(imports == w->imports && errors + 5 > faults && faults + 5 > calls,
-          "%s forced: of %u faults %u gave an error, %u of modules and functions", w->kernel, faults, errors, imports);
+    CHECK(imports == w->imports && errors + unheard + 5 > calls, "%s forced: of %u faults %u gave an error, %u of modules and functions",
+          w->kernel, calls, errors, imports);
     vkb_kernel_force(NULL);
 }
 
