@@ -85,7 +85,7 @@ static vkb_status create_device(vkb_vk_device *device, vkb_error *error) {
 
 static void free_device(vkb_device *base) {
     vkb_vk_device *device = (vkb_vk_device *)base;
-    if (device->handle) {
+    if (device->handle && !atomic_load(&device->hung)) {
         if (device->cache) vkb_vk_cache_save(device);
         vkb_vk_pipelines_destroy(device);
         device->vk.DestroyDevice(device->handle, NULL);
@@ -180,9 +180,12 @@ vkb_status vkb_vk_open(uint32_t index, const vkb_device_options *options, vkb_de
     if (!device) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_device_open: out of memory");
     vkb_device_setup(&device->base, &backend, options);
     atomic_init(&device->lost, false);
+    atomic_init(&device->hung, false);
+    atomic_init(&device->owed, 0);
     vkb_status status = vkb_vk_physical_at(options->cache_dir, index, &device->instance, &device->physical, error);
     if (status) goto fail;
     device->base.info = device->physical.info;
+    device->patience = device->base.info.kind <= VKB_DEVICE_INTEGRATED ? VKB_VK_PATIENCE : 0;
     device->spin_limit = device->base.info.kind == VKB_DEVICE_SOFTWARE ? 0 : VKB_VK_SPIN_LIMIT;
     if (!device->base.info.usable) {
         status = vkb_fail(error, VKB_ERROR_NO_DEVICE, "device vulkan:%u (%.80s): %.120s", index, device->base.info.name,

@@ -69,8 +69,7 @@ static vkb_status create_sets(vkb_vk_program *p, vkb_vk_frame *f, vkb_error *err
 
 static vkb_status create_objects(vkb_vk_program *p, vkb_vk_frame *f, vkb_error *error) {
     vkb_vk_device *device = vkb_vk_device_of(&p->base);
-    VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
-    vkb_status status = vkb_vk_check(device, device->vk.CreateFence(device->handle, &fence, NULL, &f->fence), "vkCreateFence", error);
+    vkb_status status = vkb_vk_fence_create(device, &f->fence, error);
     if (status) return status;
     VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = device->physical.queue_family};
     status = vkb_vk_check(device, device->vk.CreateCommandPool(device->handle, &pool, NULL, &f->pool), "vkCreateCommandPool", error);
@@ -94,9 +93,10 @@ static void destroy(vkb_vk_program *p, vkb_vk_frame *f) {
     for (uint32_t t = 0; t < VKB_VK_MAX_CLASSES; t++)
         for (uint32_t s = 0; s < VKB_VK_MAX_CLASSES; s++) vkb_vk_recording_destroy(p, f->recordings[t][s]);
     for (uint32_t i = 0; i < p->base.output_count && f->results; i++) vkb_vk_buffer_destroy(device, &f->results[i]);
-    if (f->pool) device->vk.DestroyCommandPool(device->handle, f->pool, NULL);
-    if (f->fence) device->vk.DestroyFence(device->handle, f->fence, NULL);
-    if (f->descriptors) device->vk.DestroyDescriptorPool(device->handle, f->descriptors, NULL);
+    bool idle = !atomic_load(&device->hung);
+    if (f->pool && idle) device->vk.DestroyCommandPool(device->handle, f->pool, NULL);
+    vkb_vk_fence_destroy(device, &f->fence);
+    if (f->descriptors && idle) device->vk.DestroyDescriptorPool(device->handle, f->descriptors, NULL);
     vkb_vk_buffer_destroy(device, &f->upload);
     free(f->submit);
     free(f->sequences);
@@ -181,7 +181,7 @@ void vkb_vk_frame_release(vkb_vk_program *p, vkb_vk_frame *f) {
 
 vkb_status vkb_vk_frame_settle(vkb_vk_program *p, vkb_vk_frame *f, double spin, vkb_error *error) {
     if (!f->submitted) return VKB_OK;
-    vkb_status status = vkb_vk_wait(vkb_vk_device_of(&p->base), f->fence, spin, error);
+    vkb_status status = vkb_vk_wait(vkb_vk_device_of(&p->base), &f->fence, spin, error);
     f->submitted = false; /* also after a failure, which leaves nothing on the device */
     atomic_fetch_sub(&p->under_way, 1);
     return status;

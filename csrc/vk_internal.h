@@ -89,6 +89,9 @@ typedef struct vkb_vk_device {
     VkQueue queue;
     vkb_mutex *queue_mutex;
     atomic_bool lost;
+    atomic_bool hung;           /* lost too, and what is on it may still run: nothing that it may use is ever freed */
+    uint32_t patience;          /* milliseconds that a submission may take beside its products; 0: any number, of what may be software */
+    atomic_uint_least64_t owed; /* milliseconds that all that is submitted and not waited for may take */
     double spin_limit; /* seconds that a wait may keep a CPU busy; 0 on software devices, which compute on the CPU that would spin */
 
     VkDescriptorSetLayout set_layout; /* the same for all kernels */
@@ -113,11 +116,20 @@ vkb_status vkb_vk_alive(vkb_vk_device *device, vkb_error *error);
 
 /* ---- vk_queue.c ---- */
 
+typedef struct vkb_vk_fence { /* one that is all zeros may be destroyed too */
+    VkFence handle;
+    uint64_t own, limit; /* milliseconds that its work may take, and with what was submitted before; limit 0: any number */
+} vkb_vk_fence;
+
+vkb_status vkb_vk_fence_create(vkb_vk_device *device, vkb_vk_fence *fence, vkb_error *error);
+void vkb_vk_fence_destroy(vkb_vk_device *device, vkb_vk_fence *fence);
+
 typedef struct vkb_vk_work {
     const VkCommandBuffer *commands;
     uint32_t count;
-    uint32_t alone; /* the first so many commands are submitted one by one, what is left in one go */
-    VkFence fence;  /* reset, then signalled after the last of them */
+    uint32_t alone;      /* the first so many commands are submitted one by one, what is left in one go */
+    vkb_vk_fence *fence; /* reset, then signalled after the last of them */
+    double products;     /* multiplications and additions, about */
     /* Counts submissions that have not been waited for, this one too. Then commands[0] puts the others behind earlier work, and is left out
        if there is none, or submitted with what follows it. NULL: nothing is counted */
     atomic_uint *under_way;
@@ -125,11 +137,12 @@ typedef struct vkb_vk_work {
 
 /* On failure none of it is on the device. */
 vkb_status vkb_vk_submit(vkb_vk_device *device, const vkb_vk_work *work, vkb_error *error);
-/* Waits for the fence, however long it takes; for `spin` seconds without giving the CPU away. On failure nothing is on the device any more.
- */
-vkb_status vkb_vk_wait(vkb_vk_device *device, VkFence fence, double spin, vkb_error *error);
+/* Waits for the fence; for `spin` seconds without giving the CPU away. A GPU that takes longer than its slowest kind would is given up, as
+   lost. On failure nothing is on the device any more, or it has hung. */
+vkb_status vkb_vk_wait(vkb_vk_device *device, vkb_vk_fence *fence, double spin, vkb_error *error);
 /* Reads memory that the device writes until none of `count` words is VKB_VK_UNSET, for `spin` seconds at most; true: so it is. */
 bool vkb_vk_watch(const volatile uint32_t *words, uint64_t count, double spin);
+#define VKB_VK_PATIENCE 20000    /* milliseconds; the longest that a driver has been seen to take for a first submission is far below */
 #define VKB_VK_SPIN_LIMIT 600e-6 /* seconds: a base-sized model answers a query in half of it */
 #define VKB_VK_UNSET UINT32_MAX  /* as a float a NaN that no arithmetic gives; should one come, the fence ends the wait */
 
@@ -138,12 +151,12 @@ bool vkb_vk_watch(const volatile uint32_t *words, uint64_t count, double spin);
 typedef struct vkb_vk_once { /* one that is all zeros may be destroyed too */
     VkCommandPool pool;
     VkCommandBuffer commands; /* recorded between begin and run */
-    VkFence fence;
+    vkb_vk_fence fence;
 } vkb_vk_once;
 
 /* To be destroyed, whether or not it fails. */
 vkb_status vkb_vk_once_begin(vkb_vk_device *device, vkb_vk_once *once, vkb_error *error);
-vkb_status vkb_vk_once_run(vkb_vk_device *device, const vkb_vk_once *once, vkb_error *error);
+vkb_status vkb_vk_once_run(vkb_vk_device *device, vkb_vk_once *once, vkb_error *error);
 void vkb_vk_once_destroy(vkb_vk_device *device, vkb_vk_once *once); /* nothing of it is on the device */
 
 /* ---- vk_memory.c ---- */
@@ -281,7 +294,8 @@ enum { VKB_MARKER_TEXT = 128 };
 bool vkb_marker_died(const char *path, char text[VKB_MARKER_TEXT]);
 /* NULL where the file can't be made or another process is trying: then nothing is marked. */
 vkb_marker *vkb_marker_begin(const char *path, const char *text);
-void vkb_marker_end(vkb_marker *marker); /* removes the file; NULL is legal */
+void vkb_marker_end(vkb_marker *marker);   /* removes the file; NULL is legal */
+void vkb_marker_leave(vkb_marker *marker); /* leaves the file behind, as a process that dies does; NULL is legal */
 /* A number of the drivers that the loader will find, as far as their manifests tell. */
 uint64_t vkb_vk_drivers_key(void);
 

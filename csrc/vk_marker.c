@@ -175,6 +175,12 @@ void vkb_marker_end(vkb_marker *marker) {
     free(marker);
 }
 
+void vkb_marker_leave(vkb_marker *marker) {
+    if (!marker) return;
+    close_file(marker->file);
+    free(marker);
+}
+
 uint64_t vkb_vk_drivers_key(void) {
     static const char *const names[] = {"VK_DRIVER_FILES", "VK_ICD_FILENAMES", "VK_ADD_DRIVER_FILES", "VK_LOADER_DRIVERS_SELECT",
                                         "VK_LOADER_DRIVERS_DISABLE"};

@@ -128,6 +128,7 @@ fail:
 }
 
 void vkb_vk_buffer_destroy(vkb_vk_device *device, vkb_vk_buffer *buffer) {
+    if (atomic_load(&device->hung)) *buffer = (vkb_vk_buffer){0};
     if (buffer->handle) device->vk.DestroyBuffer(device->handle, buffer->handle, NULL);
     if (buffer->memory) device->vk.FreeMemory(device->handle, buffer->memory, NULL); /* unmaps it too */
     *buffer = (vkb_vk_buffer){0};

@@ -12,21 +12,21 @@ vkb_status vkb_vk_once_begin(vkb_vk_device *device, vkb_vk_once *once, vkb_error
     status =
         vkb_vk_check(device, vk->AllocateCommandBuffers(device->handle, &allocate, &once->commands), "vkAllocateCommandBuffers", error);
     if (status) return status;
-    VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
-    status = vkb_vk_check(device, vk->CreateFence(device->handle, &fence, NULL, &once->fence), "vkCreateFence", error);
+    status = vkb_vk_fence_create(device, &once->fence, error);
     if (status) return status;
     VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
     return vkb_vk_check(device, vk->BeginCommandBuffer(once->commands, &begin), "vkBeginCommandBuffer", error);
 }
 
-vkb_status vkb_vk_once_run(vkb_vk_device *device, const vkb_vk_once *once, vkb_error *error) {
-    vkb_vk_work work = {.commands = &once->commands, .count = 1, .fence = once->fence};
+vkb_status vkb_vk_once_run(vkb_vk_device *device, vkb_vk_once *once, vkb_error *error) {
+    vkb_vk_work work = {.commands = &once->commands, .count = 1, .fence = &once->fence};
     vkb_status status = vkb_vk_check(device, device->vk.EndCommandBuffer(once->commands), "vkEndCommandBuffer", error);
     if (!status) status = vkb_vk_submit(device, &work, error);
-    return status ? status : vkb_vk_wait(device, once->fence, device->spin_limit, error);
+    return status ? status : vkb_vk_wait(device, &once->fence, device->spin_limit, error);
 }
 
 void vkb_vk_once_destroy(vkb_vk_device *device, vkb_vk_once *once) {
-    if (once->fence) device->vk.DestroyFence(device->handle, once->fence, NULL);
-    if (once->pool) device->vk.DestroyCommandPool(device->handle, once->pool, NULL); /* and its command buffer */
+    vkb_vk_fence_destroy(device, &once->fence);
+    if (once->pool && !atomic_load(&device->hung))
+        device->vk.DestroyCommandPool(device->handle, once->pool, NULL); /* and its command buffer */
 }

@@ -54,7 +54,7 @@ static vkb_status run(vkb_vk_device *device, probe *p, const vkb_kernel *kernel,
 
 static void destroy(vkb_vk_device *device, probe *p) {
     vkb_vk_once_destroy(device, &p->once);
-    if (p->descriptors) device->vk.DestroyDescriptorPool(device->handle, p->descriptors, NULL);
+    if (p->descriptors && !atomic_load(&device->hung)) device->vk.DestroyDescriptorPool(device->handle, p->descriptors, NULL);
     vkb_vk_buffer_destroy(device, &p->buffer);
 }
 

@@ -146,7 +146,8 @@ typedef struct vkb_vk_recording { /* the program's commands, for the batches of 
     uint32_t sized_count;
     VkCommandBuffer *segments; /* [segment_count], at most op_count: to be submitted in this order, each by itself */
     uint32_t segment_count;
-    double seconds; /* that a run took lately, from its submission to its results; 0: none yet */
+    double products; /* multiplications and additions of the class's largest batch, about */
+    double seconds;  /* that a run took lately, from its submission to its results; 0: none yet */
 } vkb_vk_recording;
 
 /* "Frames in flight": a run writes its batch and reads its results in one, while runs in the others are under way. All of them work in the
@@ -162,7 +163,7 @@ struct vkb_vk_frame {
     VkCommandBuffer order;   /* waits for the compute work of earlier submissions */
     VkCommandBuffer *copies; /* [output_count], NULL: not recorded */
     VkCommandBuffer *submit; /* [1 + op_count + output_count]: room for a run's list */
-    VkFence fence;
+    vkb_vk_fence fence;
     bool submitted;                                                       /* and the fence not waited for yet */
     vkb_vk_recording *recordings[VKB_VK_MAX_CLASSES][VKB_VK_MAX_CLASSES]; /* by class of tokens and sequences; NULL: not made yet */
     uint32_t list_counts[VKB_VK_MAX_LISTS];                               /* of the batch at hand */

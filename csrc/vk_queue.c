@@ -1,11 +1,25 @@
 /* The queue: submitting and waiting. */
 #include "vk_internal.h"
 
-static const uint64_t slice_nanoseconds = 200 * 1000 * 1000;
+static const uint64_t slice = 200; /* milliseconds of a wait, after which it looks up */
+
+/* No GPU that runs Vulkan is slower, in multiplications and additions a second. */
+static const double slowest = 20e9;
+
+vkb_status vkb_vk_fence_create(vkb_vk_device *device, vkb_vk_fence *fence, vkb_error *error) {
+    VkFenceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
+    return vkb_vk_check(device, device->vk.CreateFence(device->handle, &info, NULL, &fence->handle), "vkCreateFence", error);
+}
+
+void vkb_vk_fence_destroy(vkb_vk_device *device, vkb_vk_fence *fence) {
+    if (fence->handle && !atomic_load(&device->hung)) device->vk.DestroyFence(device->handle, fence->handle, NULL);
+    fence->handle = VK_NULL_HANDLE;
+}
 
 /* After a failure: nothing that was submitted may still run, for the caller is about to free or reuse what it works on. Where even that
    fails, the device can't be used any more. */
 static void drain(vkb_vk_device *device) {
+    if (atomic_load(&device->hung)) return;
     vkb_mutex_lock(device->queue_mutex);
     VkResult result = device->vk.DeviceWaitIdle(device->handle);
     vkb_mutex_unlock(device->queue_mutex);
@@ -21,7 +35,7 @@ static VkResult submit(vkb_vk_device *device, const vkb_vk_work *work) {
         VkSubmitInfo info = {
             .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = at_once, .pCommandBuffers = work->commands + next};
         next += at_once;
-        result = device->vk.QueueSubmit(device->queue, 1, &info, next == work->count ? work->fence : VK_NULL_HANDLE);
+        result = device->vk.QueueSubmit(device->queue, 1, &info, next == work->count ? work->fence->handle : VK_NULL_HANDLE);
     }
     return result;
 }
@@ -29,32 +43,49 @@ static VkResult submit(vkb_vk_device *device, const vkb_vk_work *work) {
 vkb_status vkb_vk_submit(vkb_vk_device *device, const vkb_vk_work *work, vkb_error *error) {
     vkb_status status = vkb_vk_alive(device, error);
     if (status) return status;
-    status = vkb_vk_check(device, device->vk.ResetFences(device->handle, 1, &work->fence), "vkResetFences", error);
+    vkb_vk_fence *fence = work->fence;
+    status = vkb_vk_check(device, device->vk.ResetFences(device->handle, 1, &fence->handle), "vkResetFences", error);
     if (status) return status;
+    fence->own = device->patience ? device->patience + (uint64_t)(1e3 * work->products / slowest) : 0;
     vkb_mutex_lock(device->queue_mutex);
+    fence->limit = atomic_fetch_add(&device->owed, fence->own) + fence->own;
     VkResult result = submit(device, work);
     vkb_mutex_unlock(device->queue_mutex);
     status = vkb_vk_check(device, result, "vkQueueSubmit", error);
     if (!status) return VKB_OK;
+    atomic_fetch_sub(&device->owed, fence->own);
     drain(device);
     if (work->under_way) atomic_fetch_sub(work->under_way, 1);
     return status;
 }
 
-/* vkWaitForFences costs some 25 µs over polling (measured on an H100), which a short batch would notice. */
-static VkResult wait_for(vkb_vk_device *device, VkFence fence, double spin) {
+/* vkWaitForFences costs some 25 µs over polling (measured on an H100), which a short batch would notice. VK_TIMEOUT: it hangs. Time is
+   counted in waits, so that a process that was stopped meanwhile blames nobody. */
+static VkResult wait_for(vkb_vk_device *device, const vkb_vk_fence *fence, double spin) {
     VkResult result = VK_NOT_READY;
     double until = spin > 0 ? vkb_seconds() + spin : 0;
-    do result = device->vk.GetFenceStatus(device->handle, fence);
+    do result = device->vk.GetFenceStatus(device->handle, fence->handle);
     while (result == VK_NOT_READY && spin > 0 && vkb_seconds() < until);
-    if (result != VK_NOT_READY) return result;
-    do result = device->vk.WaitForFences(device->handle, 1, &fence, VK_TRUE, slice_nanoseconds);
-    while (result == VK_TIMEOUT && !atomic_load(&device->lost));
-    return result == VK_TIMEOUT ? VK_ERROR_DEVICE_LOST : result;
+    for (uint64_t waited = 0; result == VK_NOT_READY || result == VK_TIMEOUT; waited += slice) {
+        if (fence->limit && waited >= fence->limit) return VK_TIMEOUT;
+        if (atomic_load(&device->lost)) return VK_ERROR_DEVICE_LOST;
+        result = device->vk.WaitForFences(device->handle, 1, &fence->handle, VK_TRUE, slice * 1000000);
+    }
+    return result;
 }
 
-vkb_status vkb_vk_wait(vkb_vk_device *device, VkFence fence, double spin, vkb_error *error) {
-    vkb_status status = vkb_vk_check(device, wait_for(device, fence, spin), "waiting for the device", error);
+static vkb_status give_up(vkb_vk_device *device, const vkb_vk_fence *fence, vkb_error *error) {
+    atomic_store(&device->hung, true);
+    atomic_store(&device->lost, true);
+    return vkb_fail_vk(error, VKB_ERROR_DEVICE_LOST, VK_TIMEOUT, "%s hangs: it has not done in %.1f s what was submitted",
+                       device->base.info.name, (double)fence->limit / 1e3);
+}
+
+vkb_status vkb_vk_wait(vkb_vk_device *device, vkb_vk_fence *fence, double spin, vkb_error *error) {
+    VkResult result = wait_for(device, fence, spin);
+    atomic_fetch_sub(&device->owed, fence->own);
+    if (result == VK_TIMEOUT) return give_up(device, fence, error);
+    vkb_status status = vkb_vk_check(device, result, "waiting for the device", error);
     if (status) drain(device);
     return status;
 }

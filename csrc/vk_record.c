@@ -222,7 +222,9 @@ static vkb_status record_segments(recorder *r, vkb_vk_recording *recording, vkb_
     uint32_t tokens = vkb_vk_class_most(p, recording->tokens);
     for (uint32_t op = 0; op < p->base.op_count;) {
         VkCommandBuffer *commands = &recording->segments[recording->segment_count];
+        uint32_t first = op;
         op += segment_length(p, op, tokens);
+        for (uint32_t i = first; i < op; i++) recording->products += products(p, i, tokens);
         vkb_status status = begin(device, recording->pool, commands, error);
         if (!status) status = record_segment(r, *commands, op, error);
         if (!status && op == p->base.op_count && any_direct(p)) host_barrier(&device->vk, *commands);
@@ -264,7 +266,7 @@ vkb_status vkb_vk_record(vkb_vk_program *p, vkb_vk_frame *frame, uint32_t tokens
 void vkb_vk_recording_destroy(vkb_vk_program *p, vkb_vk_recording *r) {
     if (!r) return;
     vkb_vk_device *device = vkb_vk_device_of(&p->base);
-    if (r->pool) device->vk.DestroyCommandPool(device->handle, r->pool, NULL); /* and its command buffers */
+    if (r->pool && !atomic_load(&device->hung)) device->vk.DestroyCommandPool(device->handle, r->pool, NULL); /* and its command buffers */
     free(r->sized);
     free(r->folded);
     free(r->segments);

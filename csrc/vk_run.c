@@ -130,7 +130,8 @@ static vkb_status submit(task *t, vkb_error *error) {
     vkb_vk_work work = {.commands = f->submit,
                         .count = t->count,
                         .alone = segments > 1 ? segments : 0, /* `order`, and all but the last of them */
-                        .fence = f->fence,
+                        .fence = &f->fence,
+                        .products = t->recording->products,
                         .under_way = &t->program->under_way};
     vkb_status status = vkb_vk_submit(vkb_vk_device_of(&t->program->base), &work, error);
     f->submitted = !status;
@@ -223,7 +224,7 @@ static vkb_status profile(task *t, double *op_seconds, vkb_error *error) {
     if (!status) status = vkb_vk_frame_settle(p, t->frame, 0, error);
     if (!status) status = read_times(p, queries, op_seconds, error);
     vkb_vk_recording_destroy(p, t->recording);
-    device->vk.DestroyQueryPool(device->handle, queries, NULL);
+    if (!atomic_load(&device->hung)) device->vk.DestroyQueryPool(device->handle, queries, NULL);
     return status;
 }
 

@@ -10,7 +10,7 @@ enum { MAX_REGIONS = 256 };
 
 typedef struct half {
     VkCommandBuffer commands;
-    VkFence fence;
+    vkb_vk_fence fence;
     bool pending; /* submitted and not yet waited for */
 } half;
 
@@ -47,8 +47,7 @@ vkb_status vkb_vk_staging_create(vkb_vk_device *device, uint64_t bytes, vkb_vk_s
         status = vkb_vk_check(device, vk->AllocateCommandBuffers(device->handle, &info, &s->halves[i].commands), "vkAllocateCommandBuffers",
                               error);
         if (status) goto fail;
-        VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
-        status = vkb_vk_check(device, vk->CreateFence(device->handle, &fence, NULL, &s->halves[i].fence), "vkCreateFence", error);
+        status = vkb_vk_fence_create(device, &s->halves[i].fence, error);
         if (status) goto fail;
     }
     return VKB_OK;
@@ -61,7 +60,7 @@ fail:
 static vkb_status wait_half(vkb_vk_staging *s, half *h, vkb_error *error) {
     if (!h->pending) return VKB_OK;
     h->pending = false; /* a wait that fails leaves nothing on the device either */
-    return vkb_vk_wait(s->device, h->fence, s->device->spin_limit, error);
+    return vkb_vk_wait(s->device, &h->fence, s->device->spin_limit, error);
 }
 
 void vkb_vk_staging_destroy(vkb_vk_staging *s) {
@@ -69,9 +68,9 @@ void vkb_vk_staging_destroy(vkb_vk_staging *s) {
     const vkb_vk_device_table *vk = &s->device->vk;
     for (int i = 0; i < 2; i++) {
         wait_half(s, &s->halves[i], NULL);
-        if (s->halves[i].fence) vk->DestroyFence(s->device->handle, s->halves[i].fence, NULL);
+        vkb_vk_fence_destroy(s->device, &s->halves[i].fence);
     }
-    if (s->pool) vk->DestroyCommandPool(s->device->handle, s->pool, NULL);
+    if (s->pool && !atomic_load(&s->device->hung)) vk->DestroyCommandPool(s->device->handle, s->pool, NULL);
     vkb_vk_buffer_destroy(s->device, &s->memory);
     free(s);
 }
@@ -93,7 +92,7 @@ static vkb_status end_and_submit(vkb_vk_staging *s, half *h, vkb_error *error) {
                            &barrier, 0, NULL, 0, NULL);
     vkb_status status = vkb_vk_check(s->device, vk->EndCommandBuffer(h->commands), "vkEndCommandBuffer", error);
     if (status) return status;
-    vkb_vk_work work = {.commands = &h->commands, .count = 1, .fence = h->fence};
+    vkb_vk_work work = {.commands = &h->commands, .count = 1, .fence = &h->fence};
     status = vkb_vk_submit(s->device, &work, error);
     h->pending = status == VKB_OK;
     return status;

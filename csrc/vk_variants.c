@@ -196,18 +196,29 @@ static char *marker_path(const vkb_vk_device *device) {
     return vkb_vk_cache_path(device->cache_folder, "testing", vkb_vk_cache_key(&device->physical), "");
 }
 
-/* A kernel whose test a process died of is off in the process that finds that, and tested again by the next one; with a second death it
-   stays off. Of several that were tested side by side, the one that did it is found by testing one after another from now on. */
+/* What happened may have been somebody else's doing: the kernel is off in this process and tested again by the next one, and stays off when
+   it happens again. */
+static void note_suspect(vkb_vk_variants *v, vkb_vk_device *device, uint32_t row, const char *what) {
+    bool again = v->findings[row].suspect;
+    char reason[REASON];
+    snprintf(reason, sizeof reason, "%s when it was tested%s", what, again ? ", twice" : "; the next one tries again");
+    if (again)
+        note_failed(v, device, row, reason);
+    else
+        note_off(v, device, row, reason);
+    v->findings[row].suspect = !again;
+    v->changed = true;
+}
+
+/* A process died in the middle of tests, or lost the device. Of several that were tested side by side, the one that did it is
+ * found by testing one after another from now on. */
 static void note_killer(vkb_vk_variants *v, vkb_vk_device *device) {
     char name[VKB_MARKER_TEXT];
     char *path = marker_path(device);
     if (path && vkb_marker_died(path, name)) {
         v->alone = v->alone || !strcmp(name, several);
         int row = row_named(name);
-        bool again = row >= 0 && v->findings[row].suspect;
-        if (again) note_failed(v, device, (uint32_t)row, VKB_DIED " when it was tested, twice");
-        if (row >= 0 && !again) note_off(v, device, (uint32_t)row, VKB_DIED " when it was tested; the next one tries again");
-        if (row >= 0) v->findings[row].suspect = !again;
+        if (row >= 0) note_suspect(v, device, (uint32_t)row, VKB_DIED);
         v->changed = true;
         remove(path);
     }
@@ -292,8 +303,8 @@ static vkb_status run_test(vkb_vk_variants *v, vkb_vk_device *device, const vkb_
     vkb_status status = vkb_vk_selftest(device, kernel, u, reason, sizeof reason, error);
     vkb_marker_end(marker);
     log_test(device, kernel, start);
-    if (status == VKB_ERROR_DEVICE_LOST) snprintf(reason, sizeof reason, "the device was lost when it was tested");
-    if (status && status != VKB_ERROR_DEVICE_LOST) return status;
+    if (status == VKB_ERROR_DEVICE_LOST) note_suspect(v, device, row, "a process lost the device");
+    if (status) return status;
     if (reason[0])
         note_failed(v, device, row, reason);
     else
@@ -387,7 +398,12 @@ static vkb_status test_all(vkb_vk_variants *v, pending_list *l, vkb_error *error
     char *path = marker_path(l->device);
     vkb_marker *marker = vkb_marker_begin(path, several);
     vkb_cpu_pool_run(pool, l->count, test_one, l);
-    vkb_marker_end(marker);
+    bool lost = vkb_vk_alive(l->device, NULL) != VKB_OK;
+    if (lost)
+        vkb_marker_leave(marker);
+    else
+        vkb_marker_end(marker);
+    v->alone = v->alone || lost; /* so that the next device tells which of them it was */
     free(path);
     vkb_cpu_pool_destroy(pool);
     for (uint32_t i = 0; i < l->count; i++) {
@@ -396,7 +412,6 @@ static vkb_status test_all(vkb_vk_variants *v, pending_list *l, vkb_error *error
             status = t->status;
             if (error) *error = t->error;
         }
-        v->alone = v->alone || t->status == VKB_ERROR_DEVICE_LOST; /* so that the next device tells which of them it was */
         if (t->status) continue;
         if (t->reason[0])
             note_failed(v, l->device, (uint32_t)(t->kernel - vkb_kernels), t->reason);

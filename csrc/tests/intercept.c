@@ -118,6 +118,26 @@ void intercept_crash(const uint32_t *code, const char *call) {
     crash_call = call;
 }
 
+static bool hangs_next, hanging;
+
+void intercept_hang(bool hangs) {
+    hangs_next = hangs;
+    hanging = false;
+}
+
+static PFN_vkGetFenceStatus true_GetFenceStatus;
+static PFN_vkWaitForFences true_WaitForFences;
+
+static VKAPI_ATTR VkResult VKAPI_CALL spoil_GetFenceStatus(VkDevice device, VkFence fence) {
+    return hanging ? VK_NOT_READY : true_GetFenceStatus(device, fence);
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL spoil_WaitForFences(VkDevice device, uint32_t count, const VkFence *fences, VkBool32 all,
+                                                          uint64_t nanoseconds) {
+    VkResult result = true_WaitForFences(device, count, fences, all, nanoseconds);
+    return hanging ? VK_TIMEOUT : result;
+}
+
 static PFN_vkCreateShaderModule true_CreateShaderModule;
 static PFN_vkCreateComputePipelines true_CreateComputePipelines;
 
@@ -136,6 +156,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL spoil_CreateComputePipelines(VkDevice devi
                                                                    const VkComputePipelineCreateInfo *info, const VkAllocationCallbacks *a,
                                                                    VkPipeline *pipeline) {
     if (crash_code && info->stage.module == crash_module) abort();
+    hanging = hangs_next;
     if (!lie_code || info->stage.module != lie_module) return true_CreateComputePipelines(device, cache, count, info, a, pipeline);
     VkComputePipelineCreateInfo other = *info;
     VkSpecializationInfo constants = *info->stage.pSpecializationInfo;
@@ -175,6 +196,8 @@ static PFN_vkVoidFunction intercept(const char *name, PFN_vkVoidFunction functio
         true_##call = (PFN_vk##call)function; \
         function = (PFN_vkVoidFunction)spoil_##call; \
     }
+    SPOIL(GetFenceStatus)
+    SPOIL(WaitForFences)
     SPOIL(CreateShaderModule)
     SPOIL(CreateComputePipelines)
 #define INTERCEPT(call) \

@@ -2,6 +2,8 @@
 #ifndef VKB_TEST_INTERCEPT_H
 #define VKB_TEST_INTERCEPT_H
 
+#include <stdbool.h>
+
 #include "../vk_api.h"
 
 /* Goes between the library and Vulkan; before the library's first call. */
@@ -14,6 +16,8 @@ int intercept_alive(void);          /* objects created and not destroyed, instan
 
 /* A driver that lies: pipelines of this shader (a vkb_kernel's code) have another activation than was asked for. NULL: none */
 void intercept_lie(const uint32_t *code);
+/* A driver that hangs from the next pipeline on, or no more: nothing that is submitted seems to end. */
+void intercept_hang(bool hangs);
 /* A driver that crashes: making a pipeline of this shader, or this call ("vkCreateDevice"), aborts. */
 void intercept_crash(const uint32_t *code, const char *call);
 

@@ -26,7 +26,7 @@ static const driver drivers[] = {
     {.about = "no module", .reason = "VK_ERROR_INITIALIZATION_FAILED", .module = VK_ERROR_INITIALIZATION_FAILED},
     {.about = "no function", .reason = "VK_ERROR_UNKNOWN", .function = VK_ERROR_UNKNOWN},
     {.about = "no results", .reason = "is off: "},
-    {.about = "lost", .reason = "the device was lost", .module = VK_ERROR_DEVICE_LOST},
+    {.about = "lost", .reason = "lost the device", .module = VK_ERROR_DEVICE_LOST},
     {.about = "forbidden maps", .variants = "-tensor maps"},
     {.about = "forbidden", .variants = "-*hopper*"},
 };

@@ -72,6 +72,13 @@ static void parent(void) {
         expect("nothing off", folder, NULL, 0);
         empty_folder();
     }
+    expect("hang", folder, NULL, 0);
+    expect("nothing off", folder, NULL, 0); /* tried again */
+    empty_folder();
+    expect("hang", folder, NULL, 0);
+    expect("hang again", folder, NULL, 0);
+    expect("hung", folder, NULL, 0); /* for good */
+    empty_folder();
     expect("whole", folder, NULL, 0);
     expect("kill by look", folder, NULL, -SIGABRT); /* it was all right before: nothing is marked any more */
     expect("whole", folder, NULL, 0);
@@ -221,6 +228,41 @@ static void kernel_kills(bool killed) {
     vkb_device_close(device);
 }
 
+/* A device that never ends what it is given: an error in the end, what it may still use is left alone, and the next device takes other
+   kernels. */
+static void hang(const char *reason) {
+    static const uint32_t lengths[] = {3, 6};
+    vkb_error error = {0};
+    vkb_device *device = open_cached(&error);
+    REQUIRE(device, "%s", error.message);
+    fixture f;
+    fixture_begin(&f, lengths, 2, 1);
+    vkb_op op = empty_op;
+    op.kind = VKB_OP_LINEAR;
+    op.input = fixture_input(&f, 40, 1);
+    op.weight = fixture_tensor(&f, 24, 40, VKB_LAYOUT_LINEAR, 0.3f);
+    fixture_op(&f, op, VKB_PER_TOKEN, 24);
+    results got;
+    ((vkb_vk_device *)device)->patience = 500; /* software has none */
+    intercept_hang(true);
+    vkb_status status = fixture_try(&f, device, &got, &error);
+    CHECK(status == VKB_ERROR_DEVICE_LOST && strstr(error.message, "hangs"), "status %d: %s", (int)status, error.message);
+    status = fixture_try(&f, device, &got, &error);
+    CHECK(status == VKB_ERROR_DEVICE_LOST && strstr(error.message, "lost earlier"), "status %d: %s", (int)status, error.message);
+    int alive = intercept_alive();
+    vkb_device_close(device);
+    CHECK(alive > 0 && intercept_alive() == alive, "%d objects, %d after it was closed", alive, intercept_alive());
+    intercept_hang(false);
+    CHECK(strstr(logged, reason), "%s", logged);
+    fixture_end(&f);
+    device = open_cached(&error);
+    REQUIRE(device, "%s", error.message);
+    check_linear(device);
+    vkb_device_close(device);
+    fflush(stdout);
+    _exit(test_failures != 0); /* without a look at what is left */
+}
+
 /* The device can't be opened, the report says why, and "auto" has the CPU. */
 static void is_refused(const char *why) {
     vkb_error error = {0};
@@ -253,6 +295,10 @@ static void run_case(const char *name) {
     } else if (!strcmp(name, "kill by look")) {
         intercept_crash(NULL, "vkGetPhysicalDeviceFeatures2");
         open_cached(&error);
+    } else if (!strcmp(name, "hang")) {
+        hang("is off: a process lost the device when it was tested; the next one tries again");
+    } else if (!strcmp(name, "hang again")) {
+        hang("is off: a process lost the device when it was tested, twice");
     } else if (!strncmp(name, "killed by ", 10)) {
         is_refused("a process died");
     } else if (!strcmp(name, "no driver")) {
@@ -267,6 +313,7 @@ static void run_case(const char *name) {
         } else {
             check_linear(device);
         }
+        if (!strcmp(name, "hung")) CHECK(strstr(logged, "is off: a process lost the device when it was tested, twice"), "%s", logged);
         if (!strcmp(name, "nothing off")) CHECK(!strstr(logged, "is off:"), "%s", logged);
         vkb_device_close(device);
     }
