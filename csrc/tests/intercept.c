@@ -1,14 +1,17 @@
 #include "intercept.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../vk_kernel.h"
 
-static uint32_t calls, fail_number;
+/* Self-tests call from several threads. */
+static atomic_uint calls;
+static uint32_t fail_number;
 static VkResult fail_result;
-static const char *failed;
-static int alive;
+static const char *_Atomic failed;
+static atomic_int alive;
 
 void intercept_arm(uint32_t fail_at, VkResult result) {
     calls = 0;
@@ -23,12 +26,10 @@ int intercept_alive(void) { return alive; }
 
 /* How often a wait asks is a matter of time: only the first question after a submit counts. */
 static bool counts(const char *name) {
-    static bool asked;
+    static atomic_bool asked;
     if (!strcmp(name, "vkQueueSubmit")) asked = false;
     if (strcmp(name, "vkGetFenceStatus") && strcmp(name, "vkWaitForFences")) return true;
-    bool first = !asked;
-    asked = true;
-    return first;
+    return !atomic_exchange(&asked, true);
 }
 
 static const char *crash_call;
@@ -36,7 +37,7 @@ static const char *crash_call;
 static bool fails(const char *name) {
     if (crash_call && !strcmp(name, crash_call)) abort();
     if (!counts(name)) return false;
-    if (++calls != fail_number) return false;
+    if (atomic_fetch_add(&calls, 1) + 1 != fail_number) return false;
     failed = name;
     return true;
 }
@@ -118,7 +119,7 @@ void intercept_crash(const uint32_t *code, const char *call) {
     crash_call = call;
 }
 
-static bool hangs_next, hanging;
+static atomic_bool hangs_next, hanging;
 
 void intercept_hang(bool hangs) {
     hangs_next = hangs;
@@ -156,7 +157,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL spoil_CreateComputePipelines(VkDevice devi
                                                                    const VkComputePipelineCreateInfo *info, const VkAllocationCallbacks *a,
                                                                    VkPipeline *pipeline) {
     if (crash_code && info->stage.module == crash_module) abort();
-    hanging = hangs_next;
+    hanging = atomic_load(&hangs_next);
     if (!lie_code || info->stage.module != lie_module) return true_CreateComputePipelines(device, cache, count, info, a, pipeline);
     VkComputePipelineCreateInfo other = *info;
     VkSpecializationInfo constants = *info->stage.pSpecializationInfo;
