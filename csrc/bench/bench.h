@@ -45,6 +45,11 @@ typedef struct bench_times {
     double rate; /* runs a second, of all callers */
 } bench_times;
 
+typedef struct bench_peaks { /* what a device does at best, as measured: a large LINEAR, a large NORM */
+    uint32_t rows, width;
+    double flops, bytes; /* a second */
+} bench_peaks;
+
 /* Each returns 0, or 1 after one line on stderr. */
 int bench_parse(int argc, char **argv, bench_options *o);
 int bench_open(const bench_options *o, const vkb_tensor *tensors, uint32_t tensor_count, const vkb_program_desc *desc, bench_run *run);
@@ -55,6 +60,9 @@ void bench_close(bench_run *run);
 /* What op `i` has to do for this batch, and the bytes that it must at least move: inputs and weights read once, outputs written once. */
 double bench_flops(const bench_run *run, uint32_t i);
 double bench_bytes(const bench_run *run, uint32_t i);
+
+/* peak.c: with the dtype and the device of `o`. */
+int bench_measure_peaks(const bench_options *o, bench_peaks *peaks);
 
 int bench_open_device(const bench_options *o, vkb_device **device);
 

@@ -85,7 +85,13 @@ typedef struct group { /* ops that do the same on the same shape */
     double seconds, flops, bytes;
 } group;
 
-static void print_ops(const bench_options *o, const bench_run *run, const double *seconds) {
+/* Of what the device does at best, by products or by bytes: whichever the op comes closer to. */
+static double share_of_peak(const bench_peaks *peaks, const group *g) {
+    return fmax(g->flops / peaks->flops, g->bytes / peaks->bytes) / g->seconds;
+}
+
+/* peaks may be NULL. */
+static void print_ops(const bench_options *o, const bench_run *run, const double *seconds, const bench_peaks *peaks) {
     group groups[64] = {{0}};
     uint32_t n = 0;
     double total = 0;
@@ -102,24 +108,30 @@ static void print_ops(const bench_options *o, const bench_run *run, const double
         total += seconds[i];
     }
     if (!o->json)
-        printf("%s, %u x %u tokens: %.3f ms in ops, one after another\n%-10s %6s %6s %5s %10s %7s %9s %8s\n", run->info.name, o->batch,
-               o->tokens, total * 1e3, "op", "in", "out", "times", "us each", "share", "TFLOP/s", "GB/s");
-    for (uint32_t g = 0; g < n; g++)
+        printf("%s, %u x %u tokens: %.3f ms in ops, one after another\n%-10s %6s %6s %5s %10s %7s %9s %8s%s\n", run->info.name, o->batch,
+               o->tokens, total * 1e3, "op", "in", "out", "times", "us each", "share", "TFLOP/s", "GB/s", peaks ? "  of peak" : "");
+    for (uint32_t g = 0; g < n; g++) {
         printf(o->json ? "{\"op\":\"%s\",\"in\":%u,\"out\":%u,\"times\":%u,\"us_each\":%.2f,\"share\":%.4f,\"tflops\":%.3f,\"gbytes_per_"
-                         "second\":%.1f}\n"
-                       : "%-10s %6u %6u %5u %10.2f %7.4f %9.3f %8.1f\n",
+                         "second\":%.1f"
+                       : "%-10s %6u %6u %5u %10.2f %7.4f %9.3f %8.1f",
                kinds[groups[g].kind], groups[g].in, groups[g].out, groups[g].count, groups[g].seconds * 1e6 / groups[g].count,
                groups[g].seconds / total, groups[g].flops / groups[g].seconds / 1e12, groups[g].bytes / groups[g].seconds / 1e9);
+        if (peaks) printf(o->json ? ",\"of_peak\":%.4f" : " %8.2f", share_of_peak(peaks, &groups[g]));
+        printf(o->json ? "}\n" : "\n");
+    }
+    if (peaks && !o->json)
+        printf("peak: %.3f TFLOP/s, LINEAR %u to %u of %u rows; %.1f GB/s, NORM of them\n", peaks->flops / 1e12, peaks->width, peaks->width,
+               peaks->rows, peaks->bytes / 1e9);
 }
 
-static int profile(const bench_options *o, bench_run *run) {
+static int profile(const bench_options *o, bench_run *run, const bench_peaks *peaks) {
     double *seconds = malloc(run->desc.op_count * sizeof *seconds);
     bench_times warm;
     bench_options brief = *o;
     brief.seconds = 0;
     int status = seconds ? bench_time(&brief, run, &warm) : 1;
     if (!status) status = bench_profile(run, seconds);
-    if (!status) print_ops(o, run, seconds);
+    if (!status) print_ops(o, run, seconds, peaks);
     free(seconds);
     return status;
 }
@@ -128,8 +140,11 @@ int bench_ops(const bench_options *o) {
     const bench_program *p = find(o->words[1]);
     if (!p) return 2;
     bench_run run;
-    int status = open_model(o, p, &run);
-    if (!status) status = profile(o, &run);
+    bench_peaks peaks;
+    int status = bench_measure_peaks(o, &peaks);
+    if (status) return status;
+    status = open_model(o, p, &run);
+    if (!status) status = profile(o, &run, &peaks);
     bench_close(&run);
     return status;
 }
@@ -163,7 +178,7 @@ static int bench_one(const bench_options *o, const vkb_tensor *tensors, uint32_t
     vkb_program_desc desc = {.values = values, .value_count = 3, .ops = ops, .op_count = 3, .outputs = &output, .output_count = 1};
     bench_run run;
     int status = bench_open(o, tensors, tensor_count, &desc, &run);
-    if (!status) status = profile(o, &run);
+    if (!status) status = profile(o, &run, NULL);
     bench_close(&run);
     return status;
 }

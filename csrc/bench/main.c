@@ -7,7 +7,7 @@
 static const char usage[] = "usage: vkbert-bench COMMAND [options]\n"
                             "\n"
                             "  model minilm-l6|base|large   a whole model with random weights: time, tokens/s, TFLOP/s\n"
-                            "  ops   minilm-l6|base|large   the time of each of its ops, TFLOP/s, GB/s, share\n"
+                            "  ops   minilm-l6|base|large   the time of each of its ops, TFLOP/s, GB/s, share, and of the peak\n"
                             "  lengths minilm-l6|… FILE     texts of the lengths in a file, one a line: as one corpus, and --batch a call\n"
                             "  gemm  M N K                  one linear layer: [M, K] times [N, K] transposed, plus bias\n"
                             "  attention                    one attention op (--batch, --tokens, --heads, --head-size)\n"
