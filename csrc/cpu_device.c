@@ -146,6 +146,7 @@ static const vkb_backend cpu_backend = {
     .arena_align = 64,
     .row_tile = 1,
     .column_align = 1,
+    .set_bytes = 4096, /* 64 sets of 64 bytes; a tile of twelve rows would have one of eight or twelve ways to itself, and weights */
     .weights_size = sizeof(vkb_cpu_weights),
     .program_size = sizeof(vkb_cpu_program),
     .device_free = device_free,

@@ -126,7 +126,7 @@ typedef struct vkb_slot { /* where a value lies in the activation arena; values 
     uint64_t bytes;       /* rows · stride · size, and the int8 form */
     uint64_t i8_at;       /* bytes in the slot: where the value's int8 form lies, behind the value; 0: it has none */
     uint32_t rows;        /* max_tokens or max_sequences, rounded up to backend->row_tile */
-    uint32_t stride;      /* elements from row to row: width rounded up to backend->column_align */
+    uint32_t stride;      /* elements from row to row: width rounded up to backend->column_align, or a cache line more */
     uint32_t size;        /* bytes of an element: 2 for values per token of a program with activations in f16, else 4 */
 } vkb_slot;
 
@@ -156,6 +156,8 @@ struct vkb_backend {
     uint64_t arena_align;  /* bytes */
     uint32_t row_tile;     /* rows of a value are rounded up to this; rows past the batch may hold anything, also NaN */
     uint32_t column_align; /* elements; columns past the width must be written as zeros, so that kernels may read them */
+    uint32_t
+        set_bytes; /* rows that lie a multiple of this apart share a set of the first-level cache: they get 64 bytes more. 0: any may */
     /* Bytes of the int8 form, as the backend keeps it, of a value that a LINEAR or LINEAR_MAX with weights in VKB_I8 reads; NULL: it keeps
        none. rows, stride: the slot's */
     uint64_t (*i8_bytes)(uint64_t rows, uint64_t stride);

@@ -36,8 +36,7 @@ int bench_measure_peaks(const bench_options *o, bench_peaks *peaks) {
     one.seconds = one.interval = 0;
     const uint32_t width = peaks->width, output = POOLED;
     const vkb_tensor tensors[] = {{1024, width, VKB_LAYOUT_TABLE, VKB_F32}, {width, width, VKB_LAYOUT_LINEAR, VKB_F32}};
-    const vkb_value values[COUNT] = {
-        {VKB_PER_TOKEN, width}, {VKB_PER_TOKEN, width}, {VKB_PER_TOKEN, width}, {VKB_PER_SEQUENCE, width}};
+    const vkb_value values[COUNT] = {{VKB_PER_TOKEN, width}, {VKB_PER_TOKEN, width}, {VKB_PER_TOKEN, width}, {VKB_PER_SEQUENCE, width}};
     vkb_op ops[COUNT];
     for (uint32_t i = 0; i < COUNT; i++) {
         ops[i] = none;
@@ -54,8 +53,7 @@ int bench_measure_peaks(const bench_options *o, bench_peaks *peaks) {
     ops[NORMALIZED].norm_eps = 1e-5f;
     ops[POOLED].kind = VKB_OP_POOL;
     ops[POOLED].pool = VKB_POOL_CLS;
-    vkb_program_desc desc = {
-        .values = values, .value_count = COUNT, .ops = ops, .op_count = COUNT, .outputs = &output, .output_count = 1};
+    vkb_program_desc desc = {.values = values, .value_count = COUNT, .ops = ops, .op_count = COUNT, .outputs = &output, .output_count = 1};
     bench_run run;
     bench_times warm;
     double seconds[COUNT];

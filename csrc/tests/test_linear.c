@@ -6,7 +6,7 @@
 
 #include "kernels.h"
 
-static const uint32_t sizes[] = {1, 2, 3, 7, 17, 31, 33, 100, 255, 257};
+static const uint32_t sizes[] = {1, 2, 3, 7, 17, 31, 33, 100, 255, 257, 1024};
 static const double unit = 1.0 / (1 << 24); /* half a last place of f32 */
 static vkb_device *reference;
 
@@ -118,8 +118,8 @@ static void one_shape(vkb_device *device, const char *kernel, uint32_t rows, uin
 }
 
 static void shapes(vkb_device *device, const char *kernel, void *user) {
-    static const uint32_t rows_and_k[][2] = {{1, 1},  {2, 257}, {3, 33},   {7, 100}, {17, 31},   {31, 255},
-                                             {33, 7}, {100, 3}, {255, 17}, {257, 2}, {257, 257}, {100, 100}};
+    static const uint32_t rows_and_k[][2] = {{1, 1},   {2, 257},  {3, 33},  {7, 100},   {17, 31},   {31, 255}, {33, 7},
+                                             {100, 3}, {255, 17}, {257, 2}, {257, 257}, {100, 100}, {14, 1024}};
     (void)user;
     for (uint32_t i = 0; i < COUNT(rows_and_k); i++)
         one_shape(device, kernel, rows_and_k[i][0], rows_and_k[i][1], i % 3 == 2 ? VKB_F16 : VKB_F32);

@@ -154,6 +154,7 @@ static void pool(vkb_device *device, const char *kernel, void *user) {
         pool_from(device, kernel, widths[i], NULL);
         pool_from(device, kernel, widths[i], starts);
     }
+    pool_from(device, kernel, 1024, starts); /* on the CPU such rows are a cache line apart */
 }
 
 /* What no rows give, by definition and not by comparison. */
