@@ -40,6 +40,6 @@ in_sid() {
 }
 
 say "$what"
-variants='-*,+*matrix*,+quantize lanes,+embed*,+copy*,+pool*' in_sid variants '' matrix ''
+variants='-*,+*matrix*,+quantize lanes,+embed*,+copy*,+pool*,+gate' in_sid variants '' matrix ''
 in_sid int8 'matrix 32x32'
 in_sid encoder

@@ -1,9 +1,9 @@
 /*
- * Steps that other steps do by the way. Where the kernel of a LINEAR has whole rows it does the norm after it. The rest is for small
- * batches, where what counts is how many dispatches follow one another: a norm in place is left out where the kernels of all steps that
- * read its value normalise what they read themselves; POOL, where NORMALIZE is all that reads it and pools itself; ATTENTION likewise,
- * before a LINEAR. Which kernels can is in the table of kernels (folds), so this is decided for each pair of size classes. The program,
- * and what it computes, stays the same.
+ * Steps that other steps do by the way. Where the kernel of a LINEAR has whole rows it does the norm after it; where it can take both
+ * halves of what a GATE reads, the GATE. The rest is for small batches, where what counts is how many dispatches follow one another: a norm
+ * in place is left out where the kernels of all steps that read its value normalise what they read themselves; POOL, where NORMALIZE is all
+ * that reads it and pools itself; ATTENTION likewise, before a LINEAR. Which kernels can is in the table of kernels (folds), so this is
+ * decided for each pair of size classes. The program, and what it computes, stays the same.
  */
 #include <stdlib.h>
 
@@ -74,6 +74,14 @@ static uint32_t find_norm_after(const vkb_vk_program *p, uint32_t linear) {
     return in_place && !is_direct(p, s->output) && !vkb_vk_has_i8(p, s->output) ? linear + 1 : VKB_NONE;
 }
 
+/* The GATE that reads a bare LINEAR's output, nothing else does. Kernels take 32 columns of either half at a time. */
+static uint32_t find_gate_after(const vkb_vk_program *p, uint32_t linear) {
+    const vkb_vk_step *s = &p->steps[linear], *gate = s + 1;
+    if (s->task.kind != VKB_OP_LINEAR || s->task.mode || linear + 1 >= p->step_count || gate->task.kind != VKB_OP_GATE) return VKB_NONE;
+    bool whole = p->base.values[gate->output].width % VKB_COLUMN_ALIGN == 0;
+    return whole && find_only(p, linear + 1, VKB_OP_LINEAR) == linear ? linear + 1 : VKB_NONE;
+}
+
 vkb_status vkb_vk_folds_init(vkb_vk_program *p, vkb_error *error) {
     p->folds = calloc(p->step_count, sizeof *p->folds);
     if (!p->folds) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "vkb_program_create: out of memory");
@@ -85,7 +93,9 @@ vkb_status vkb_vk_folds_init(vkb_vk_program *p, vkb_error *error) {
         fold->pool = find_pool(p, i);
         fold->attention = find_attention(p, i);
         fold->norm_after = find_norm_after(p, i);
+        fold->gate_after = find_gate_after(p, i);
         if (fold->attention != VKB_NONE) s->ranges[VKB_BIND_POSITION] = p->steps[fold->attention].ranges[VKB_BIND_INPUT];
+        if (fold->gate_after != VKB_NONE) s->ranges[VKB_BIND_TYPE] = p->steps[fold->gate_after].ranges[VKB_BIND_OUTPUT];
         if (fold->pool != VKB_NONE) s->ranges[VKB_BIND_RESIDUAL] = p->steps[fold->pool].ranges[VKB_BIND_INPUT];
     }
     vkb_vk_quantize_init(p);
@@ -130,6 +140,7 @@ void vkb_vk_folds_find(const vkb_vk_program *p, uint32_t tokens, uint32_t sequen
         if (f->pool != VKB_NONE && can & VKB_FOLD_POOL) folded[f->pool] = VKB_FOLDED_BY_READERS;
         if (f->attention != VKB_NONE && can & VKB_FOLD_ATTENTION && folds_heads(p, i, tokens)) folded[f->attention] = VKB_FOLDED_BY_READERS;
         if (f->norm_after != VKB_NONE && can & VKB_FOLD_NORM) folded[f->norm_after] = VKB_FOLDED_BY_MAKER;
+        if (f->gate_after != VKB_NONE && can & VKB_FOLD_GATE) folded[f->gate_after] = VKB_FOLDED_BY_MAKER;
     }
     for (uint32_t i = 0; i < p->step_count; i++) {
         const vkb_vk_step *s = &p->steps[i];
@@ -174,6 +185,15 @@ static void take_pool(const vkb_vk_program *p, const uint8_t *folded, uint32_t n
     take_norm(p, folded, p->folds[number].norm_input, VKB_FOLD_NORM_INPUT, s);
 }
 
+/* Workgroups stay those of the LINEAR's own outputs. */
+static void take_gate(const vkb_vk_program *p, const vkb_vk_step *gate, vkb_vk_step *s) {
+    s->output = gate->output;
+    s->task.mode |= VKB_FOLD_GATE | gate->task.mode;
+    s->push.output_address = vkb_vk_address_of(p, gate->output);
+    s->push.output_width = gate->push.output_width;
+    s->push.output_stride = gate->push.output_stride;
+}
+
 vkb_vk_step vkb_vk_folds_apply(const vkb_vk_program *p, const uint8_t *folded, uint32_t step) {
     vkb_vk_step s = p->steps[step];
     const vkb_vk_folds *f = &p->folds[step];
@@ -181,6 +201,7 @@ vkb_vk_step vkb_vk_folds_apply(const vkb_vk_program *p, const uint8_t *folded, u
     take_norm(p, folded, f->norm_residual, VKB_FOLD_NORM_RESIDUAL, &s);
     take_norm(p, folded, f->norm_after, VKB_FOLD_NORM, &s);
     if (f->attention != VKB_NONE && folded[f->attention]) take_attention(p, &p->steps[f->attention], &s);
+    if (f->gate_after != VKB_NONE && folded[f->gate_after]) take_gate(p, &p->steps[f->gate_after], &s);
     if (f->pool != VKB_NONE && folded[f->pool]) take_pool(p, folded, f->pool, &s);
     vkb_vk_quantize_apply(p, folded, step, &s);
     return s;

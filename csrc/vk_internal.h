@@ -309,6 +309,7 @@ typedef struct vkb_vk_usage { /* how a program uses a kernel */
     uint32_t head_size;        /* ATTENTION, ROTATE */
     uint32_t inputs, width;    /* of op's input (0: none), of the step's output */
     bool attends;              /* LINEAR: of an ATTENTION's results, which its kernel may do by the way */
+    uint32_t gate;             /* LINEAR: 1 + the activation of the GATE after it, which its kernel may do by the way; 0: none */
 } vkb_vk_usage;
 
 /* Does such an op, small, with this kernel and on the reference. `reason` stays empty where they agree. An error is one that says nothing

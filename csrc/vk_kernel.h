@@ -186,14 +186,16 @@ typedef struct vkb_task {     /* a dispatch, as far as that decides which kernel
  * the norm_* push constants are then those of the norm that has been left out. LINEAR: of its input, or of its residual; plain ATTENTION of
  * q|k|v, which is then bound as the position table, row_count elements a row (MODE from bit 16 on: head size / 16). NORMALIZE: POOL of what
  * is bound as the residual (MODE's lower byte: 1 + vkb_pool), and the norm of that. QUANTIZE: the
- * NORM that makes its value, which it writes too (vk_quantize.c). LINEAR: the NORM of its output.
+ * NORM that makes its value, which it writes too (vk_quantize.c). LINEAR: the NORM of its output; or the GATE of it, whose output is then
+ * bound as the type table and what output_* are of (MODE's lower byte: the GATE's activation).
  */
 enum vkb_fold {
     VKB_FOLD_NORM_INPUT = 1 << 8,
     VKB_FOLD_NORM_RESIDUAL = 1 << 9,
     VKB_FOLD_POOL = 1 << 10,
     VKB_FOLD_ATTENTION = 1 << 11,
-    VKB_FOLD_NORM = 1 << 13
+    VKB_FOLD_NORM = 1 << 13,
+    VKB_FOLD_GATE = 1 << 14
 };
 
 /*

@@ -65,7 +65,8 @@
 /* BM × BN outputs a workgroup, BK of K a step, TM × TN outputs an invocation. */
 #define LINEAR_TILE(bm, bn, bk, tm, tn, stages) \
     .kind = VKB_OP_LINEAR, CODE(linear_tile), .local_size = 32 * (bm) / (4 * (tm)) * (bn) / (8 * (tn)), .tile_rows = bm, \
-    .tile_columns = bn, OWN(bm, bn, bk, tm, tn, stages), .shared_bytes = 4 * (stages) * (bk) * ((bm) + (bn))
+    .tile_columns = bn, OWN(bm, bn, bk, tm, tn, stages), .shared_bytes = 4 * (stages) * (bk) * ((bm) + (bn)), \
+    .folds = (tn) == 8 ? VKB_FOLD_GATE : 0
 /* BM × BN outputs a workgroup, 64 × 64 a subgroup; of which K and N are multiples. */
 #define LINEAR_FRAGMENTS(bm, bn, inputs, outputs) \
     .kind = VKB_OP_LINEAR, CODE(linear_fragments), .local_size = (bm) * (bn) / 128, .subgroups = (bm) * (bn) / 4096, .tile_rows = bm, \
@@ -94,7 +95,7 @@
 #define LINEAR_MATRIX(bm, rows) \
     .kind = VKB_OP_LINEAR, CODE(linear_matrix), .subgroups = (bm) / (rows)*2, .tile_rows = bm, .tile_columns = 64, OWN(bm, rows), \
     .shared_bytes = 4 * ((bm) + 64) * 20 + 4 * (bm)*68, .needs = VKB_NEED_F16 | VKB_NEED_MATRIX, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
-    .values = 1 << VKB_VALUES_F16
+    .values = 1 << VKB_VALUES_F16, .folds = VKB_FOLD_GATE
 /* Sixteen rows; columns of an invocation; invocations that share a column. */
 #define LINEAR_SPLIT(local, columns, lanes) \
     .kind = VKB_OP_LINEAR, CODE(linear_split), .local_size = local, .tile_rows = 16, .tile_columns = (local) / (lanes) * (columns), \

@@ -30,7 +30,7 @@ typedef struct vkb_vk_folds {           /* of a step: the steps that it can do b
     uint32_t norm_input, norm_residual; /* what makes its input, its residual */
     uint32_t pool, attention;           /* what makes its input */
     uint32_t norm;                      /* of QUANTIZE: what makes its value */
-    uint32_t norm_after;                /* of LINEAR: what follows */
+    uint32_t norm_after, gate_after;    /* of LINEAR: what follows */
 } vkb_vk_folds;
 
 /* Fills program->folds; steps and `direct` are there. */

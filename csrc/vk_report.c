@@ -105,6 +105,7 @@ static vkb_vk_usage usage_of(const vkb_kernel *k) {
                      : k->weights & 1 << VKB_WEIGHTS_F16 ? VKB_WEIGHTS_F16
                                                          : VKB_WEIGHTS_F16_TILES;
     if (k->kind == VKB_OP_LINEAR || k->kind == VKB_OP_GATE) u.task.mode = u.op->activation;
+    if (k->kind == VKB_OP_LINEAR) u.gate = 1 + VKB_ACT_SILU;
     if (k->kind == VKB_OP_POOL) u.task.mode = u.op->pool;
     if (k->kind == VKB_OP_ATTENTION || k->kind == VKB_OP_ROTATE) u.head_size = k->max_head ? k->max_head : 64;
     if (k->kind == VKB_OP_ATTENTION) u.task.head_size = u.head_size;

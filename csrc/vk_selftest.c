@@ -140,16 +140,31 @@ static uint32_t attended(probe *p, uint32_t width) {
     return p->value_count - 1;
 }
 
+/* Of the value that was made last, of twice the width. */
+static void gate(probe *p, uint32_t activation, uint32_t width) {
+    vkb_op op = p->ops[0];
+    op.kind = VKB_OP_GATE;
+    op.input = p->value_count - 1;
+    op.weight = VKB_NONE;
+    op.scale = 0;
+    op.activation = activation;
+    output(p, op, VKB_PER_TOKEN, width);
+}
+
 /* folds: the norms, in MODE's bits, that are left to the kernel. Others of its own are tested by themselves. */
-static void linear(probe *p, vkb_op op, const vkb_op *like, uint32_t inputs, uint32_t outputs, uint32_t folds) {
+static void linear(probe *p, vkb_op op, const vkb_vk_usage *u, uint32_t inputs, uint32_t outputs, uint32_t folds) {
+    const vkb_op *like = u->op;
+    bool bare = folds & VKB_FOLD_GATE;
+    if (bare) outputs = (uint32_t)vkb_align_up(outputs, 2 * VKB_COLUMN_ALIGN);
     op.input = folds & VKB_FOLD_ATTENTION ? attended(p, inputs) : folds & VKB_FOLD_NORM_INPUT ? normed(p, inputs) : input(p, inputs);
-    if (like->residual != VKB_NONE) op.residual = folds & VKB_FOLD_NORM_RESIDUAL ? normed(p, outputs) : input(p, outputs);
-    op.residual_at = like->residual_at;
-    op.activation = like->activation;
+    if (like->residual != VKB_NONE && !bare) op.residual = folds & VKB_FOLD_NORM_RESIDUAL ? normed(p, outputs) : input(p, outputs);
+    op.residual_at = bare ? VKB_RESIDUAL_BEFORE_NORM : like->residual_at;
+    op.activation = bare ? VKB_ACT_NONE : like->activation;
     op.weight = tensor(p, like->weight, outputs, inputs);
     op.bias = tensor(p, like->bias, 1, outputs);
     if (folds & VKB_FOLD_NORM) layer_norm(p, &op, outputs);
     output(p, op, VKB_PER_TOKEN, outputs);
+    if (bare) gate(p, u->gate - 1, outputs / 2);
 }
 
 static void linear_max(probe *p, vkb_op op, const vkb_op *like, uint32_t inputs, uint32_t outputs) {
@@ -260,7 +275,7 @@ static bool build(probe *p, const vkb_kernel *kernel, const vkb_vk_usage *u, uin
         fill_batch(p, kernel->tile_rows);
     switch (kernel->kind) {
     case VKB_OP_EMBED: embed(p, op, like, width); return true;
-    case VKB_OP_LINEAR: linear(p, op, like, inputs, outputs, folds); return true;
+    case VKB_OP_LINEAR: linear(p, op, u, inputs, outputs, folds); return true;
     case VKB_OP_LINEAR_MAX: linear_max(p, op, like, inputs, outputs); return true;
     case VKB_OP_ATTENTION: attention(p, op, like, u->head_size); return true;
     case VKB_OP_ROTATE: rotate(p, op, like, u->head_size); return true;
@@ -273,9 +288,8 @@ static bool build(probe *p, const vkb_kernel *kernel, const vkb_vk_usage *u, uin
         output(p, op, VKB_PER_SEQUENCE, width);
         return true;
     case VKB_OP_GATE:
-        op.input = input(p, 2 * width);
-        op.activation = like->activation;
-        output(p, op, VKB_PER_TOKEN, width);
+        input(p, 2 * width);
+        gate(p, like->activation, width);
         return true;
     default: return false;
     }
@@ -438,8 +452,9 @@ vkb_status vkb_vk_selftest(vkb_vk_device *device, const vkb_kernel *kernel, cons
     bool linear = kernel->kind == VKB_OP_LINEAR;
     /* each by itself: there is one set of a norm's constants, and attention is of few rows alone */
     uint32_t apart[] = {linear && usage->op->residual != VKB_NONE ? kernel->folds & VKB_FOLD_NORM_RESIDUAL : 0,
-                        linear && usage->attends ? kernel->folds & VKB_FOLD_ATTENTION : 0, linear ? kernel->folds & VKB_FOLD_NORM : 0};
-    uint32_t others = kernel->folds & ~(uint32_t)(linear ? VKB_FOLD_NORM_RESIDUAL | VKB_FOLD_ATTENTION | VKB_FOLD_NORM : 0);
+                        linear && usage->attends ? kernel->folds & VKB_FOLD_ATTENTION : 0, linear ? kernel->folds & VKB_FOLD_NORM : 0,
+                        linear && usage->gate ? kernel->folds & VKB_FOLD_GATE : 0};
+    uint32_t others = kernel->folds & ~(uint32_t)(linear ? VKB_FOLD_NORM_RESIDUAL | VKB_FOLD_ATTENTION | VKB_FOLD_NORM | VKB_FOLD_GATE : 0);
     vkb_status status = test(device, kernel, usage, others, reason, size, error);
     for (size_t i = 0; i < sizeof apart / sizeof *apart && !status && !*reason; i++)
         if (apart[i]) status = test(device, kernel, usage, apart[i], reason, size, error);

@@ -264,12 +264,16 @@ vkb_vk_usage vkb_vk_usage_of(const vkb_vk_program *p, const vkb_vk_step *s) {
     u.width = p->base.values[u.op->kind == VKB_OP_POOL ? u.op->input : u.op->output].width;
     for (const vkb_op *before = p->base.ops; before < u.op && s->task.kind == VKB_OP_LINEAR; before++)
         if (before->output == u.op->input) u.attends = before->kind == VKB_OP_ATTENTION;
+    const vkb_op *after = u.op + 1;
+    bool gated = s->task.kind == VKB_OP_LINEAR && !s->task.mode && s->op + 1 < p->base.op_count && after->kind == VKB_OP_GATE;
+    if (gated && after->input == u.op->output) u.gate = 1 + after->activation;
     return u;
 }
 
 static uint64_t key_of(const vkb_kernel *kernel, const vkb_vk_usage *u) {
     bool attends = u->attends && kernel->folds & VKB_FOLD_ATTENTION;
-    const uint32_t words[] = {u->task.mode, u->task.weights, u->task.values, u->head_size, attends};
+    uint32_t gate = kernel->folds & VKB_FOLD_GATE ? u->gate : 0;
+    const uint32_t words[] = {u->task.mode, u->task.weights, u->task.values, u->head_size, attends, gate};
     uint64_t key = vkb_vk_hash(VKB_VK_HASH_START, kernel->name, strlen(kernel->name));
     return vkb_vk_hash(key, words, sizeof words);
 }

@@ -7,6 +7,7 @@
 #include "matrix.glsl"
 #include "common.glsl"
 #include "linear.glsl"
+#include "linear_gate.glsl"
 
 layout(constant_id = 4) const uint MM = 16; // the device's matrices
 layout(constant_id = 5) const uint MN = 16;
@@ -47,7 +48,8 @@ void main() {
         }
         for (uint i = t; i < (BN / 16) * (BK / 16) * 32; i += LOCAL_SIZE) { // a lane's word of a tile
             const uint lane = i % 32, n16 = i / 32 % 4, k16 = i / 128;
-            const uvec4 word = weight4[((column0 / 64) * (push.input_stride / 16) + k / 16) * 128 + i];
+            const uint n = output_of(column0 + 16 * n16) / 16; // tile of outputs
+            const uvec4 word = weight4[((n / 4 * (push.input_stride / 16) + k / 16 + k16) * 4 + n % 4) * 32 + lane];
             [[unroll]] for (uint q = 0; q < 4; q++) keep((16 * n16 + lane / 4 + q / 2 * 8) * ROW + 8 * k16 + lane % 4 + q % 2 * 4, false, word[q]);
         }
         barrier();
@@ -67,6 +69,14 @@ void main() {
         [[unroll]] for (uint j = 0; j < TN; j++)
             coopMatStore(sum[i][j], staged, (sm * ROWS + i * MM) * STAGED + sn * 32 + j * MN, STAGED, gl_CooperativeMatrixLayoutRowMajor);
     barrier();
+    if (GATE) {
+        for (uint i = t; i < BM * (BN / 8); i += LOCAL_SIZE) {
+            const uint r = i / (BN / 8), c = i % (BN / 8) * 4, at = r * STAGED + c, right = at + BN / 2, n = column0 / 2 + c;
+            const vec4 products = vec4(staged[at], staged[at + 1], staged[at + 2], staged[at + 3]);
+            store_gated(row0 + r, n, gate_output(n, products, vec4(staged[right], staged[right + 1], staged[right + 2], staged[right + 3])));
+        }
+        return;
+    }
     for (uint i = t; i < BM * (BN / 4); i += LOCAL_SIZE) {
         const uint r = i / (BN / 4), c = i % (BN / 4) * 4, at = r * STAGED + c;
         const vec4 products = vec4(staged[at], staged[at + 1], staged[at + 2], staged[at + 3]);

@@ -10,6 +10,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 #include "linear.glsl"
+#include "linear_gate.glsl"
 
 layout(constant_id = 7) const uint BM = 64; // multiple of 16·TM/4
 layout(constant_id = 8) const uint BN = 64; // multiple of 32·TN/4
@@ -43,7 +44,7 @@ void place_blocks(uint row0, uint column0) {
         b -= is_a[i] ? 0 : A_BLOCKS;
         uint r4 = b % lanes + b / (lanes * KQ) * lanes;
         from_k4[i] = b / lanes % KQ;
-        from_row[i] = (is_a[i] ? row0 : column0) + 4 * r4;
+        from_row[i] = is_a[i] ? row0 + 4 * r4 : output_of(column0 + 4 * r4);
         to[i] = from_k4[i] * 4 * (is_a[i] ? BM / 4 : BN / 4) + r4;
     }
 }
@@ -101,6 +102,13 @@ void main() {
     }
 
     const uint row = row0 + 4 * m0, column = column0 + 4 * n0;
+    if (GATE) { // with TN = 8, a row's fours are two and two of the same column of either half
+        [[unroll]] for (uint j = 0; j + 1 < GN; j += 2) {
+            const uint n = output_of(column + 32 * j);
+            [[unroll]] for (uint i = 0; i < TM; i++) store_gated(row + 16 * (i / 4) + i % 4, n, gate_output(n, sum[i][j], sum[i][j + 1]));
+        }
+        return;
+    }
     [[unroll]] for (uint i = 0; i < TM; i++)
         [[unroll]] for (uint j = 0; j < GN; j++) sum[i][j] = finish_output(row + 16 * (i / 4) + i % 4, column + 32 * j, sum[i][j]);
     [[unroll]] for (uint i = 0; i < TM; i++)

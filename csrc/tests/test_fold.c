@@ -5,7 +5,7 @@
 #include <math.h>
 
 #include "../vk_force.h"
-#include "../vk_internal.h"
+#include "../vk_program.h"
 #include "fixture.h"
 
 enum { HIDDEN = 128, LAYERS = 2, VOCABULARY = 97, LONGEST = 128 };
@@ -153,6 +153,81 @@ static void pools(uint32_t dtype, const char *about) {
 }
 
 /* With VKB_PROGRAM_DETERMINISTIC a text has the same bits alone as in a batch. */
+/* How many steps of the program are left out, in its largest batches, for the one before them. */
+static uint32_t folded_by_makers(const vkb_program *program) {
+    const vkb_vk_program *p = (const vkb_vk_program *)program;
+    uint8_t folded[FIXTURE_MAX];
+    uint32_t n = 0;
+    vkb_vk_folds_find(p, p->class_count - 1, 0, folded);
+    for (uint32_t i = 0; i < p->step_count; i++) n += folded[i] == VKB_FOLDED_BY_MAKER;
+    return n;
+}
+
+static vkb_op gate_op(uint32_t input, uint32_t activation) {
+    vkb_op op = empty_op;
+    op.kind = VKB_OP_GATE;
+    op.input = input;
+    op.activation = activation;
+    return op;
+}
+
+/* What a kernel does together with the LINEAR before it: of widths that are whole tiles, of nothing that anybody else wants. */
+static void gate_shapes(const vkb_kernel *kernel, uint32_t rows, uint32_t inputs, uint32_t dtype) {
+    static const uint32_t widths[] = {64, 128, 320, 104};
+    fixture f;
+    char about[160];
+    fixture_begin(&f, &rows, 1, rows + inputs);
+    f.dtype = f.activations = dtype;
+    uint32_t x = fixture_input(&f, inputs, 1), want = 0;
+    for (uint32_t i = 0; i < COUNT(widths); i++) {
+        bool active = i == 1 && rows == 130; /* the LINEAR has an activation of its own */
+        uint32_t both = linear(&f, x, 2 * widths[i], active ? VKB_ACT_RELU : VKB_ACT_NONE, VKB_NONE, VKB_NORM_NONE);
+        if (i % 2) f.ops[f.op_count - 1].bias = VKB_NONE;
+        fixture_op(&f, gate_op(both, (i + rows) % (VKB_ACT_SIGMOID + 1)), VKB_PER_TOKEN, widths[i]);
+        if (i == 2 && rows == 65) fixture_output(&f, both);
+        want += widths[i] % 64 == 0 && !active && !(i == 2 && rows == 65);
+    }
+    snprintf(about, sizeof about, "gates, %s, %u rows of %u, %s", kernel->name, rows, inputs, dtype == VKB_F16 ? "f16" : "f32");
+    vkb_error error = {0};
+    vkb_weights *weights = NULL;
+    vkb_program *program = NULL;
+    results right, got;
+    vkb_kernel_force(kernel);
+    vkb_status status = fixture_weights(&f, device, &weights, &error);
+    if (!status) status = fixture_program(&f, weights, &program, &error);
+    if (!status) status = fixture_execute(&f, program, &got, &error);
+    vkb_kernel_force(NULL);
+    CHECK(!status, "%s: %s", about, error.message);
+    if (!status) CHECK(folded_by_makers(program) == want, "%s: %u are folded, want %u", about, folded_by_makers(program), want);
+    if (!status && fixture_run(&f, reference, &right, "reference")) {
+        for (uint32_t o = 0; o < f.output_count; o++)
+            check_near(got.data[o], right.data[o], NULL, dtype == VKB_F16 ? 3e-2f : 3e-5f, rows, f.values[f.outputs[o]].width, about);
+        results_free(&right);
+    }
+    if (!status) results_free(&got);
+    vkb_program_destroy(program);
+    vkb_weights_destroy(weights);
+    fixture_end(&f);
+}
+
+static void gates(uint32_t dtype) {
+    static const uint32_t sizes[][2] = {{1, 64}, {65, 100}, {130, 257}};
+    const vkb_abilities *abilities = &((const vkb_vk_device *)device)->abilities;
+    bool tiles = dtype == VKB_F16 && abilities->needs & VKB_NEED_MATRIX;
+    vkb_task task = {.kind = VKB_OP_LINEAR,
+                     .weights = tiles              ? VKB_WEIGHTS_F16_TILES
+                                : dtype == VKB_F16 ? VKB_WEIGHTS_F16
+                                                   : VKB_WEIGHTS_F32,
+                     .values = dtype == VKB_F16 ? VKB_VALUES_F16 : 0,
+                     .inputs = 256,
+                     .outputs = 256};
+    for (uint32_t i = 0; i < vkb_kernel_count; i++) {
+        if (!(vkb_kernels[i].folds & VKB_FOLD_GATE) || !vkb_kernel_fits(&vkb_kernels[i], abilities, &task)) continue;
+        for (uint32_t s = 0; s < COUNT(sizes); s++) gate_shapes(&vkb_kernels[i], sizes[s][0], sizes[s][1], dtype);
+        printf("gates by %s\n", vkb_kernels[i].name);
+    }
+}
+
 static void deterministic(uint32_t dtype) {
     static const uint32_t lengths[] = {7, 16, 40, 3, 65};
     fixture f;
@@ -195,12 +270,13 @@ int main(int argc, char **argv) {
     for (uint32_t dtype = VKB_F32; dtype <= VKB_F16; dtype++) {
         encoders(dtype, "usual");
         deterministic(dtype);
+        gates(dtype);
         for (uint32_t i = 0; i < vkb_kernel_count; i++) {
             const vkb_kernel *k = &vkb_kernels[i];
             vkb_task task = {.kind = k->kind,
                              .weights = dtype == VKB_F32 ? VKB_WEIGHTS_F32 : VKB_WEIGHTS_F16_TILES,
                              .values = dtype == VKB_F16 ? VKB_VALUES_F16 : 0};
-            if (!(k->folds & ~(uint32_t)VKB_FOLD_NORM) || !vkb_kernel_fits(k, abilities, &task))
+            if (!(k->folds & ~(uint32_t)(VKB_FOLD_NORM | VKB_FOLD_GATE)) || !vkb_kernel_fits(k, abilities, &task))
                 continue; /* norms after LINEAR, and of QUANTIZE: test_half.c, test_int8.c */
             vkb_kernel_force(k);
             pools(dtype, k->name);
