@@ -61,6 +61,8 @@ void bench_close(bench_run *run);
 double bench_flops(const bench_run *run, uint32_t i);
 double bench_bytes(const bench_run *run, uint32_t i);
 
+extern const vkb_op bench_nothing; /* an op without values and tensors */
+
 /* peak.c: with the dtype and the device of `o`. */
 int bench_measure_peaks(const bench_options *o, bench_peaks *peaks);
 

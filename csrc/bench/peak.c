@@ -5,15 +5,6 @@
 
 enum { EMBEDDED, MULTIPLIED, NORMALIZED, POOLED, COUNT, TRIES = 3 };
 
-static const vkb_op none = {.input = VKB_NONE,
-                            .residual = VKB_NONE,
-                            .weight = VKB_NONE,
-                            .bias = VKB_NONE,
-                            .position_table = VKB_NONE,
-                            .type_table = VKB_NONE,
-                            .norm_weight = VKB_NONE,
-                            .norm_bias = VKB_NONE};
-
 /* So large that neither the start of a dispatch nor a cache counts; on software, where that would take minutes, as it may be. */
 static void choose_size(const bench_options *o, bench_peaks *peaks) {
     vkb_device *device = NULL;
@@ -39,7 +30,7 @@ int bench_measure_peaks(const bench_options *o, bench_peaks *peaks) {
     const vkb_value values[COUNT] = {{VKB_PER_TOKEN, width}, {VKB_PER_TOKEN, width}, {VKB_PER_TOKEN, width}, {VKB_PER_SEQUENCE, width}};
     vkb_op ops[COUNT];
     for (uint32_t i = 0; i < COUNT; i++) {
-        ops[i] = none;
+        ops[i] = bench_nothing;
         ops[i].input = i ? i - 1 : VKB_NONE;
         ops[i].output = i;
     }

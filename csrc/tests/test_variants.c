@@ -130,16 +130,20 @@ static const vkb_kernel *usual_linear(const vkb_device *device) {
     return vkb_kernel_choose(&d->abilities, &(vkb_task){.kind = VKB_OP_LINEAR, .inputs = 64, .outputs = 64}, 1);
 }
 
-/* A LINEAR gives the reference's results on the device. */
-static void check_linear(vkb_device *device) {
+static void begin_linear(fixture *f) {
     static const uint32_t lengths[] = {3, 6};
-    fixture f;
-    fixture_begin(&f, lengths, 2, 1);
+    fixture_begin(f, lengths, 2, 1);
     vkb_op op = empty_op;
     op.kind = VKB_OP_LINEAR;
-    op.input = fixture_input(&f, 40, 1);
-    op.weight = fixture_tensor(&f, 24, 40, VKB_LAYOUT_LINEAR, 0.3f);
-    fixture_op(&f, op, VKB_PER_TOKEN, 24);
+    op.input = fixture_input(f, 40, 1);
+    op.weight = fixture_tensor(f, 24, 40, VKB_LAYOUT_LINEAR, 0.3f);
+    fixture_op(f, op, VKB_PER_TOKEN, 24);
+}
+
+/* A LINEAR gives the reference's results on the device. */
+static void check_linear(vkb_device *device) {
+    fixture f;
+    begin_linear(&f);
     vkb_device *reference = open_device("reference");
     results want, got;
     if (fixture_run(&f, reference, &want, "reference") && fixture_run(&f, device, &got, "linear")) {
@@ -231,17 +235,11 @@ static void kernel_kills(bool killed) {
 /* A device that never ends what it is given: an error in the end, what it may still use is left alone, and the next device takes other
    kernels. */
 static void hang(const char *reason) {
-    static const uint32_t lengths[] = {3, 6};
     vkb_error error = {0};
     vkb_device *device = open_cached(&error);
     REQUIRE(device, "%s", error.message);
     fixture f;
-    fixture_begin(&f, lengths, 2, 1);
-    vkb_op op = empty_op;
-    op.kind = VKB_OP_LINEAR;
-    op.input = fixture_input(&f, 40, 1);
-    op.weight = fixture_tensor(&f, 24, 40, VKB_LAYOUT_LINEAR, 0.3f);
-    fixture_op(&f, op, VKB_PER_TOKEN, 24);
+    begin_linear(&f);
     results got;
     ((vkb_vk_device *)device)->patience = 500; /* software has none */
     intercept_hang(true);
