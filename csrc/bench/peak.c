@@ -6,20 +6,21 @@
 enum { EMBEDDED, MULTIPLIED, NORMALIZED, POOLED, COUNT, TRIES = 3 };
 
 /* So large that neither the start of a dispatch nor a cache counts; on software, where that would take minutes, as it may be. */
-static void choose_size(const bench_options *o, bench_peaks *peaks) {
+static int choose_size(const bench_options *o, bench_peaks *peaks) {
     vkb_device *device = NULL;
     vkb_device_info info = {.struct_size = sizeof info};
     *peaks = (bench_peaks){.rows = 256, .width = 512};
-    if (bench_open_device(o, &device)) return;
+    if (bench_open_device(o, &device)) return 1;
     vkb_device_get_info(device, &info);
     vkb_device_close(device);
     if (info.kind == VKB_DEVICE_CPU) *peaks = (bench_peaks){.rows = 4096, .width = 2048};
     if (info.kind == VKB_DEVICE_INTEGRATED || info.kind == VKB_DEVICE_VIRTUAL) *peaks = (bench_peaks){.rows = 8192, .width = 2048};
     if (info.kind == VKB_DEVICE_DISCRETE) *peaks = (bench_peaks){.rows = 16384, .width = 4096};
+    return 0;
 }
 
 int bench_measure_peaks(const bench_options *o, bench_peaks *peaks) {
-    choose_size(o, peaks);
+    if (choose_size(o, peaks)) return 1;
     bench_options one = *o;
     one.batch = 1;
     one.tokens = peaks->rows;
