@@ -120,8 +120,8 @@ static void print_ops(const bench_options *o, const bench_run *run, const double
         printf(o->json ? "}\n" : "\n");
     }
     if (peaks && !o->json)
-        printf("peak: %.3f TFLOP/s, LINEAR %u to %u of %u rows; %.1f GB/s, NORM of them\n", peaks->flops / 1e12, peaks->width, peaks->width,
-               peaks->rows, peaks->bytes / 1e9);
+        printf("peak: %.3f TFLOP/s, of LINEARs of %u and %u for %u rows; %.1f GB/s, of a NORM\n", peaks->flops / 1e12, peaks->width,
+               4 * peaks->width, peaks->rows, peaks->bytes / 1e9);
 }
 
 static int profile(const bench_options *o, bench_run *run, const bench_peaks *peaks) {
