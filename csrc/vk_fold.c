@@ -95,7 +95,6 @@ vkb_status vkb_vk_folds_init(vkb_vk_program *p, vkb_error *error) {
         fold->norm_after = find_norm_after(p, i);
         fold->gate_after = find_gate_after(p, i);
         if (fold->attention != VKB_NONE) s->ranges[VKB_BIND_POSITION] = p->steps[fold->attention].ranges[VKB_BIND_INPUT];
-        if (fold->gate_after != VKB_NONE) s->ranges[VKB_BIND_TYPE] = p->steps[fold->gate_after].ranges[VKB_BIND_OUTPUT];
         if (fold->pool != VKB_NONE) s->ranges[VKB_BIND_RESIDUAL] = p->steps[fold->pool].ranges[VKB_BIND_INPUT];
     }
     vkb_vk_quantize_init(p);

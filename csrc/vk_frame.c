@@ -10,19 +10,21 @@ static const vkb_vk_buffer *direct_result(const vkb_vk_program *p, const vkb_vk_
     return NULL;
 }
 
-static void bind(const vkb_vk_program *p, const vkb_vk_frame *f, uint32_t number) {
+/* gate: of the LINEAR that does it by the way, the GATE whose output is bound, or VKB_NONE. */
+static void bind(const vkb_vk_program *p, const vkb_vk_frame *f, uint32_t number, uint32_t gate) {
     vkb_vk_device *device = vkb_vk_device_of(&p->base);
     const vkb_vk_step *s = vkb_vk_step_at(p, number);
     VkDescriptorBufferInfo buffers[VKB_BIND_COUNT];
     for (uint32_t i = 0; i < VKB_BIND_COUNT; i++) {
-        const vkb_vk_range *range = &s->ranges[i];
+        bool gated = gate != VKB_NONE && i == VKB_BIND_OUTPUT;
+        const vkb_vk_range *range = gated ? &p->steps[gate].ranges[i] : &s->ranges[i];
         buffers[i] = range->buffer ? (VkDescriptorBufferInfo){range->buffer, range->offset, range->bytes}
                                    : (VkDescriptorBufferInfo){f->upload.handle, 0, p->batch_bytes};
     }
     const vkb_vk_buffer *result = number < p->step_count ? direct_result(p, f, s) : &f->results[number - p->step_count];
     if (result) buffers[VKB_BIND_OUTPUT] = (VkDescriptorBufferInfo){result->handle, 0, result->bytes};
     VkWriteDescriptorSet write = {.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
-                                  .dstSet = f->sets[number],
+                                  .dstSet = f->sets[vkb_vk_set_of(p, number, gate != VKB_NONE)],
                                   .descriptorCount = VKB_BIND_COUNT, /* consecutive bindings in one write */
                                   .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
                                   .pBufferInfo = buffers};
@@ -39,7 +41,7 @@ static vkb_status create_result(vkb_vk_program *p, vkb_vk_frame *f, uint32_t out
 static vkb_status prepare_copy(vkb_vk_program *p, vkb_vk_frame *f, uint32_t output, vkb_error *error) {
     vkb_status status = f->results[output].handle ? VKB_OK : create_result(p, f, output, error);
     if (status) return status;
-    bind(p, f, p->step_count + output);
+    bind(p, f, p->step_count + output, VKB_NONE);
     return vkb_vk_copy_record(p, f, output, error);
 }
 
@@ -47,22 +49,33 @@ vkb_status vkb_vk_frame_output(vkb_vk_program *p, vkb_vk_frame *f, uint32_t outp
     return p->direct[output] || f->copies[output] ? VKB_OK : prepare_copy(p, f, output, error);
 }
 
+static vkb_status create_set(vkb_vk_program *p, vkb_vk_frame *f, uint32_t set, vkb_error *error) {
+    vkb_vk_device *device = vkb_vk_device_of(&p->base);
+    VkDescriptorSetAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
+                                        .descriptorPool = f->descriptors,
+                                        .descriptorSetCount = 1,
+                                        .pSetLayouts = &device->set_layout};
+    return vkb_vk_check(device, device->vk.AllocateDescriptorSets(device->handle, &info, &f->sets[set]), "vkAllocateDescriptorSets", error);
+}
+
 static vkb_status create_sets(vkb_vk_program *p, vkb_vk_frame *f, vkb_error *error) {
     vkb_vk_device *device = vkb_vk_device_of(&p->base);
-    uint32_t count = vkb_vk_number_count(p);
-    VkDescriptorPoolSize size = {.type = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, .descriptorCount = count * VKB_BIND_COUNT};
+    uint32_t count = vkb_vk_number_count(p), all = count;
+    for (uint32_t i = 0; i < p->step_count; i++) all += p->folds[i].gate_after != VKB_NONE;
+    VkDescriptorPoolSize size = {.type = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, .descriptorCount = all * VKB_BIND_COUNT};
     VkDescriptorPoolCreateInfo pool = {
-        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = count, .poolSizeCount = 1, .pPoolSizes = &size};
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = all, .poolSizeCount = 1, .pPoolSizes = &size};
     vkb_status status = vkb_vk_check(device, device->vk.CreateDescriptorPool(device->handle, &pool, NULL, &f->descriptors),
                                      "vkCreateDescriptorPool", error);
     for (uint32_t i = 0; i < count && !status; i++) {
-        VkDescriptorSetAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
-                                            .descriptorPool = f->descriptors,
-                                            .descriptorSetCount = 1,
-                                            .pSetLayouts = &device->set_layout};
-        status =
-            vkb_vk_check(device, device->vk.AllocateDescriptorSets(device->handle, &info, &f->sets[i]), "vkAllocateDescriptorSets", error);
-        if (!status && i < p->step_count) bind(p, f, i);
+        status = create_set(p, f, i, error);
+        if (!status && i < p->step_count) bind(p, f, i, VKB_NONE);
+    }
+    for (uint32_t i = 0; i < p->step_count && !status; i++) {
+        uint32_t gate = p->folds[i].gate_after;
+        if (gate == VKB_NONE) continue;
+        status = create_set(p, f, vkb_vk_set_of(p, i, true), error);
+        if (!status) bind(p, f, i, gate);
     }
     return status;
 }
@@ -80,7 +93,7 @@ static bool allocate(const vkb_vk_program *p, vkb_vk_frame *f) {
     uint32_t outputs = p->base.output_count;
     f->mutex = vkb_mutex_create();
     f->results = calloc(outputs, sizeof *f->results);
-    f->sets = calloc(vkb_vk_number_count(p), sizeof *f->sets);
+    f->sets = calloc(vkb_vk_set_of(p, p->step_count, true), sizeof *f->sets);
     f->copies = calloc(outputs, sizeof *f->copies);
     f->sequences = calloc(p->base.max_sequences, sizeof *f->sequences);
     f->submit = calloc(1 + (size_t)p->base.op_count + outputs, sizeof *f->submit);

@@ -187,7 +187,7 @@ typedef struct vkb_task {     /* a dispatch, as far as that decides which kernel
  * q|k|v, which is then bound as the position table, row_count elements a row (MODE from bit 16 on: head size / 16). NORMALIZE: POOL of what
  * is bound as the residual (MODE's lower byte: 1 + vkb_pool), and the norm of that. QUANTIZE: the
  * NORM that makes its value, which it writes too (vk_quantize.c). LINEAR: the NORM of its output; or the GATE of it, whose output is then
- * bound as the type table and what output_* are of (MODE's lower byte: the GATE's activation).
+ * bound and what output_* are of (MODE's lower byte: the GATE's activation).
  */
 enum vkb_fold {
     VKB_FOLD_NORM_INPUT = 1 << 8,

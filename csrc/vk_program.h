@@ -122,6 +122,10 @@ static inline uint32_t vkb_vk_number_count(const vkb_vk_program *p) { return p->
 static inline const vkb_vk_step *vkb_vk_step_at(const vkb_vk_program *p, uint32_t number) {
     return number < p->step_count ? &p->steps[number] : &p->copies[number - p->step_count];
 }
+/* A dispatch's descriptors; of a LINEAR that does the GATE after it, others: each number has room for both. */
+static inline uint32_t vkb_vk_set_of(const vkb_vk_program *p, uint32_t number, bool gated) {
+    return gated ? vkb_vk_number_count(p) + number : number;
+}
 vkb_status vkb_vk_program_init(vkb_program *program, vkb_error *error);
 void vkb_vk_program_free(vkb_program *program);
 
@@ -158,7 +162,7 @@ struct vkb_vk_frame {
     vkb_vk_buffer upload;   /* the batch, and behind it the arguments of all dispatches */
     vkb_vk_buffer *results; /* [output_count]: [rows, width] f32; made when first needed */
     VkDescriptorPool descriptors;
-    VkDescriptorSet *sets;   /* [step_count + output_count] */
+    VkDescriptorSet *sets;   /* vkb_vk_set_of */
     VkCommandPool pool;      /* of what follows; recordings have their own */
     VkCommandBuffer order;   /* waits for the compute work of earlier submissions */
     VkCommandBuffer *copies; /* [output_count], NULL: not recorded */

@@ -137,7 +137,8 @@ static vkb_status dispatch(vkb_vk_program *p, vkb_vk_frame *f, const vkb_vk_step
         return VKB_OK;
     }
     vk->CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline.handle);
-    vk->CmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, device->pipeline_layout, 0, 1, &f->sets[number], 0, NULL);
+    uint32_t set = vkb_vk_set_of(p, number, s->task.kind == VKB_OP_LINEAR && s->task.mode & VKB_FOLD_GATE);
+    vk->CmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, device->pipeline_layout, 0, 1, &f->sets[set], 0, NULL);
     vk->CmdPushConstants(commands, device->pipeline_layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof push, &push);
     if (fixed)
         vk->CmdDispatch(commands, vkb_vk_groups_x(s, kernel), fixed, 1);

@@ -1,11 +1,7 @@
 // linear_gate.glsl: LINEAR with the GATE after it (VKB_FOLD_GATE), activation(left half) · right half. Of the product's columns 32 and 32 belong together, of
-// either half. output_* are of the results, whose width is a multiple of 64, so that there is no part of a tile of 64 or 128 columns; they go where the type
-// table would be bound.
+// either half. OUTPUT and output_* are of the results, whose width is a multiple of 64, so that there is no part of a tile of 64 or 128 columns.
 
 const bool GATE = (MODE & 0x4000u) != 0u; // VKB_FOLD_GATE
-
-layout(set = 0, binding = 7) writeonly buffer Gated2 { uvec2 gated2[]; };
-layout(set = 0, binding = 7) writeonly buffer Gated4 { vec4 gated4[]; };
 
 // The output that column n of the product is: of a multiple of four it holds for four, of one of sixteen for sixteen.
 uint output_of(uint n) {
@@ -21,10 +17,4 @@ vec4 gate_output(uint n, vec4 left, vec4 right) {
         right += vector4(push.bias_at + push.output_width + n);
     }
     return activate(left) * right;
-}
-
-void store_gated(uint row, uint n, vec4 gated) {
-    const uint at = (row * push.output_stride + n) >> 2;
-    if (OUTPUT_F16) gated2[at] = narrow(gated);
-    else gated4[at] = gated;
 }

@@ -73,7 +73,7 @@ void main() {
         for (uint i = t; i < BM * (BN / 8); i += LOCAL_SIZE) {
             const uint r = i / (BN / 8), c = i % (BN / 8) * 4, at = r * STAGED + c, right = at + BN / 2, n = column0 / 2 + c;
             const vec4 products = vec4(staged[at], staged[at + 1], staged[at + 2], staged[at + 3]);
-            store_gated(row0 + r, n, gate_output(n, products, vec4(staged[right], staged[right + 1], staged[right + 2], staged[right + 3])));
+            store_output(row0 + r, n, gate_output(n, products, vec4(staged[right], staged[right + 1], staged[right + 2], staged[right + 3])));
         }
         return;
     }

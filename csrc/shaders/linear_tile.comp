@@ -105,7 +105,7 @@ void main() {
     if (GATE) { // with TN = 8, a row's fours are two and two of the same column of either half
         [[unroll]] for (uint j = 0; j + 1 < GN; j += 2) {
             const uint n = output_of(column + 32 * j);
-            [[unroll]] for (uint i = 0; i < TM; i++) store_gated(row + 16 * (i / 4) + i % 4, n, gate_output(n, sum[i][j], sum[i][j + 1]));
+            [[unroll]] for (uint i = 0; i < TM; i++) store_output(row + 16 * (i / 4) + i % 4, n, gate_output(n, sum[i][j], sum[i][j + 1]));
         }
         return;
     }
