@@ -152,7 +152,6 @@ static void pools(uint32_t dtype, const char *about) {
     }
 }
 
-/* With VKB_PROGRAM_DETERMINISTIC a text has the same bits alone as in a batch. */
 /* How many steps of the program are left out, in its largest batches, for the one before them. */
 static uint32_t folded_by_makers(const vkb_program *program) {
     const vkb_vk_program *p = (const vkb_vk_program *)program;
@@ -228,6 +227,7 @@ static void gates(uint32_t dtype) {
     }
 }
 
+/* With VKB_PROGRAM_DETERMINISTIC a text has the same bits alone as in a batch. */
 static void deterministic(uint32_t dtype) {
     static const uint32_t lengths[] = {7, 16, 40, 3, 65};
     fixture f;
