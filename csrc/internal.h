@@ -156,8 +156,7 @@ struct vkb_backend {
     uint64_t arena_align;  /* bytes */
     uint32_t row_tile;     /* rows of a value are rounded up to this; rows past the batch may hold anything, also NaN */
     uint32_t column_align; /* elements; columns past the width must be written as zeros, so that kernels may read them */
-    uint32_t
-        set_bytes; /* rows that lie a multiple of this apart share a set of the first-level cache: they get 64 bytes more. 0: any may */
+    uint32_t set_bytes;    /* rows a multiple of this apart share a set of the first-level cache: they get 64 bytes more; 0: none do */
     /* Bytes of the int8 form, as the backend keeps it, of a value that a LINEAR or LINEAR_MAX with weights in VKB_I8 reads; NULL: it keeps
        none. rows, stride: the slot's */
     uint64_t (*i8_bytes)(uint64_t rows, uint64_t stride);

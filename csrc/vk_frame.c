@@ -84,8 +84,7 @@ static vkb_status create_objects(vkb_vk_program *p, vkb_vk_frame *f, vkb_error *
     vkb_vk_device *device = vkb_vk_device_of(&p->base);
     vkb_status status = vkb_vk_fence_create(device, &f->fence, error);
     if (status) return status;
-    VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = device->physical.queue_family};
-    status = vkb_vk_check(device, device->vk.CreateCommandPool(device->handle, &pool, NULL, &f->pool), "vkCreateCommandPool", error);
+    status = vkb_vk_pool_create(device, 0, &f->pool, error);
     return status ? status : vkb_vk_order_record(device, f->pool, &f->order, error);
 }
 
@@ -106,10 +105,9 @@ static void destroy(vkb_vk_program *p, vkb_vk_frame *f) {
     for (uint32_t t = 0; t < VKB_VK_MAX_CLASSES; t++)
         for (uint32_t s = 0; s < VKB_VK_MAX_CLASSES; s++) vkb_vk_recording_destroy(p, f->recordings[t][s]);
     for (uint32_t i = 0; i < p->base.output_count && f->results; i++) vkb_vk_buffer_destroy(device, &f->results[i]);
-    bool idle = !atomic_load(&device->hung);
-    if (f->pool && idle) device->vk.DestroyCommandPool(device->handle, f->pool, NULL);
+    vkb_vk_pool_destroy(device, f->pool);
     vkb_vk_fence_destroy(device, &f->fence);
-    if (f->descriptors && idle) device->vk.DestroyDescriptorPool(device->handle, f->descriptors, NULL);
+    if (f->descriptors && !atomic_load(&device->hung)) device->vk.DestroyDescriptorPool(device->handle, f->descriptors, NULL);
     vkb_vk_buffer_destroy(device, &f->upload);
     free(f->submit);
     free(f->sequences);

@@ -123,6 +123,9 @@ typedef struct vkb_vk_fence { /* one that is all zeros may be destroyed too */
 
 vkb_status vkb_vk_fence_create(vkb_vk_device *device, vkb_vk_fence *fence, vkb_error *error);
 void vkb_vk_fence_destroy(vkb_vk_device *device, vkb_vk_fence *fence);
+/* Of command buffers for the queue; they go with it. VK_NULL_HANDLE may be destroyed too. */
+vkb_status vkb_vk_pool_create(vkb_vk_device *device, VkCommandPoolCreateFlags flags, VkCommandPool *pool, vkb_error *error);
+void vkb_vk_pool_destroy(vkb_vk_device *device, VkCommandPool pool);
 
 typedef struct vkb_vk_work {
     const VkCommandBuffer *commands;

@@ -4,8 +4,7 @@
 vkb_status vkb_vk_once_begin(vkb_vk_device *device, vkb_vk_once *once, vkb_error *error) {
     const vkb_vk_device_table *vk = &device->vk;
     *once = (vkb_vk_once){0};
-    VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = device->physical.queue_family};
-    vkb_status status = vkb_vk_check(device, vk->CreateCommandPool(device->handle, &pool, NULL, &once->pool), "vkCreateCommandPool", error);
+    vkb_status status = vkb_vk_pool_create(device, 0, &once->pool, error);
     if (status) return status;
     VkCommandBufferAllocateInfo allocate = {
         .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = once->pool, .commandBufferCount = 1};
@@ -27,6 +26,5 @@ vkb_status vkb_vk_once_run(vkb_vk_device *device, vkb_vk_once *once, vkb_error *
 
 void vkb_vk_once_destroy(vkb_vk_device *device, vkb_vk_once *once) {
     vkb_vk_fence_destroy(device, &once->fence);
-    if (once->pool && !atomic_load(&device->hung))
-        device->vk.DestroyCommandPool(device->handle, once->pool, NULL); /* and its command buffer */
+    vkb_vk_pool_destroy(device, once->pool);
 }

@@ -16,6 +16,16 @@ void vkb_vk_fence_destroy(vkb_vk_device *device, vkb_vk_fence *fence) {
     fence->handle = VK_NULL_HANDLE;
 }
 
+vkb_status vkb_vk_pool_create(vkb_vk_device *device, VkCommandPoolCreateFlags flags, VkCommandPool *pool, vkb_error *error) {
+    VkCommandPoolCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .flags = flags, .queueFamilyIndex = device->physical.queue_family};
+    return vkb_vk_check(device, device->vk.CreateCommandPool(device->handle, &info, NULL, pool), "vkCreateCommandPool", error);
+}
+
+void vkb_vk_pool_destroy(vkb_vk_device *device, VkCommandPool pool) {
+    if (pool && !atomic_load(&device->hung)) device->vk.DestroyCommandPool(device->handle, pool, NULL);
+}
+
 /* After a failure: nothing that was submitted may still run, for the caller is about to free or reuse what it works on. Where even that
    fails, the device can't be used any more. */
 static void drain(vkb_vk_device *device) {

@@ -223,9 +223,7 @@ static vkb_status record_segments(recorder *r, vkb_vk_recording *recording, vkb_
     uint32_t tokens = vkb_vk_class_most(p, recording->tokens);
     for (uint32_t op = 0; op < p->base.op_count;) {
         VkCommandBuffer *commands = &recording->segments[recording->segment_count];
-        uint32_t first = op;
         op += segment_length(p, op, tokens);
-        for (uint32_t i = first; i < op; i++) recording->products += products(p, i, tokens);
         vkb_status status = begin(device, recording->pool, commands, error);
         if (!status) status = record_segment(r, *commands, op, error);
         if (!status && op == p->base.op_count && any_direct(p)) host_barrier(&device->vk, *commands);
@@ -238,7 +236,6 @@ static vkb_status record_segments(recorder *r, vkb_vk_recording *recording, vkb_
 
 vkb_status vkb_vk_record(vkb_vk_program *p, vkb_vk_frame *frame, uint32_t tokens, uint32_t sequences, VkQueryPool queries,
                          vkb_vk_recording **recording, vkb_error *error) {
-    vkb_vk_device *device = vkb_vk_device_of(&p->base);
     vkb_vk_recording *made = calloc(1, sizeof *made);
     *recording = NULL;
     if (made) made->segments = calloc(p->base.op_count, sizeof *made->segments);
@@ -251,9 +248,8 @@ vkb_status vkb_vk_record(vkb_vk_program *p, vkb_vk_frame *frame, uint32_t tokens
     made->tokens = tokens;
     made->sequences = sequences;
     vkb_vk_folds_find(p, tokens, sequences, made->folded);
-    VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = device->physical.queue_family};
-    vkb_status status =
-        vkb_vk_check(device, device->vk.CreateCommandPool(device->handle, &pool, NULL, &made->pool), "vkCreateCommandPool", error);
+    for (uint32_t op = 0; op < p->base.op_count; op++) made->products += products(p, op, vkb_vk_class_most(p, tokens));
+    vkb_status status = vkb_vk_pool_create(vkb_vk_device_of(&p->base), 0, &made->pool, error);
     /* The hazards go over all segments: they run one behind the other without a wait between them. */
     recorder r = {.program = p, .frame = frame, .recording = made, .queries = queries};
     if (!status) status = record_segments(&r, made, error);
@@ -266,8 +262,7 @@ vkb_status vkb_vk_record(vkb_vk_program *p, vkb_vk_frame *frame, uint32_t tokens
 
 void vkb_vk_recording_destroy(vkb_vk_program *p, vkb_vk_recording *r) {
     if (!r) return;
-    vkb_vk_device *device = vkb_vk_device_of(&p->base);
-    if (r->pool && !atomic_load(&device->hung)) device->vk.DestroyCommandPool(device->handle, r->pool, NULL); /* and its command buffers */
+    vkb_vk_pool_destroy(vkb_vk_device_of(&p->base), r->pool);
     free(r->sized);
     free(r->folded);
     free(r->segments);

@@ -36,10 +36,8 @@ vkb_status vkb_vk_staging_create(vkb_vk_device *device, uint64_t bytes, vkb_vk_s
     const vkb_vk_device_table *vk = &device->vk;
     vkb_status status = bytes ? vkb_vk_buffer_create(device, bytes, VKB_VK_STAGING, "a staging buffer", &s->memory, error) : VKB_OK;
     if (status) goto fail;
-    VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
-                                    .flags = VK_COMMAND_POOL_CREATE_TRANSIENT_BIT | VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
-                                    .queueFamilyIndex = device->physical.queue_family};
-    status = vkb_vk_check(device, vk->CreateCommandPool(device->handle, &pool, NULL, &s->pool), "vkCreateCommandPool", error);
+    VkCommandPoolCreateFlags flags = VK_COMMAND_POOL_CREATE_TRANSIENT_BIT | VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT;
+    status = vkb_vk_pool_create(device, flags, &s->pool, error);
     if (status) goto fail;
     for (int i = 0; i < 2; i++) {
         VkCommandBufferAllocateInfo info = {
@@ -65,12 +63,11 @@ static vkb_status wait_half(vkb_vk_staging *s, half *h, vkb_error *error) {
 
 void vkb_vk_staging_destroy(vkb_vk_staging *s) {
     if (!s) return;
-    const vkb_vk_device_table *vk = &s->device->vk;
     for (int i = 0; i < 2; i++) {
         wait_half(s, &s->halves[i], NULL);
         vkb_vk_fence_destroy(s->device, &s->halves[i].fence);
     }
-    if (s->pool && !atomic_load(&s->device->hung)) vk->DestroyCommandPool(s->device->handle, s->pool, NULL);
+    vkb_vk_pool_destroy(s->device, s->pool);
     vkb_vk_buffer_destroy(s->device, &s->memory);
     free(s);
 }

@@ -45,9 +45,9 @@ typedef struct bench_times {
     double rate; /* runs a second, of all callers */
 } bench_times;
 
-typedef struct bench_peaks { /* what a device does at best, as measured: a large LINEAR, a large NORM */
-    uint32_t rows, width;
-    double flops, bytes; /* a second */
+typedef struct bench_peaks {     /* what a device does at best, as measured: a large LINEAR, a large NORM */
+    uint32_t rows, width, inner; /* LINEAR: width to inner and back */
+    double flops, bytes;         /* a second */
 } bench_peaks;
 
 /* Each returns 0, or 1 after one line on stderr. */
@@ -63,8 +63,8 @@ double bench_bytes(const bench_run *run, uint32_t i);
 
 extern const vkb_op bench_nothing; /* an op without values and tensors */
 
-/* peak.c: with the dtype and the device of `o`. */
-int bench_measure_peaks(const bench_options *o, bench_peaks *peaks);
+/* peak.c: with the dtype and the device of `o`, which is of this kind. */
+int bench_measure_peaks(const bench_options *o, uint32_t kind, bench_peaks *peaks);
 
 int bench_open_device(const bench_options *o, vkb_device **device);
 

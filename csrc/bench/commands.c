@@ -121,7 +121,7 @@ static void print_ops(const bench_options *o, const bench_run *run, const double
     }
     if (peaks && !o->json)
         printf("peak: %.3f TFLOP/s, of LINEARs of %u and %u for %u rows; %.1f GB/s, of a NORM\n", peaks->flops / 1e12, peaks->width,
-               4 * peaks->width, peaks->rows, peaks->bytes / 1e9);
+               peaks->inner, peaks->rows, peaks->bytes / 1e9);
 }
 
 static int profile(const bench_options *o, bench_run *run, const bench_peaks *peaks) {
@@ -141,9 +141,8 @@ int bench_ops(const bench_options *o) {
     if (!p) return 2;
     bench_run run;
     bench_peaks peaks;
-    int status = bench_measure_peaks(o, &peaks);
-    if (status) return status;
-    status = open_model(o, p, &run);
+    int status = open_model(o, p, &run);
+    if (!status) status = bench_measure_peaks(o, run.info.kind, &peaks);
     if (!status) status = profile(o, &run, &peaks);
     bench_close(&run);
     return status;

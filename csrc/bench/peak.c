@@ -6,28 +6,21 @@
 enum { EMBEDDED, WIDENED, NARROWED, NORMALIZED, POOLED, COUNT, TRIES = 3 };
 
 /* So large that neither the start of a dispatch nor a cache counts; on software, where that would take minutes, as it may be. */
-static int choose_size(const bench_options *o, bench_peaks *peaks) {
-    vkb_device *device = NULL;
-    vkb_device_info info = {.struct_size = sizeof info};
-    *peaks = (bench_peaks){.rows = 256, .width = 256};
-    if (bench_open_device(o, &device)) return 1;
-    vkb_device_get_info(device, &info);
-    vkb_device_close(device);
-    if (info.kind == VKB_DEVICE_CPU || info.kind == VKB_DEVICE_INTEGRATED || info.kind == VKB_DEVICE_VIRTUAL)
-        *peaks = (bench_peaks){.rows = 8192, .width = 768};
-    if (info.kind == VKB_DEVICE_DISCRETE) *peaks = (bench_peaks){.rows = 32768, .width = 1024};
-    return 0;
-}
+static const bench_peaks sizes[] = {
+    [VKB_DEVICE_DISCRETE] = {.rows = 32768, .width = 1024}, [VKB_DEVICE_INTEGRATED] = {.rows = 8192, .width = 768},
+    [VKB_DEVICE_VIRTUAL] = {.rows = 8192, .width = 768},    [VKB_DEVICE_SOFTWARE] = {.rows = 256, .width = 256},
+    [VKB_DEVICE_CPU] = {.rows = 8192, .width = 768},        [VKB_DEVICE_REFERENCE] = {.rows = 256, .width = 256},
+};
 
-int bench_measure_peaks(const bench_options *o, bench_peaks *peaks) {
-    if (choose_size(o, peaks)) return 1;
+int bench_measure_peaks(const bench_options *o, uint32_t kind, bench_peaks *peaks) {
+    *peaks = sizes[kind];
+    peaks->inner = 4 * peaks->width;
     bench_options one = *o;
     one.batch = 1;
     one.tokens = peaks->rows;
     one.callers = 1;
     one.seconds = one.interval = 0;
-    const uint32_t width = peaks->width, output = POOLED;
-    const uint32_t inner = 4 * width;
+    const uint32_t width = peaks->width, inner = peaks->inner, output = POOLED;
     const vkb_tensor tensors[] = {
         {1024, width, VKB_LAYOUT_TABLE, VKB_F32}, {inner, width, VKB_LAYOUT_LINEAR, VKB_F32}, {width, inner, VKB_LAYOUT_LINEAR, VKB_F32}};
     const vkb_value values[COUNT] = {
