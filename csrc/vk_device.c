@@ -13,7 +13,8 @@ typedef struct enabled {
     VkPhysicalDeviceSubgroupSizeControlFeatures sizes;
     VkPhysicalDeviceShaderIntegerDotProductFeatures dot;
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
-    const char *extensions[5];
+    VkPhysicalDeviceCooperativeMatrix2FeaturesNV matrix2;
+    const char *extensions[6];
     uint32_t extension_count;
 } enabled;
 
@@ -35,7 +36,13 @@ static void enable(enabled *e, const vkb_vk_physical *physical) {
                   .subgroupSizeControl = f->size_control,
                   .computeFullSubgroups = f->full_subgroups},
         .dot = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES, .shaderIntegerDotProduct = f->dot},
-        .matrix = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR, .cooperativeMatrix = VK_TRUE}};
+        .matrix = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR, .cooperativeMatrix = VK_TRUE},
+        .matrix2 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_FEATURES_NV,
+                    .cooperativeMatrixWorkgroupScope = VK_TRUE,
+                    .cooperativeMatrixFlexibleDimensions = VK_TRUE,
+                    .cooperativeMatrixConversions = VK_TRUE,
+                    .cooperativeMatrixPerElementOperations = VK_TRUE,
+                    .cooperativeMatrixTensorAddressing = VK_TRUE}};
     if (physical->portability_subset) e->extensions[e->extension_count++] = VKB_VK_PORTABILITY_SUBSET;
     void **end = &e->v12.pNext;
     if (f->size_control) {
@@ -50,7 +57,12 @@ static void enable(enabled *e, const vkb_vk_physical *physical) {
     }
     if (f->matrix) {
         *end = &e->matrix;
+        end = &e->matrix.pNext;
         e->extensions[e->extension_count++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
+    }
+    if (f->matrix2) {
+        *end = &e->matrix2;
+        e->extensions[e->extension_count++] = VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME;
     }
     if (f->hopper) e->extensions[e->extension_count++] = VK_NVX_BINARY_IMPORT_EXTENSION_NAME;
 }

@@ -33,6 +33,7 @@ typedef struct vkb_vk_features { /* what there is of what kernels may use: all o
     bool storage16, float16, storage8, int8, int64, dot, addresses, memory_model, memory_model_device;
     bool size_control, full_subgroups; /* of compute shaders */
     bool matrix;                       /* VK_KHR_cooperative_matrix, and the memory model that it needs */
+    bool matrix2;                      /* VK_NV_cooperative_matrix2, as far as linear_matrix2 uses it, and Vulkan 1.3 */
     bool hopper;                       /* VK_NVX_binary_import on a GPU of the architecture that csrc/cubin is for */
 } vkb_vk_features;
 

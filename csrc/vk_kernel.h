@@ -156,7 +156,16 @@ enum vkb_need {
     VKB_NEED_MATRIX_I8 = 1 << 5,   /* VK_KHR_cooperative_matrix, int8 × int8 → int32 by a subgroup, of any shape */
     VKB_NEED_DOT = 1 << 6,         /* VK_KHR_shader_integer_dot_product */
     VKB_NEED_HOPPER = 1 << 7,      /* an NVIDIA GPU that runs csrc/cubin, and VK_NVX_binary_import */
-    VKB_NEED_ANY_MATRIX = VKB_NEED_MATRIX | VKB_NEED_FRAGMENTS | VKB_NEED_MATRIX_I8 | VKB_NEED_HOPPER
+    VKB_NEED_MATRIX2 = 1 << 8,     /* VK_NV_cooperative_matrix2: f16 × f16 → f32 by 128 invocations, of VKB_MATRIX2_M × N × K */
+    VKB_NEED_ANY_MATRIX = VKB_NEED_MATRIX | VKB_NEED_FRAGMENTS | VKB_NEED_MATRIX_I8 | VKB_NEED_HOPPER | VKB_NEED_MATRIX2
+};
+
+enum { /* linear_matrix2 */
+       VKB_MATRIX2_M = 128,
+       VKB_MATRIX2_N = 128,
+       VKB_MATRIX2_K = 64,
+       VKB_MATRIX2_INVOCATIONS = 128,
+       VKB_MATRIX2_RESERVED = 16384 /* bytes of workgroup memory that the driver may keep to itself */
 };
 
 enum vkb_row { VKB_ROW_USUAL = 0, VKB_ROW_OFF = 1, VKB_ROW_FIRST = 2 /* before all others, whatever its min_rows */ };

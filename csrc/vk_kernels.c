@@ -30,6 +30,7 @@
 #include "spirv/linear_fragments.h"
 #include "spirv/linear_lanes.h"
 #include "spirv/linear_matrix.h"
+#include "spirv/linear_matrix2.h"
 #include "spirv/linear_max_bytes.h"
 #include "spirv/linear_max_fragments.h"
 #include "spirv/linear_max_tile.h"
@@ -71,7 +72,7 @@
 #define LINEAR_FRAGMENTS(bm, bn, inputs, outputs) \
     .kind = VKB_OP_LINEAR, CODE(linear_fragments), .local_size = (bm) * (bn) / 128, .subgroups = (bm) * (bn) / 4096, .tile_rows = bm, \
     .tile_columns = bn, OWN(bm, bn, 8), .shared_bytes = 2 * (bm)*9 * 16, .needs = FRAGMENTS, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
-    .values = 1 << VKB_VALUES_F16, .inputs_multiple = inputs, .outputs_multiple = outputs
+    .values = 1 << VKB_VALUES_F16, .inputs_multiple = inputs, .outputs_multiple = outputs, .folds = VKB_FOLD_GATE
 #define CUBIN(shader) .code = vkb_cubin_##shader, .code_bytes = sizeof vkb_cubin_##shader
 /* Rows and outputs a workgroup; stages of 128 bytes of K and numbers that it keeps a row, for its memory. */
 #define LINEAR_HOPPER(shader, form, bm, bn, stages, kept) \
@@ -96,6 +97,13 @@
     .kind = VKB_OP_LINEAR, CODE(linear_matrix), .subgroups = (bm) / (rows)*2, .tile_rows = bm, .tile_columns = 64, OWN(bm, rows), \
     .shared_bytes = 4 * ((bm) + 64) * 20 + 4 * (bm)*68, .needs = VKB_NEED_F16 | VKB_NEED_MATRIX, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
     .values = 1 << VKB_VALUES_F16, .folds = VKB_FOLD_GATE
+/* By matrices of the whole workgroup. */
+#define LINEAR_MATRIX2 \
+    .kind = VKB_OP_LINEAR, CODE(linear_matrix2), .local_size = VKB_MATRIX2_INVOCATIONS, .tile_rows = VKB_MATRIX2_M, \
+    .tile_columns = VKB_MATRIX2_N, OWN(VKB_MATRIX2_M, VKB_MATRIX2_N, VKB_MATRIX2_K), \
+    .shared_bytes = 4 * VKB_MATRIX2_N * (VKB_MATRIX2_K / 2 + 4) + VKB_MATRIX2_RESERVED, \
+    .needs = VKB_NEED_F16 | VKB_NEED_MATRIX | VKB_NEED_MATRIX2, .weights = 1 << VKB_WEIGHTS_F16_TILES, .values = 1 << VKB_VALUES_F16, \
+    .outputs_multiple = VKB_MATRIX2_N
 /* Sixteen rows; columns of an invocation; invocations that share a column. */
 #define LINEAR_SPLIT(local, columns, lanes) \
     .kind = VKB_OP_LINEAR, CODE(linear_split), .local_size = local, .tile_rows = 16, .tile_columns = (local) / (lanes) * (columns), \
@@ -231,6 +239,7 @@ const vkb_kernel vkb_kernels[] = {
     /* for long K: 1536 → 384 in 144 µs instead of 164, but 384 → 1152 in 127 instead of 119 */
     {.name = "linear fragments 128x128", LINEAR_FRAGMENTS(128, 128, 512, 0), .min_rows = 4096},
     {.name = "linear fragments 64x128", LINEAR_FRAGMENTS(64, 128, 128, 0), .min_rows = 17},
+    {.name = "linear matrix2 128x128", LINEAR_MATRIX2, .min_rows = 1024},
     {.name = "linear matrix 64x64", LINEAR_MATRIX(64, 32), .min_rows = 17},
     {.name = "linear bytes hopper 256x128", LINEAR_HOPPER_128(linear_hopper_bytes, VKB_WEIGHTS_I8), .min_rows = 4096},
     {.name = "linear bytes fragments 128x128", LINEAR_BYTES_FRAGMENTS(128, 128, 128), .min_rows = 1024},

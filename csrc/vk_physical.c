@@ -39,7 +39,8 @@ typedef struct examination {
     const vkb_vk_instance_table *vk;
     vkb_vk_physical *out;
     bool has[EXTENSION_COUNT];
-    bool starved; /* of host memory: says nothing about the device */
+    uint32_t reserved; /* bytes of workgroup memory, by matrices of workgroups */
+    bool starved;      /* of host memory: says nothing about the device */
 } examination;
 
 /* The first reason stays. */
@@ -100,19 +101,24 @@ static void find_features(examination *e) {
     if (e->has[COOPMAT]) chain(&all, &coopmat);
     if (e->has[COOPMAT_2]) chain(&all, &coopmat2);
     e->vk->GetPhysicalDeviceFeatures2(e->out->handle, &all);
-    e->out->features = (vkb_vk_features){.storage16 = v11.storageBuffer16BitAccess,
-                                         .float16 = v12.shaderFloat16,
-                                         .storage8 = v12.storageBuffer8BitAccess,
-                                         .int8 = v12.shaderInt8,
-                                         .int64 = all.features.shaderInt64,
-                                         .dot = dot.shaderIntegerDotProduct,
-                                         .addresses = v12.bufferDeviceAddress,
-                                         .memory_model = v12.vulkanMemoryModel,
-                                         .memory_model_device = v12.vulkanMemoryModelDeviceScope,
-                                         .size_control = sizes.subgroupSizeControl,
-                                         .full_subgroups = sizes.computeFullSubgroups,
-                                         .matrix = coopmat.cooperativeMatrix && v12.vulkanMemoryModel,
-                                         .hopper = e->has[BINARY_IMPORT] && is_hopper(info)};
+    e->out->features =
+        (vkb_vk_features){.storage16 = v11.storageBuffer16BitAccess,
+                          .float16 = v12.shaderFloat16,
+                          .storage8 = v12.storageBuffer8BitAccess,
+                          .int8 = v12.shaderInt8,
+                          .int64 = all.features.shaderInt64,
+                          .dot = dot.shaderIntegerDotProduct,
+                          .addresses = v12.bufferDeviceAddress,
+                          .memory_model = v12.vulkanMemoryModel,
+                          .memory_model_device = v12.vulkanMemoryModelDeviceScope,
+                          .size_control = sizes.subgroupSizeControl,
+                          .full_subgroups = sizes.computeFullSubgroups,
+                          .matrix = coopmat.cooperativeMatrix && v12.vulkanMemoryModel,
+                          .matrix2 = coopmat.cooperativeMatrix && v12.vulkanMemoryModel && info->api_version >= VK_API_VERSION_1_3 &&
+                                     coopmat2.cooperativeMatrixWorkgroupScope && coopmat2.cooperativeMatrixFlexibleDimensions &&
+                                     coopmat2.cooperativeMatrixConversions && coopmat2.cooperativeMatrixPerElementOperations &&
+                                     coopmat2.cooperativeMatrixTensorAddressing,
+                          .hopper = e->has[BINARY_IMPORT] && is_hopper(info)};
     const struct {
         bool there;
         uint32_t bit;
@@ -156,6 +162,27 @@ static bool find_matrix(const examination *e, VkComponentTypeKHR factor, VkCompo
     return best > 0;
 }
 
+/* Whether linear_matrix2's matrices are there. */
+static bool find_matrix2(const examination *e) {
+    PFN_vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV get =
+        e->vk->GetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV;
+    VkCooperativeMatrixFlexibleDimensionsPropertiesNV list[64] = {{0}};
+    uint32_t count = sizeof list / sizeof *list;
+    if (!get || !e->out->features.matrix2 || !may_ask_for_shapes(e->out) || e->reserved > VKB_MATRIX2_RESERVED) return false;
+    for (uint32_t i = 0; i < count; i++) list[i].sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_FLEXIBLE_DIMENSIONS_PROPERTIES_NV;
+    if (get(e->out->handle, &count, list) < 0) return false; /* VK_INCOMPLETE: 64 will do */
+    for (uint32_t i = 0; i < count; i++) {
+        const VkCooperativeMatrixFlexibleDimensionsPropertiesNV *p = &list[i];
+        bool takes = p->AType == VK_COMPONENT_TYPE_FLOAT16_KHR && p->BType == VK_COMPONENT_TYPE_FLOAT16_KHR &&
+                     p->CType == VK_COMPONENT_TYPE_FLOAT32_KHR && p->ResultType == VK_COMPONENT_TYPE_FLOAT32_KHR &&
+                     p->scope == VK_SCOPE_WORKGROUP_KHR && !p->saturatingAccumulation && p->workgroupInvocations == VKB_MATRIX2_INVOCATIONS;
+        bool divides = p->MGranularity && p->NGranularity && p->KGranularity && VKB_MATRIX2_M % p->MGranularity == 0 &&
+                       VKB_MATRIX2_N % p->NGranularity == 0 && VKB_MATRIX2_K % p->KGranularity == 0;
+        if (takes && divides) return true;
+    }
+    return false;
+}
+
 static void find_abilities(const examination *e) {
     const vkb_device_info *info = &e->out->info;
     const vkb_vk_features *features = &e->out->features;
@@ -170,6 +197,7 @@ static void find_abilities(const examination *e) {
     if (find_matrix(e, VK_COMPONENT_TYPE_FLOAT16_KHR, VK_COMPONENT_TYPE_FLOAT32_KHR, 16, a->matrix)) a->needs |= VKB_NEED_MATRIX;
     if (features->int8 && find_matrix(e, VK_COMPONENT_TYPE_SINT8_KHR, VK_COMPONENT_TYPE_SINT32_KHR, 32, a->matrix_i8))
         a->needs |= VKB_NEED_MATRIX_I8;
+    if (find_matrix2(e)) a->needs |= VKB_NEED_MATRIX2;
     if (features->dot) a->needs |= VKB_NEED_DOT;
     if (features->hopper && info->processors) a->needs |= VKB_NEED_HOPPER;
 }
@@ -209,8 +237,11 @@ static bool find_properties(examination *e) {
     VkPhysicalDeviceShaderSMBuiltinsPropertiesNV nvidia = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV};
     VkPhysicalDeviceShaderCoreProperties2AMD amd = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_CORE_PROPERTIES_2_AMD};
     VkPhysicalDeviceShaderCoreBuiltinsPropertiesARM arm = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_CORE_BUILTINS_PROPERTIES_ARM};
+    VkPhysicalDeviceCooperativeMatrix2PropertiesNV matrix2 = {.sType =
+                                                                  VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_PROPERTIES_NV};
     chain(&all, &v11);
     chain(&all, &v12);
+    if (e->has[COOPMAT_2]) chain(&all, &matrix2);
     if (e->has[SUBGROUP_SIZE]) chain(&all, &sizes);
     if (e->has[MAINTENANCE_4]) chain(&all, &maintenance);
     if (e->has[SM_BUILTINS]) chain(&all, &nvidia);
@@ -238,6 +269,7 @@ static bool find_properties(examination *e) {
     for (int i = 0; i < 2; i++) out->group_limit[i] = basic->limits.maxComputeWorkGroupCount[i];
     out->timestamp_seconds = (double)basic->limits.timestampPeriod * 1e-9;
     out->driver_version = basic->driverVersion;
+    e->reserved = matrix2.cooperativeMatrixWorkgroupScopeReservedSharedMemory;
     find_abilities(e);
     return check_limits(e, &basic->limits);
 }

@@ -121,6 +121,7 @@ static void say_unfit(const vkb_abilities *a, const vkb_kernel *k, vkb_variant *
                  {VKB_NEED_ADDRESSES, "buffer addresses"},
                  {VKB_NEED_MATRIX, "matrix hardware"},
                  {VKB_NEED_MATRIX_I8, "matrix hardware for int8"},
+                 {VKB_NEED_MATRIX2, "matrices of 128x128x64 by workgroups (VK_NV_cooperative_matrix2)"},
                  {VKB_NEED_DOT, "integer dot products"},
                  {VKB_NEED_HOPPER, "an NVIDIA Hopper GPU with VK_NVX_binary_import"},
                  {VKB_NEED_FRAGMENTS, "matrices of 16x16x16 that lie over subgroups of 32 as NVIDIA's do"}};

@@ -11,13 +11,13 @@ type kind struct {
 	commands func(m module, shaders, file string) [][]string
 }
 
-const targetEnv = "vulkan1.2"
+const usualTarget = "vulkan1.2"
 
 var kinds = []kind{
 	{"spirv", ".comp", "glslang", 0x07230203, func(m module, shaders, file string) [][]string {
 		return [][]string{
-			append([]string{"glslang", "-V", "-g0", "--quiet", "--target-env", targetEnv, "-I" + shaders, "-o", file, m.source}, m.defines...),
-			{"spirv-val", "--target-env", targetEnv, file},
+			append([]string{"glslang", "-V", "-g0", "--quiet", "--target-env", m.target, "-I" + shaders, "-o", file, m.source}, m.defines...),
+			{"spirv-val", "--target-env", m.target, file},
 		}
 	}},
 	{"cubin", ".cu", "nvrtc", 0x464c457f, func(m module, shaders, file string) [][]string { // an ELF file

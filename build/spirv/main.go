@@ -15,6 +15,10 @@
 //
 //	//! variant f32
 //	//! variant f16 -DWEIGHT_F16 -DROWS=4
+//
+// SPIR-V is made for Vulkan 1.2, but where a line says otherwise, for a kernel of devices that have more:
+//
+//	//! target vulkan1.3
 package main
 
 import (

@@ -14,10 +14,12 @@ type module struct {
 	name    string   // <op>_<variant>
 	source  string   // path of the shader
 	defines []string // -DNAME or -DNAME=VALUE
+	target  string   // of a shader in GLSL: the Vulkan that its SPIR-V is for
 }
 
 var (
 	variantLine = regexp.MustCompile(`(?m)^//! *variant\b(.*)$`)
+	targetLine  = regexp.MustCompile(`(?m)^//! *target (vulkan1\.[0-9])$`)
 	noteLine    = regexp.MustCompile(`(?m)^//!.*$`)
 	includeLine = regexp.MustCompile(`(?m)^\s*#\s*include\s+"([^"]+)"`)
 	moduleName  = regexp.MustCompile(`^[a-z0-9]+(_[a-z0-9]+)+$`)
@@ -56,10 +58,15 @@ func findModules(dir, ext string) ([]module, error) {
 func shaderModules(path, text string) ([]module, error) {
 	stem := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
 	variants := variantLine.FindAllStringSubmatch(text, -1)
-	if len(variants) != len(noteLine.FindAllString(text, -1)) {
-		return nil, fmt.Errorf(`%s: a line that starts with //! is not "//! variant NAME -DMACRO…"`, path)
+	targets := targetLine.FindAllStringSubmatch(text, 1)
+	if len(variants)+len(targets) != len(noteLine.FindAllString(text, -1)) {
+		return nil, fmt.Errorf(`%s: a line that starts with //! is not "//! variant NAME -DMACRO…", nor a first "//! target vulkan1.N"`, path)
 	}
-	modules := []module{{name: stem, source: path}}
+	target := usualTarget
+	for _, t := range targets {
+		target = t[1]
+	}
+	modules := []module{{name: stem, source: path, target: target}}
 	if len(variants) > 0 {
 		modules = nil
 	}
@@ -73,7 +80,7 @@ func shaderModules(path, text string) ([]module, error) {
 				return nil, fmt.Errorf("%s: variant %s: got %q, want -DNAME or -DNAME=VALUE", path, words[0], w)
 			}
 		}
-		modules = append(modules, module{name: stem + "_" + words[0], source: path, defines: words[1:]})
+		modules = append(modules, module{name: stem + "_" + words[0], source: path, defines: words[1:], target: target})
 	}
 	for _, m := range modules {
 		if !moduleName.MatchString(m.name) {

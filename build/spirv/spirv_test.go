@@ -21,15 +21,17 @@ func TestShaderModules(t *testing.T) {
 		want       []module
 		err        string
 	}{
-		"alone":   {"s/norm_f32.comp", "#version 450\n// variant of something\n", []module{{"norm_f32", "s/norm_f32.comp", nil}}, ""},
-		"of CUDA": {"s/linear_hopper.cu", "// a kernel\n", []module{{"linear_hopper", "s/linear_hopper.cu", nil}}, ""},
+		"alone":   {"s/norm_f32.comp", "#version 450\n// variant of something\n", []module{{"norm_f32", "s/norm_f32.comp", nil, "vulkan1.2"}}, ""},
+		"target":  {"s/norm_f32.comp", "#version 450\n//! target vulkan1.3\n", []module{{"norm_f32", "s/norm_f32.comp", nil, "vulkan1.3"}}, ""},
+		"of CUDA": {"s/linear_hopper.cu", "// a kernel\n", []module{{"linear_hopper", "s/linear_hopper.cu", nil, "vulkan1.2"}}, ""},
 		"variants": {"s/linear.comp", "//! variant f32\n//! variant f16 -DF16 -DROWS=4\n#version 450\n", []module{
-			{"linear_f32", "s/linear.comp", []string{}},
-			{"linear_f16", "s/linear.comp", []string{"-DF16", "-DROWS=4"}},
+			{"linear_f32", "s/linear.comp", []string{}, "vulkan1.2"},
+			{"linear_f16", "s/linear.comp", []string{"-DF16", "-DROWS=4"}, "vulkan1.2"},
 		}, ""},
 		"no name":       {"linear.comp", "//! variant\n", nil, "a variant has no name"},
 		"not a define":  {"linear.comp", "//! variant f32 -o x\n", nil, `got "-o", want -DNAME`},
 		"misspelt":      {"linear.comp", "//! varant f32\n", nil, `is not "//! variant NAME`},
+		"two targets":   {"linear_f32.comp", "//! target vulkan1.2\n//! target vulkan1.3\n", nil, `nor a first "//! target`},
 		"no variant":    {"linear.comp", "#version 450\n", nil, `got module name "linear"`},
 		"upper case":    {"linear_F32.comp", "#version 450\n", nil, `got module name "linear_F32"`},
 		"bad character": {"linear.comp", "//! variant f-32\n", nil, `got module name "linear_f-32"`},
@@ -78,7 +80,7 @@ func TestSourceHashFollowsIncludes(t *testing.T) {
 }
 
 func TestFormat(t *testing.T) {
-	m := module{"norm_f32", "csrc/shaders/norm.x", []string{"-DX=1"}}
+	m := module{"norm_f32", "csrc/shaders/norm.x", []string{"-DX=1"}, "vulkan1.2"}
 	for i, from := range []string{"glslang 15.1", "nvrtc 12.4"} {
 		k := kinds[i]
 		c := &compiler{kind: k, version: strings.Fields(from)[1]}
