@@ -16,7 +16,7 @@ const bool RESIDUAL = (MODE & 0x1000u) != 0u; // VKB_LINEAR_RESIDUAL
 const uint STAGED = 64 / 8 + 1; // words of a row of 64 results, in shared memory
 
 void activate_strip(uint i) {
-    [[unroll]] for (uint j = 0; j < SIDE; j++)
+    [[unroll]] for (uint j = 0; j < TOGETHER; j++)
         [[unroll]] for (uint e = 0; e < 8; e += 4) {
             vec4 v = activate(vec4(sum[i][j][e], sum[i][j][e + 1], sum[i][j][e + 2], sum[i][j][e + 3]));
             [[unroll]] for (uint q = 0; q < 4; q++) sum[i][j][e + q] = v[q];
@@ -77,6 +77,24 @@ void finish(uint row0, uint column0, uint lane, uint at) {
     }
 }
 
+// The same with a GATE: the two halves lie alike over the subgroup.
+void finish_gated(uint row0, uint column0, uint lane, uint at) {
+    const uint r = lane / 4, c = lane % 4;
+    const uint64_t to = packUint2x32(push.output_address) + uint64_t(2u * ((row0 + r) * push.output_stride + column0 + 8 * c));
+    [[unroll]] for (uint i = 0; i < SIDE; i++) {
+        activate_strip(i);
+        [[unroll]] for (uint j = 0; j < TOGETHER; j++) {
+            [[unroll]] for (uint e = 0; e < 8; e++) sum[i][j][e] *= sum[i][j + TOGETHER][e];
+            MATRIX_HALF(16, 16) h = MATRIX_HALF(16, 16)(sum[i][j]);
+            coopMatStore(h, tile, at + 2 * j, STAGED, gl_CooperativeMatrixLayoutRowMajor);
+        }
+        subgroupBarrier();
+        [[unroll]] for (uint t = 0; t < 2; t++)
+            OutputWords(to + uint64_t(2u * (16 * i + 8 * t) * push.output_stride)).at[0] = tile[at + (r + 8 * t) * STAGED + c];
+        subgroupBarrier();
+    }
+}
+
 void main() {
     // Neighbouring workgroups run at the same time: GROUP tiles of rows by each tile of columns, so that both stay in the second-level cache.
     const uint id = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
@@ -87,9 +105,11 @@ void main() {
     const uint column = column0 + subgroup_column();
     [[unroll]] for (uint j = 0; j < SIDE; j++) {
         MATRIX_SUM(16, 16) bias = MATRIX_SUM(16, 16)(0.0);
-        if (push.bias_at != NONE) coopMatLoad(bias, vectors4, (push.bias_at + column + 16 * j) >> 2, 0, gl_CooperativeMatrixLayoutRowMajor);
+        if (push.bias_at != NONE) coopMatLoad(bias, vectors4, (push.bias_at + output_of(column, j)) >> 2, 0, gl_CooperativeMatrixLayoutRowMajor);
         [[unroll]] for (uint i = 0; i < SIDE; i++) sum[i][j] = bias;
     }
     add_product(row0, column0);
-    finish(row0 + subgroup_row(), column, gl_SubgroupInvocationID, gl_LocalInvocationIndex / 32 * (16 * STAGED));
+    const uint at = gl_LocalInvocationIndex / 32 * (16 * STAGED);
+    if (GATE) finish_gated(row0 + subgroup_row(), column / 2, gl_SubgroupInvocationID, at);
+    else finish(row0 + subgroup_row(), column, gl_SubgroupInvocationID, at);
 }

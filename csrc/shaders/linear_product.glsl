@@ -21,6 +21,9 @@ layout(buffer_reference, std430, buffer_reference_align = 16) readonly buffer Wo
 
 const uint BK = 64, STEPS = BK / 16;           // of K a stage, and its steps
 const uint SIDE = 4;                           // fragments of a subgroup along rows, and along columns
+// With a GATE after LINEAR (VKB_FOLD_GATE, as linear_gate.glsl has it), 32 columns of the left half and the same of the right.
+const bool GATE = (MODE & 0x4000u) != 0u;
+const uint TOGETHER = GATE ? SIDE / 2 : SIDE;  // fragments whose columns are neighbours
 const uint ROW = BK / 8 + 1;                   // words from row to row in shared memory: one more than needed, for the banks
 const uint LOADS = BM * (BK / 8) / LOCAL_SIZE; // words of x that an invocation brings a stage
 const uint ROWS_APART = LOCAL_SIZE / (BK / 8); // of one load and the next
@@ -33,6 +36,7 @@ uvec4 ahead[LOADS];
 uvec4 weights[2][SIDE];
 
 uint64_t x_at, x_rows, w_at; // bytes: where this workgroup's rows of x begin, ROWS_APART of them, where this subgroup's weights begin
+uint64_t w_right;            // bytes from the left half's weights to those of the right
 uint x_offset, w_offset;     // this invocation's, within
 uint tile_at;                // its place in a stage
 uint rows_at;                // this subgroup's rows in a stage
@@ -46,7 +50,10 @@ void keep_rows(uint stage) {
 }
 
 void load_weights(uint step) {
-    [[unroll]] for (uint j = 0; j < SIDE; j++) weights[step & 1u][j] = Words(w_at + uint64_t(w_offset)).at[step * (SIDE * 32) + j * 32];
+    [[unroll]] for (uint j = 0; j < SIDE; j++) {
+        const uint64_t from = j < TOGETHER ? w_at : w_at + w_right;
+        weights[step & 1u][j] = Words(from + uint64_t(w_offset)).at[step * (SIDE * 32) + j % TOGETHER * 32];
+    }
 }
 
 void multiply(uint stage) {
@@ -71,6 +78,12 @@ void multiply(uint stage) {
 uint subgroup_row() { return gl_LocalInvocationIndex / 32 % (BM / 64) * 64; }
 uint subgroup_column() { return gl_LocalInvocationIndex / 32 / (BM / 64) * 64; }
 
+// The output of this subgroup's fragment j, of 16 of them; `column` is its first, of the product's.
+uint output_of(uint column, uint j) {
+    if (!GATE) return column + 16 * j;
+    return column / 2 + 16 * (j % TOGETHER) + (j < TOGETHER ? 0 : push.output_width);
+}
+
 // Adds to `sum` the product of rows row0 … and the weights of outputs column0 …. All invocations of the workgroup come here; at its end nobody reads `tile` any more.
 void add_product(uint row0, uint column0) {
     const uint t = gl_LocalInvocationIndex, lane = gl_SubgroupInvocationID;
@@ -80,6 +93,12 @@ void add_product(uint row0, uint column0) {
     x_offset = t / (BK / 8) * row_bytes + t % (BK / 8) * 16;
     w_at = packUint2x32(push.weight_address) + uint64_t(column0) * row_bytes;
     w_offset = subgroup_column() * row_bytes + lane * 16;
+    if (GATE) { // half a tile of 64 outputs
+        const uint n = (column0 + subgroup_column()) / 2;
+        w_at = packUint2x32(push.weight_address) + uint64_t(n & ~63u) * row_bytes;
+        w_offset = (n & 32u) * 32 + lane * 16;
+        w_right = uint64_t(push.output_width) * row_bytes;
+    }
     tile_at = t / (BK / 8) * ROW + t % (BK / 8);
     rows_at = subgroup_row() * ROW;
 
