@@ -135,11 +135,13 @@ void vkb_vk_folds_find(const vkb_vk_program *p, uint32_t tokens, uint32_t sequen
     for (uint32_t i = 0; i < p->step_count; i++) folded[i] = VKB_NOT_FOLDED;
     for (uint32_t i = 0; i < p->step_count; i++) {
         const vkb_vk_folds *f = &p->folds[i];
-        uint32_t can = vkb_vk_kernel_for(p, i, tokens, sequences)->folds;
+        const vkb_kernel *kernel = vkb_vk_kernel_for(p, i, tokens, sequences);
+        uint32_t can = kernel->folds;
         if (f->pool != VKB_NONE && can & VKB_FOLD_POOL) folded[f->pool] = VKB_FOLDED_BY_READERS;
         if (f->attention != VKB_NONE && can & VKB_FOLD_ATTENTION && folds_heads(p, i, tokens)) folded[f->attention] = VKB_FOLDED_BY_READERS;
         if (f->norm_after != VKB_NONE && can & VKB_FOLD_NORM) folded[f->norm_after] = VKB_FOLDED_BY_MAKER;
-        if (f->gate_after != VKB_NONE && can & VKB_FOLD_GATE) folded[f->gate_after] = VKB_FOLDED_BY_MAKER;
+        if (f->gate_after != VKB_NONE && vkb_kernel_gates(kernel, p->steps[f->gate_after].task.mode))
+            folded[f->gate_after] = VKB_FOLDED_BY_MAKER;
     }
     for (uint32_t i = 0; i < p->step_count; i++) {
         const vkb_vk_step *s = &p->steps[i];

@@ -217,7 +217,7 @@ typedef struct vkb_kernel {
     uint32_t kind;        /* vkb_op_kind that it does, or VKB_KERNEL_* */
     const uint32_t *code; /* SPIR-V, or a cubin */
     size_t code_bytes;
-    const char *functions[2]; /* of a cubin: for bit 0 of MODE, of LINEAR activation 0 and 1. NULL: it is SPIR-V */
+    const char *functions[4]; /* of a cubin: LINEAR without and with GELU, with a GATE of GELU, of SiLU. NULL: it is SPIR-V */
     uint32_t local_size;      /* invocations; 0: `subgroups` of the device's size */
     uint32_t subgroups;       /* 0: it does not ask which subgroup an invocation is in */
     uint32_t tile_rows, tile_columns;
@@ -239,7 +239,8 @@ typedef struct vkb_kernel {
     uint32_t from_inputs, from_outputs;         /* LINEAR: chosen where K and N are at least so many */
     uint32_t head_multiple;                     /* ATTENTION, here or folded: of which the head size is a multiple; 0 = any */
     uint32_t min_outputs, max_outputs;          /* LINEAR, EMBED, NORM, NORMALIZE: least and greatest stride; 0 = any */
-    uint32_t folds;                             /* bits of vkb_fold */
+    uint32_t folds;                             /* bits of vkb_fold, but for the GATE */
+    uint32_t gates;                             /* LINEAR: bits 1 << vkb_activation of the GATEs that it folds */
     uint32_t made_by;                           /* LINEAR: VKB_KERNEL_* that makes what it needs to know; 0: none */
     bool by_rows;                               /* ATTENTION: a tile is tile_rows rows of the batch, of whatever sequences */
 } vkb_kernel;
@@ -258,5 +259,6 @@ extern const uint32_t vkb_kernel_count;
 /* The first row of the table that can do the task on the device with so many rows; NULL if there is none. */
 const vkb_kernel *vkb_kernel_choose(const vkb_abilities *abilities, const vkb_task *task, uint32_t rows);
 uint32_t vkb_kernel_invocations(const vkb_kernel *kernel, const vkb_abilities *abilities); /* a workgroup */
+bool vkb_kernel_gates(const vkb_kernel *kernel, uint32_t activation);                      /* whether it folds such a GATE */
 
 #endif /* VKB_VK_KERNEL_H */

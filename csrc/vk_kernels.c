@@ -60,6 +60,7 @@
 #define FRAGMENTS (VKB_NEED_F16 | VKB_NEED_ADDRESSES | VKB_NEED_MATRIX | VKB_NEED_FRAGMENTS)
 
 #define CODE(shader) .code = vkb_spirv_##shader, .code_bytes = sizeof vkb_spirv_##shader
+#define ALL_GATES ((2u << VKB_ACT_SIGMOID) - 1)
 #define LARGER(a, b) ((a) > (b) ? (a) : (b))
 #define OWN(...) .own = {__VA_ARGS__}, .own_count = sizeof(uint32_t[]){__VA_ARGS__} / sizeof(uint32_t)
 
@@ -67,12 +68,12 @@
 #define LINEAR_TILE(bm, bn, bk, tm, tn, stages) \
     .kind = VKB_OP_LINEAR, CODE(linear_tile), .local_size = 32 * (bm) / (4 * (tm)) * (bn) / (8 * (tn)), .tile_rows = bm, \
     .tile_columns = bn, OWN(bm, bn, bk, tm, tn, stages), .shared_bytes = 4 * (stages) * (bk) * ((bm) + (bn)), \
-    .folds = (tn) == 8 ? VKB_FOLD_GATE : 0
+    .gates = (tn) == 8 ? ALL_GATES : 0
 /* BM × BN outputs a workgroup, 64 × 64 a subgroup; of which K and N are multiples. */
 #define LINEAR_FRAGMENTS(bm, bn, inputs, outputs) \
     .kind = VKB_OP_LINEAR, CODE(linear_fragments), .local_size = (bm) * (bn) / 128, .subgroups = (bm) * (bn) / 4096, .tile_rows = bm, \
     .tile_columns = bn, OWN(bm, bn, 8), .shared_bytes = 2 * (bm)*9 * 16, .needs = FRAGMENTS, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
-    .values = 1 << VKB_VALUES_F16, .inputs_multiple = inputs, .outputs_multiple = outputs, .folds = VKB_FOLD_GATE
+    .values = 1 << VKB_VALUES_F16, .inputs_multiple = inputs, .outputs_multiple = outputs, .gates = ALL_GATES
 #define CUBIN(shader) .code = vkb_cubin_##shader, .code_bytes = sizeof vkb_cubin_##shader
 /* Rows and outputs a workgroup; stages of 128 bytes of K and numbers that it keeps a row, for its memory. */
 #define LINEAR_HOPPER(shader, form, bm, bn, stages, kept) \
@@ -80,9 +81,9 @@
     .launched_bytes = (stages) * (((bm) + (bn)) * 128 + 16) + 4 * 64 * 128 + 4 * (bm) * (kept), \
     .needs = VKB_NEED_F16 | VKB_NEED_ADDRESSES | VKB_NEED_HOPPER, .weights = 1 << (form), .values = 1 << VKB_VALUES_F16, \
     .made_by = VKB_KERNEL_TENSOR_MAPS
-/* It does no activation but GELU. */
-#define LINEAR_HOPPER_128(shader, form) \
-    LINEAR_HOPPER(shader, form, 256, 128, 4, 0), .functions = {"plain", "activated"}, .modes = 0xfe, .inputs_multiple = 128
+/* It does no activation but GELU; what more it does of GATEs. */
+#define LINEAR_HOPPER_128(shader, form, ...) \
+    LINEAR_HOPPER(shader, form, 256, 128, 4, 0), .functions = {"plain", "activated", __VA_ARGS__}, .modes = 0xfe, .inputs_multiple = 128
 /* It does no activation. */
 #define LINEAR_HOPPER_384 \
     LINEAR_HOPPER(linear_hopper_norm, VKB_WEIGHTS_F16_TILES, 128, 384, 3, 1), \
@@ -96,7 +97,7 @@
 #define LINEAR_MATRIX(bm, rows) \
     .kind = VKB_OP_LINEAR, CODE(linear_matrix), .subgroups = (bm) / (rows)*2, .tile_rows = bm, .tile_columns = 64, OWN(bm, rows), \
     .shared_bytes = 4 * ((bm) + 64) * 20 + 4 * (bm)*68, .needs = VKB_NEED_F16 | VKB_NEED_MATRIX, .weights = 1 << VKB_WEIGHTS_F16_TILES, \
-    .values = 1 << VKB_VALUES_F16, .folds = VKB_FOLD_GATE
+    .values = 1 << VKB_VALUES_F16, .gates = ALL_GATES
 /* By matrices of the whole workgroup. */
 #define LINEAR_MATRIX2 \
     .kind = VKB_OP_LINEAR, CODE(linear_matrix2), .local_size = VKB_MATRIX2_INVOCATIONS, .tile_rows = VKB_MATRIX2_M, \
@@ -234,14 +235,17 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "linear narrow 16x32 wide", LINEAR_NARROW(2, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16, .min_outputs = 640},
     {.name = "linear narrow 16x16", LINEAR_NARROW(1, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16},
     {.name = "linear hopper 128x384", LINEAR_HOPPER_384, .min_rows = 4096},
-    {.name = "linear hopper 256x128", LINEAR_HOPPER_128(linear_hopper_f16, VKB_WEIGHTS_F16_TILES), .min_rows = 4096},
+    {.name = "linear hopper 256x128",
+     LINEAR_HOPPER_128(linear_hopper_f16, VKB_WEIGHTS_F16_TILES, "gated_gelu", "gated_silu"),
+     .gates = 1 << VKB_ACT_GELU | 1 << VKB_ACT_SILU,
+     .min_rows = 4096},
     {.name = "linear fragments 64x256", LINEAR_FRAGMENTS(64, 256, 128, 256), .min_rows = 4096},
     /* for long K: 1536 → 384 in 144 µs instead of 164, but 384 → 1152 in 127 instead of 119 */
     {.name = "linear fragments 128x128", LINEAR_FRAGMENTS(128, 128, 512, 0), .min_rows = 4096},
     {.name = "linear fragments 64x128", LINEAR_FRAGMENTS(64, 128, 128, 0), .min_rows = 17},
     {.name = "linear matrix2 128x128", LINEAR_MATRIX2, .min_rows = 1024},
     {.name = "linear matrix 64x64", LINEAR_MATRIX(64, 32), .min_rows = 17},
-    {.name = "linear bytes hopper 256x128", LINEAR_HOPPER_128(linear_hopper_bytes, VKB_WEIGHTS_I8), .min_rows = 4096},
+    {.name = "linear bytes hopper 256x128", LINEAR_HOPPER_128(linear_hopper_bytes, VKB_WEIGHTS_I8, NULL), .min_rows = 4096},
     {.name = "linear bytes fragments 128x128", LINEAR_BYTES_FRAGMENTS(128, 128, 128), .min_rows = 1024},
     {.name = "linear bytes matrix 128x128", LINEAR_BYTES_MATRIX(128, 128, 64, 64, 128), .min_rows = 1024},
     {.name = "linear bytes matrix 64x64", LINEAR_BYTES_MATRIX(64, 64, 32, 32, 64), .min_rows = 128},
@@ -383,6 +387,8 @@ bool vkb_kernel_fits(const vkb_kernel *k, const vkb_abilities *a, const vkb_task
            divides(k->inputs_multiple, t->inputs) && divides(k->outputs_multiple, t->outputs) && divides(k->head_multiple, t->head_size) &&
            (!k->max_outputs || t->outputs <= k->max_outputs) && t->outputs >= k->min_outputs;
 }
+
+bool vkb_kernel_gates(const vkb_kernel *kernel, uint32_t activation) { return kernel->gates >> activation & 1; }
 
 const vkb_kernel *vkb_kernel_forced(void) { return atomic_load(&forced); }
 

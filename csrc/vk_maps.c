@@ -4,7 +4,7 @@
  */
 #include "vk_program.h"
 
-enum { INPUT, RESIDUAL, WEIGHTS, OUTPUT, MAPS }; /* Maps of linear_hopper.cu */
+enum { INPUT, RESIDUAL, WEIGHTS, OUTPUT, GATED, MAPS }; /* Maps of linear_hopper.cu */
 enum { MAP_BYTES = 128 };
 
 typedef struct matrix { /* Matrix of tensor_maps.cu */
@@ -26,26 +26,30 @@ static void map(const vkb_vk_program *p, const vkb_vk_pipeline *pipeline, VkComm
     vkb_vk_cubin_launch(vkb_vk_device_of(&p->base), commands, pipeline, 1, (const void *[]){&m, &to}, 2);
 }
 
+/* A value in f16, copied by parts of 64 rows. */
+static matrix parts_of(const vkb_vk_program *p, uint32_t value) {
+    uint32_t stride = p->base.slots[value].stride;
+    return (matrix){vkb_vk_address_of(p, value), UINT64_C(2) * stride, stride, rows_of(p, value), 64, 1};
+}
+
 static void record(const vkb_vk_program *p, const vkb_vk_pipeline *pipeline, VkCommandBuffer commands) {
-    enum { ROWS = 128, PART = 64, OUTPUTS = 128 }; /* that a copy brings or takes */
+    enum { ROWS = 128, OUTPUTS = 128 }; /* that a copy brings */
     for (uint32_t i = 0; i < p->step_count; i++) {
         const vkb_vk_step *s = &p->steps[i];
         const vkb_push *push = &s->push;
         if (!s->maps_address) continue;
         const bool bytes = s->task.weights == VKB_WEIGHTS_I8;
-        const uint64_t width = push->input_stride, x_bytes = bytes ? width : 2 * width,
-                       residual_bytes = UINT64_C(2) * push->residual_stride;
+        const uint64_t width = push->input_stride, x_bytes = bytes ? width : 2 * width;
         const uint32_t outputs = (uint32_t)vkb_align_up(push->output_width, VKB_OUTPUT_ALIGN);
         map(p, pipeline, commands, s->maps_address, INPUT,
             (matrix){push->input_address, x_bytes, push->input_stride, rows_of(p, s->input), ROWS, !bytes});
-        if (s->residual != VKB_NONE)
-            map(p, pipeline, commands, s->maps_address, RESIDUAL,
-                (matrix){push->residual_address, residual_bytes, push->residual_stride, rows_of(p, s->residual), PART, 1});
+        if (s->residual != VKB_NONE) map(p, pipeline, commands, s->maps_address, RESIDUAL, parts_of(p, s->residual));
         if (bytes)
             map(p, pipeline, commands, s->maps_address, WEIGHTS,
                 (matrix){push->weight_address, width, push->input_stride, outputs, OUTPUTS, 0});
-        map(p, pipeline, commands, s->maps_address, OUTPUT,
-            (matrix){push->output_address, UINT64_C(2) * push->output_stride, push->output_stride, rows_of(p, s->output), PART, 1});
+        map(p, pipeline, commands, s->maps_address, OUTPUT, parts_of(p, s->output));
+        uint32_t gate = p->folds[i].gate_after;
+        if (gate != VKB_NONE) map(p, pipeline, commands, s->maps_address, GATED, parts_of(p, p->steps[gate].output));
     }
 }
 

@@ -453,8 +453,8 @@ vkb_status vkb_vk_selftest(vkb_vk_device *device, const vkb_kernel *kernel, cons
     /* each by itself: there is one set of a norm's constants, and attention is of few rows alone */
     uint32_t apart[] = {linear && usage->op->residual != VKB_NONE ? kernel->folds & VKB_FOLD_NORM_RESIDUAL : 0,
                         linear && usage->attends ? kernel->folds & VKB_FOLD_ATTENTION : 0, linear ? kernel->folds & VKB_FOLD_NORM : 0,
-                        linear && usage->gate ? kernel->folds & VKB_FOLD_GATE : 0};
-    uint32_t others = kernel->folds & ~(uint32_t)(linear ? VKB_FOLD_NORM_RESIDUAL | VKB_FOLD_ATTENTION | VKB_FOLD_NORM | VKB_FOLD_GATE : 0);
+                        linear && usage->gate && vkb_kernel_gates(kernel, usage->gate - 1) ? VKB_FOLD_GATE : 0};
+    uint32_t others = kernel->folds & ~(uint32_t)(linear ? VKB_FOLD_NORM_RESIDUAL | VKB_FOLD_ATTENTION | VKB_FOLD_NORM : 0);
     vkb_status status = test(device, kernel, usage, others, reason, size, error);
     for (size_t i = 0; i < sizeof apart / sizeof *apart && !status && !*reason; i++)
         if (apart[i]) status = test(device, kernel, usage, apart[i], reason, size, error);

@@ -272,7 +272,7 @@ vkb_vk_usage vkb_vk_usage_of(const vkb_vk_program *p, const vkb_vk_step *s) {
 
 static uint64_t key_of(const vkb_kernel *kernel, const vkb_vk_usage *u) {
     bool attends = u->attends && kernel->folds & VKB_FOLD_ATTENTION;
-    uint32_t gate = kernel->folds & VKB_FOLD_GATE ? u->gate : 0;
+    uint32_t gate = u->gate && vkb_kernel_gates(kernel, u->gate - 1) ? u->gate : 0;
     const uint32_t words[] = {u->task.mode, u->task.weights, u->task.values, u->head_size, attends, gate};
     uint64_t key = vkb_vk_hash(VKB_VK_HASH_START, kernel->name, strlen(kernel->name));
     return vkb_vk_hash(key, words, sizeof words);

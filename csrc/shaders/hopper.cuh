@@ -118,6 +118,12 @@ __device__ __forceinline__ uint4 load_shared(u32 at) {
     return v;
 }
 
+__device__ __forceinline__ uint2 load_shared_8(u32 at) {
+    uint2 v;
+    asm volatile("ld.shared.v2.b32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(at) : "memory");
+    return v;
+}
+
 __device__ __forceinline__ float2 load_floats(u32 at) {
     float2 v;
     asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(at) : "memory");
@@ -172,6 +178,19 @@ template <u32 N> __device__ __forceinline__ void gelu(float (&v)[N]) {
     for (u32 i = 0; i < N; i++) v[i] *= __saturatef(fmaf(v[i], p[i], 0.5f));
 }
 
+__device__ __forceinline__ float exp2_fast(float v) {
+    float e;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(e) : "f"(v));
+    return e;
+}
+
+// v / (1 + e⁻ᵛ), N at once. Of an infinite divisor it is zero, and so is what is divided by it.
+template <u32 N> __device__ __forceinline__ void silu(float (&v)[N]) {
+    constexpr float LOG2E = 1.4426950408889634f;
+#pragma unroll
+    for (u32 i = 0; i < N; i++) v[i] = __fdividef(v[i], 1.0f + exp2_fast(-LOG2E * v[i]));
+}
+
 // ---- copies into shared memory that a thread waits for by groups ----
 
 __device__ __forceinline__ void copy_16(u32 to, const u8 *from) {
@@ -205,10 +224,4 @@ __device__ __forceinline__ void multiply_add(float (&sum)[4], const u32 (&a)[4],
     asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-__device__ __forceinline__ float exp2_fast(float v) {
-    float e;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(e) : "f"(v));
-    return e;
 }

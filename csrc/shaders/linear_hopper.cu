@@ -13,6 +13,9 @@
 //
 // With NORM a workgroup makes 384 outputs of 128 rows, which are whole rows where there are no more outputs, and normalises them: a pass
 // over them less, in memory.
+//
+// With a GATE after it (VKB_FOLD_GATE) a workgroup makes 64 of its outputs. A warp's sixteen of the product are eight of the left half and
+// the same of the right, so that a thread has what belongs together; the two warpgroups write one part of results.
 #include "hopper.cuh"
 
 #ifdef NORM
@@ -62,20 +65,28 @@ struct Tiles {
 };
 
 struct Maps {
-    Map x, residual, weights, output; // weights: BYTES
+    Map x, residual, weights, output, gated; // weights: BYTES; gated: the output of a GATE
 };
+
+// Of the products, or of the left half of what a GATE reads.
+enum Activation { NO_ACTIVATION, GELU, SILU };
+
+template <Activation A, u32 N> __device__ __forceinline__ void activate(float (&v)[N]) {
+    if (A == GELU) gelu(v);
+    if (A == SILU) silu(v);
+}
 
 // ---- the thread that brings operands ----
 
-__device__ __forceinline__ void produce(const Push &push, const Tiles &tiles, const Maps *maps) {
+template <bool GATE> __device__ __forceinline__ void produce(const Push &push, const Tiles &tiles, const Maps *maps) {
     const u32 stages = push.input_stride * ELEMENT / LINE, more = push.residual_stride ? PARTS / HELD : 0;
-    const u64 row_bytes = (u64)push.input_stride * ELEMENT;
+    const u64 row_bytes = (u64)push.input_stride * ELEMENT, block_bytes = (GATE ? push.output_width : 64) * row_bytes;
     map_acquire(&maps->x);
     if (more) map_acquire(&maps->residual);
     if (ELEMENT == 1) map_acquire(&maps->weights);
     Ring ring = {0, 1};
     for (u32 tile = blockIdx.x; tile < tiles.count; tile += gridDim.x) {
-        const u32 row0 = tile / tiles.across * ROWS, column0 = tile % tiles.across * OUTPUTS;
+        const u32 row0 = tile / tiles.across * ROWS, column0 = tile % tiles.across * (GATE ? OUTPUTS / 2 : OUTPUTS);
         for (u32 k = 0; k < stages + more; k++) {
             const u32 at = shared_at(ring.stage * STAGE_BYTES), full = full_at(ring.stage);
             wait(empty_at(ring.stage), ring.parity);
@@ -87,7 +98,7 @@ __device__ __forceinline__ void produce(const Push &push, const Tiles &tiles, co
                 if (ELEMENT == 2) {
                     const u8 *weights = (const u8 *)push.weight_address + column0 * row_bytes + k * 64 * LINE;
 #pragma unroll
-                    for (u32 i = 0; i < OUTPUTS / 64; i++) copy(at + i * 64 * LINE, weights + i * 64 * row_bytes, 64 * LINE, full);
+                    for (u32 i = 0; i < OUTPUTS / 64; i++) copy(at + i * 64 * LINE, weights + i * block_bytes, 64 * LINE, full);
                 }
             } else {
                 const u32 there = least((push.residual_stride - column0) / (BLOCKS * 64), GROUPS), first = (k - stages) * HELD;
@@ -103,6 +114,8 @@ __device__ __forceinline__ void produce(const Push &push, const Tiles &tiles, co
 }
 
 // ---- the warpgroups that calculate ----
+
+__device__ __forceinline__ void all_barrier() { asm volatile("bar.sync %0, %1;" ::"n"(GROUPS + 1), "n"(GROUPS * WARPGROUP) : "memory"); }
 
 // sum: of output L / 4 + 8·(e / 2 % 2), L being the lane, of the warp's 16, and row 8·(e / 4) + 2·(L % 4) + e % 2.
 #define SUM(i) \
@@ -149,7 +162,7 @@ __device__ __forceinline__ uint4 taken(const uint4 &v, u32 zero) {
 // zero: is that, which the compiler does not know (`taken`).
 //
 // Sums leave room for weights of 16 of K alone, so that those products end before the next begin; meanwhile the other warpgroup's go on.
-__device__ __forceinline__ void sum_products(Sums &sum, Ring &ring, u32 stages, u32 group, u32 zero) {
+template <bool> __device__ __forceinline__ void sum_products(Sums &sum, Ring &ring, u32 stages, u32 group, u32 zero) {
     u32 before = 0;
 #pragma unroll
     for (u32 b = 0; b < BLOCKS; b++)
@@ -184,7 +197,7 @@ __device__ __forceinline__ void sum_products(Sums &sum, Ring &ring, u32 stages, 
 #ifdef BYTES
 struct Fragments {};
 
-__device__ __forceinline__ void load_weights(Fragments &, u32) {}
+template <bool> __device__ __forceinline__ void load_weights(Fragments &, u32, u32) {}
 
 __device__ __forceinline__ void multiply(Sum (&sum)[ROWS / 2], const Fragments &, u32 w, u32 x, u32 step) {
     asm volatile("wgmma.mma_async.sync.aligned.m64n256k32.s32.s8.s8 {" REGISTERS_128 "}, %128, %129, 1;"
@@ -196,9 +209,19 @@ struct Fragments {
     uint4 of[4]; // 16 of K each
 };
 
-__device__ __forceinline__ void load_weights(Fragments &f, u32 w) {
+// w: a stage's. Of a fragment's rows, the first eight are a lane's first eight bytes.
+template <bool GATE> __device__ __forceinline__ void load_weights(Fragments &f, u32 w, u32 group) {
+    const u32 from = w + threadIdx.x % WARPGROUP * 16;
 #pragma unroll
-    for (u32 i = 0; i < 4; i++) f.of[i] = load_shared(w + i * 64 * 32 + threadIdx.x % WARPGROUP * 16);
+    for (u32 i = 0; i < 4; i++) {
+        if (GATE) {
+            const uint2 left = load_shared_8(from + i * 64 * 32 + group * 8),
+                        right = load_shared_8(from + 64 * LINE + i * 64 * 32 + group * 8);
+            f.of[i] = {left.x, left.y, right.x, right.y};
+        } else {
+            f.of[i] = load_shared(from + group * 64 * LINE + i * 64 * 32);
+        }
+    }
 }
 
 __device__ __forceinline__ void multiply(Sum (&sum)[ROWS / 2], const Fragments &f, u32 w, u32 x, u32 step) {
@@ -208,9 +231,9 @@ __device__ __forceinline__ void multiply(Sum (&sum)[ROWS / 2], const Fragments &
 }
 #endif
 
-__device__ __forceinline__ void multiply_stage(Sum (&sum)[ROWS / 2], Fragments &weights, u32 stage, u32 group) {
+template <bool GATE> __device__ __forceinline__ void multiply_stage(Sum (&sum)[ROWS / 2], Fragments &weights, u32 stage, u32 group) {
     const u32 at = shared_at(stage * STAGE_BYTES), w = at + group * 64 * LINE;
-    load_weights(weights, w);
+    load_weights<GATE>(weights, at, group);
     products_begin();
 #pragma unroll
     for (u32 i = 0; i < 4; i++) multiply(sum, weights, w, at + W_BYTES, i);
@@ -219,7 +242,7 @@ __device__ __forceinline__ void multiply_stage(Sum (&sum)[ROWS / 2], Fragments &
 
 constexpr u32 UNROLLED = ELEMENT; // in f16 the stage's fragments of weights are a constant then
 
-__device__ __forceinline__ void sum_products(Sums &sums, Ring &ring, u32 stages, u32 group, u32) {
+template <bool GATE> __device__ __forceinline__ void sum_products(Sums &sums, Ring &ring, u32 stages, u32 group, u32) {
     Sum(&sum)[ROWS / 2] = sums[0];
     Fragments weights[UNROLLED];
     u32 before = 0;
@@ -229,7 +252,7 @@ __device__ __forceinline__ void sum_products(Sums &sums, Ring &ring, u32 stages,
 #pragma unroll
         for (u32 h = 0; h < UNROLLED; h++) {
             wait(full_at(ring.stage), ring.parity);
-            multiply_stage(sum, weights[h], ring.stage, group);
+            multiply_stage<GATE>(sum, weights[h], ring.stage, group);
             products_wait<1>();
             if (k + h > 0) release(before);
             before = ring.stage;
@@ -300,8 +323,6 @@ __device__ __forceinline__ void residual_read(Ring &ring, u32 part) {
 
 #ifdef NORM
 constexpr u32 OF_ROWS_AT = BARRIERS_AT + 16 * STAGES;
-
-__device__ __forceinline__ void all_barrier() { asm volatile("bar.sync %0, %1;" ::"n"(GROUPS + 1), "n"(GROUPS * WARPGROUP) : "memory"); }
 
 // v: of rows 2·(L % 4) + {0, 1} and 8 more. The sum over the eight lanes that have the same: of row 8·(L / 16) + 2·(L % 4) + L / 8 % 2.
 __device__ __forceinline__ float add_lanes(const float (&v)[4]) {
@@ -399,7 +420,7 @@ __device__ __forceinline__ void complete(const Push &push, Sums &sum, Ring &ring
 }
 
 // Of 16 rows from `row` on.
-template <bool>
+template <Activation>
 __device__ __forceinline__ void finish(float (&v)[8], const Push &push, const Tiles &, const Sum *sum, const Outputs &o, u32, u32) {
 #pragma unroll
     for (u32 e = 0; e < 8; e++) v[e] = push.norm ? fmaf(sum[e], o.norm_weight[e / 2 % 2], o.norm_bias[e / 2 % 2]) : sum[e];
@@ -408,20 +429,20 @@ __device__ __forceinline__ void finish(float (&v)[8], const Push &push, const Ti
 __device__ __forceinline__ void complete(const Push &, Sums &, Ring &, u32, u32, u32) {}
 
 // from: the residual, if there is one.
-template <bool GELU>
+template <Activation A>
 __device__ __forceinline__ void finish(float (&v)[8], const Push &push, const Tiles &tiles, const Sum *sum, const Outputs &o, u32 row,
                                        u32 from) {
     const bool residual = push.residual_stride != 0, before = push.residual_at == BEFORE_ACTIVATION;
     u32 halves[4];
     scale_products(v, sum, o, (const float *)push.input_address + push.row_first, row + threadIdx.x % 4 * 2, tiles.rows - 1);
     if (residual) load_transposed(halves, from);
-    if (residual && (!GELU || before)) add_halves(v, halves);
-    if (GELU) gelu(v);
-    if (GELU && residual && !before) add_halves(v, halves);
+    if (residual && (!A || before)) add_halves(v, halves);
+    activate<A>(v);
+    if (A && residual && !before) add_halves(v, halves);
 }
 #endif
 
-template <bool GELU> __device__ __forceinline__ void consume(const Push &push, const Tiles &tiles, const Maps *maps) {
+template <Activation A> __device__ __forceinline__ void consume(const Push &push, const Tiles &tiles, const Maps *maps) {
     const u32 group = threadIdx.x / WARPGROUP, t = threadIdx.x % WARPGROUP, lane = t % 32, warp = t / 32;
     const u32 stages = push.input_stride * ELEMENT / LINE;
     const bool residual = push.residual_stride != 0 && !NORMS; // which is added to the parts: `complete` did it
@@ -432,7 +453,7 @@ template <bool GELU> __device__ __forceinline__ void consume(const Push &push, c
     for (u32 tile = blockIdx.x; tile < tiles.count; tile += gridDim.x) {
         const u32 row0 = tile / tiles.across * ROWS, column = tile % tiles.across * OUTPUTS + group * BLOCKS * 64;
         const u32 output = column + warp * 16 + lane / 4;
-        sum_products(sum, ring, stages, group, push.per_sequence);
+        sum_products<false>(sum, ring, stages, group, push.per_sequence);
         complete(push, sum, ring, group, output, fragment);
 #pragma unroll
         for (u32 part = 0; part < PARTS; part++) {
@@ -446,7 +467,7 @@ template <bool GELU> __device__ __forceinline__ void consume(const Push &push, c
             for (u32 j = 0; j < PART / 16; j++) {
                 float v[8];
                 u32 halves[4];
-                finish<GELU>(v, push, tiles, sum[b] + first / 2 + 8 * j, outputs, row0 + first + 16 * j, from + j * 16 * LINE);
+                finish<A>(v, push, tiles, sum[b] + first / 2 + 8 * j, outputs, row0 + first + 16 * j, from + j * 16 * LINE);
 #pragma unroll
                 for (u32 e = 0; e < 4; e++) halves[e] = narrow(v[2 * e], v[2 * e + 1]); // zeros past the width, as all they are made of
                 store_transposed(staged + fragment + j * 16 * LINE, halves);
@@ -460,8 +481,50 @@ template <bool GELU> __device__ __forceinline__ void consume(const Push &push, c
     if (t == 0) stores_wait<0>();
 }
 
-template <bool GELU> __device__ __forceinline__ void linear(const Push &push, const u32 *batch, const Maps *maps) {
-    const u32 rows = batch[0], across = (push.output_stride + OUTPUTS - 1) / OUTPUTS;
+// The width is a multiple of 64: there is no part of a tile.
+template <Activation A> __device__ __forceinline__ void consume_gated(const Push &push, const Tiles &tiles, const Maps *maps) {
+    const u32 group = threadIdx.x / WARPGROUP, lane = threadIdx.x % 32, warp = threadIdx.x % WARPGROUP / 32;
+    const u32 stages = push.input_stride * ELEMENT / LINE, word = warp * 2 + group; // of a row of a part
+    const u32 fragment = lane * LINE + ((word ^ lane % 8) << 4);                    // what store_transposed asks for, of 32 rows
+    const bool stores = threadIdx.x == 0;
+    if (stores) map_acquire(&maps->gated);
+    Sums sum;
+    Ring ring = {0, 0};
+    for (u32 tile = blockIdx.x; tile < tiles.count; tile += gridDim.x) {
+        const u32 row0 = tile / tiles.across * ROWS, column = tile % tiles.across * 64, output = column + word * 8 + lane / 4;
+        const float left_bias = vector_or(push, push.bias_at, output, 0.0f),
+                    right_bias = vector_or(push, push.bias_at, push.output_width + output, 0.0f);
+        sum_products<true>(sum, ring, stages, group, 0);
+        if (stores) stores_wait<0>();
+        all_barrier(); // what was staged has been read
+#pragma unroll
+        for (u32 part = 0; part < PARTS; part++) {
+            const u32 staged = shared_at(STAGED_AT + part * PART_BYTES);
+#pragma unroll
+            for (u32 j = 0; j < PART / 32; j++) {
+                const Sum *from = sum[0] + part * (PART / 2) + 16 * j;
+                float v[8]; // of 32 rows: 8·(e / 2) + 2·(L % 4) + e % 2
+                u32 halves[4];
+#pragma unroll
+                for (u32 e = 0; e < 8; e++) v[e] = from[e / 2 * 4 + e % 2] + left_bias;
+                activate<A>(v);
+#pragma unroll
+                for (u32 e = 0; e < 8; e++) v[e] *= from[e / 2 * 4 + 2 + e % 2] + right_bias;
+#pragma unroll
+                for (u32 e = 0; e < 4; e++) halves[e] = narrow(v[2 * e], v[2 * e + 1]);
+                store_transposed(staged + fragment + j * 32 * LINE, halves);
+            }
+            staged_fence();
+            all_barrier();
+            if (stores) store_tile(&maps->gated, column, row0 + part * PART, staged);
+        }
+    }
+    if (stores) stores_wait<0>();
+}
+
+template <Activation A, bool GATE> __device__ __forceinline__ void linear(const Push &push, const u32 *batch, const Maps *maps) {
+    constexpr u32 WIDTH = GATE ? OUTPUTS / 2 : OUTPUTS;
+    const u32 rows = batch[0], across = (push.output_stride + WIDTH - 1) / WIDTH;
     const Tiles tiles = {rows, across, (rows + ROWS - 1) / ROWS * across};
     if (threadIdx.x == 0) {
         for (u32 s = 0; s < STAGES; s++) {
@@ -475,21 +538,28 @@ template <bool GELU> __device__ __forceinline__ void linear(const Push &push, co
     // give back.
     if (threadIdx.x < GROUPS * WARPGROUP) {
         asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(THREAD_REGISTERS));
-        consume<GELU>(push, tiles, maps);
+        if constexpr (GATE)
+            consume_gated<A>(push, tiles, maps);
+        else
+            consume<A>(push, tiles, maps);
     } else {
         asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(OTHER_REGISTERS));
-        if (threadIdx.x == GROUPS * WARPGROUP) produce(push, tiles, maps);
+        if (threadIdx.x == GROUPS * WARPGROUP) produce<GATE>(push, tiles, maps);
     }
 }
 
 constexpr u32 THREADS = (GROUPS + 1) * WARPGROUP;
 
-extern "C" __global__ void __launch_bounds__(THREADS, 1) plain(const __grid_constant__ Push push, const u32 *batch, const Maps *maps) {
-    linear<false>(push, batch, maps);
-}
+#define KERNEL(name, activation, gate) \
+    extern "C" __global__ void __launch_bounds__(THREADS, 1) name(const __grid_constant__ Push push, const u32 *batch, const Maps *maps) { \
+        linear<activation, gate>(push, batch, maps); \
+    }
 
+KERNEL(plain, NO_ACTIVATION, false)
 #ifndef NORM
-extern "C" __global__ void __launch_bounds__(THREADS, 1) activated(const __grid_constant__ Push push, const u32 *batch, const Maps *maps) {
-    linear<true>(push, batch, maps);
-}
+KERNEL(activated, GELU, false)
+#ifndef BYTES
+KERNEL(gated_gelu, GELU, true)
+KERNEL(gated_silu, SILU, true)
+#endif
 #endif

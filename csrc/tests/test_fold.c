@@ -170,9 +170,11 @@ static vkb_op gate_op(uint32_t input, uint32_t activation) {
     return op;
 }
 
+static bool divides(uint32_t multiple, uint32_t n) { return !multiple || n % multiple == 0; }
+
 /* What a kernel does together with the LINEAR before it: of widths that are whole tiles, of nothing that anybody else wants. */
 static void gate_shapes(const vkb_kernel *kernel, uint32_t rows, uint32_t inputs, uint32_t dtype) {
-    static const uint32_t widths[] = {64, 128, 320, 104};
+    static const uint32_t widths[] = {64, 128, 320, 256, 64, 128, 104}; /* the last may lie where their input did */
     fixture f;
     char about[160];
     fixture_begin(&f, &rows, 1, rows + inputs);
@@ -180,11 +182,14 @@ static void gate_shapes(const vkb_kernel *kernel, uint32_t rows, uint32_t inputs
     uint32_t x = fixture_input(&f, inputs, 1), want = 0;
     for (uint32_t i = 0; i < COUNT(widths); i++) {
         bool active = i == 1 && rows == 130; /* the LINEAR has an activation of its own */
+        if (!divides(kernel->outputs_multiple, (uint32_t)vkb_align_up(2 * widths[i], VKB_COLUMN_ALIGN)) || (active && kernel->modes))
+            continue;
         uint32_t both = linear(&f, x, 2 * widths[i], active ? VKB_ACT_RELU : VKB_ACT_NONE, VKB_NONE, VKB_NORM_NONE);
         if (i % 2) f.ops[f.op_count - 1].bias = VKB_NONE;
-        fixture_op(&f, gate_op(both, (i + rows) % (VKB_ACT_SIGMOID + 1)), VKB_PER_TOKEN, widths[i]);
+        uint32_t activation = (i + rows) % (VKB_ACT_SIGMOID + 1);
+        fixture_op(&f, gate_op(both, activation), VKB_PER_TOKEN, widths[i]);
         if (i == 2 && rows == 65) fixture_output(&f, both);
-        want += widths[i] % 64 == 0 && !active && !(i == 2 && rows == 65);
+        want += widths[i] % 64 == 0 && !active && !(i == 2 && rows == 65) && vkb_kernel_gates(kernel, activation);
     }
     snprintf(about, sizeof about, "gates, %s, %u rows of %u, %s", kernel->name, rows, inputs, dtype == VKB_F16 ? "f16" : "f32");
     vkb_error error = {0};
@@ -221,9 +226,11 @@ static void gates(uint32_t dtype) {
                      .inputs = 256,
                      .outputs = 256};
     for (uint32_t i = 0; i < vkb_kernel_count; i++) {
-        if (!(vkb_kernels[i].folds & VKB_FOLD_GATE) || !vkb_kernel_fits(&vkb_kernels[i], abilities, &task)) continue;
-        for (uint32_t s = 0; s < COUNT(sizes); s++) gate_shapes(&vkb_kernels[i], sizes[s][0], sizes[s][1], dtype);
-        printf("gates by %s\n", vkb_kernels[i].name);
+        const vkb_kernel *kernel = &vkb_kernels[i];
+        uint32_t multiple = kernel->inputs_multiple ? kernel->inputs_multiple : 1;
+        if (!kernel->gates || !vkb_kernel_fits(kernel, abilities, &task)) continue;
+        for (uint32_t s = 0; s < COUNT(sizes); s++) gate_shapes(kernel, sizes[s][0], (uint32_t)vkb_align_up(sizes[s][1], multiple), dtype);
+        printf("gates by %s\n", kernel->name);
     }
 }
 
@@ -276,7 +283,7 @@ int main(int argc, char **argv) {
             vkb_task task = {.kind = k->kind,
                              .weights = dtype == VKB_F32 ? VKB_WEIGHTS_F32 : VKB_WEIGHTS_F16_TILES,
                              .values = dtype == VKB_F16 ? VKB_VALUES_F16 : 0};
-            if (!(k->folds & ~(uint32_t)(VKB_FOLD_NORM | VKB_FOLD_GATE)) || !vkb_kernel_fits(k, abilities, &task))
+            if (!(k->folds & ~(uint32_t)VKB_FOLD_NORM) || !vkb_kernel_fits(k, abilities, &task))
                 continue; /* norms after LINEAR, and of QUANTIZE: test_half.c, test_int8.c */
             vkb_kernel_force(k);
             pools(dtype, k->name);
