@@ -14,6 +14,7 @@ typedef struct enabled {
     VkPhysicalDeviceShaderIntegerDotProductFeatures dot;
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
     VkPhysicalDeviceCooperativeMatrix2FeaturesNV matrix2;
+    VkPhysicalDeviceMaintenance4Features maintenance4;
     const char *extensions[6];
     uint32_t extension_count;
 } enabled;
@@ -38,11 +39,13 @@ static void enable(enabled *e, const vkb_vk_physical *physical) {
         .dot = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES, .shaderIntegerDotProduct = f->dot},
         .matrix = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR, .cooperativeMatrix = VK_TRUE},
         .matrix2 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_FEATURES_NV,
+                    .pNext = &e->maintenance4,
                     .cooperativeMatrixWorkgroupScope = VK_TRUE,
                     .cooperativeMatrixFlexibleDimensions = VK_TRUE,
                     .cooperativeMatrixConversions = VK_TRUE,
                     .cooperativeMatrixPerElementOperations = VK_TRUE,
-                    .cooperativeMatrixTensorAddressing = VK_TRUE}};
+                    .cooperativeMatrixTensorAddressing = VK_TRUE},
+        .maintenance4 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_FEATURES, .maintenance4 = VK_TRUE}};
     if (physical->portability_subset) e->extensions[e->extension_count++] = VKB_VK_PORTABILITY_SUBSET;
     void **end = &e->v12.pNext;
     if (f->size_control) {
@@ -60,7 +63,7 @@ static void enable(enabled *e, const vkb_vk_physical *physical) {
         end = &e->matrix.pNext;
         e->extensions[e->extension_count++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
     }
-    if (f->matrix2) {
+    if (f->matrix2) { /* SPIR-V for Vulkan 1.3 says its workgroup's size by LocalSizeId, which maintenance4 allows; 1.3 has it */
         *end = &e->matrix2;
         e->extensions[e->extension_count++] = VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME;
     }
