@@ -35,9 +35,11 @@ void vkb_cpu_pool_run(vkb_cpu_pool *pool, uint32_t count, vkb_cpu_task task, voi
 /* ---- cpu_kernel_*.c: the inner loops, once for each instruction set; cpu_kernel.h is their common body ---- */
 
 enum {
-    VKB_CPU_PANEL = 16,    /* outputs that are computed side by side: the width of a weight panel */
-    VKB_CPU_MAX_TILE = 12, /* greatest tile_rows of any instruction set */
-    VKB_CPU_I8_DEPTH = 8,  /* int8: inputs are filled up to a multiple of this, weights with zeros */
+    VKB_CPU_PANEL = 16,       /* outputs that are computed side by side: the width of a weight panel */
+    VKB_CPU_MAX_TILE = 12,    /* greatest tile_rows of any instruction set */
+    VKB_CPU_SET_BYTES = 4096, /* rows a multiple of this apart share a set of the first-level cache (64 sets of 64 bytes): a tile of twelve
+                                 would have one of eight or twelve ways to itself, and weights. They get 64 bytes more */
+    VKB_CPU_I8_DEPTH = 8,     /* int8: inputs are filled up to a multiple of this, weights with zeros */
 };
 
 static inline uint32_t vkb_cpu_ceil_div(uint32_t a, uint32_t b) { return a / b + (a % b != 0); }
@@ -100,10 +102,10 @@ typedef struct vkb_cpu_kernels { /* structs go by address: read from the stack r
                       const vkb_cpu_ahead *ahead);
     /* Quantises a row as vkb_quantize does, and fills up to a multiple of VKB_CPU_I8_DEPTH. */
     vkb_cpu_i8_row (*quantize)(const float *x, uint32_t count, void *q);
-    /* As tile, of quantised rows a, which lie `depth` apart, and a panel b: c[r][j] = row[r].scale·b.scale[j]·Σ, the sum exact. depth: a
+    /* As tile, of quantised rows a, a_stride bytes apart, and a panel b: c[r][j] = row[r].scale·b.scale[j]·Σ, the sum exact. depth: a
        multiple of VKB_CPU_I8_DEPTH */
-    void (*tile_i8)(uint32_t rows, const void *a, const vkb_cpu_i8_row *row, const vkb_cpu_i8_panel *b, uint32_t depth, float *c,
-                    size_t c_stride, const vkb_cpu_ahead *ahead);
+    void (*tile_i8)(uint32_t rows, const void *a, size_t a_stride, const vkb_cpu_i8_row *row, const vkb_cpu_i8_panel *b, uint32_t depth,
+                    float *c, size_t c_stride, const vkb_cpu_ahead *ahead);
     /* y = activation(c + bias) + residual, or activation(c + bias + residual); c: [rows, 16] */
     void (*finish)(uint32_t rows, const float *c, const vkb_cpu_finish *finish, float *y, size_t y_stride);
     /* vkb_norm `kind` of one row, in place; weight and bias may be NULL */

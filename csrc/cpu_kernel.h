@@ -263,10 +263,9 @@ typedef int16_t vs __attribute__((vector_size(4 * LANES)));
 typedef int8_t vb __attribute__((vector_size(2 * LANES)));
 typedef int8_t vb_unaligned __attribute__((vector_size(2 * LANES), aligned(1), may_alias));
 
-INLINE void tile_i8_of(const uint32_t rows, const quantized *a, const vkb_cpu_i8_row *row, vkb_cpu_i8_panel b, uint32_t depth, float *c,
-                       size_t c_stride, vkb_cpu_ahead ahead) {
+INLINE void tile_i8_of(const uint32_t rows, const quantized *a, size_t stride, const vkb_cpu_i8_row *row, vkb_cpu_i8_panel b,
+                       uint32_t depth, float *c, size_t c_stride, vkb_cpu_ahead ahead) {
     vi sum[I8_ROWS][VECTORS];
-    size_t stride = depth * sizeof *a;
     KEEP(stride);
     THREE(three, rows, a, stride);
     UNROLL for (uint32_t r = 0; r < rows; r++) {
@@ -301,11 +300,11 @@ INLINE void tile_i8_of(const uint32_t rows, const quantized *a, const vkb_cpu_i8
     }
 }
 
-TARGET static void tile_i8(uint32_t rows, const void *a, const vkb_cpu_i8_row *row, const vkb_cpu_i8_panel *b, uint32_t depth, float *c,
-                           size_t c_stride, const vkb_cpu_ahead *ahead) {
+TARGET static void tile_i8(uint32_t rows, const void *a, size_t a_stride, const vkb_cpu_i8_row *row, const vkb_cpu_i8_panel *b,
+                           uint32_t depth, float *c, size_t c_stride, const vkb_cpu_ahead *ahead) {
 #define CASE(n) \
     case n: \
-        if (n <= I8_ROWS) tile_i8_of(n <= I8_ROWS ? n : 1, a, row, *b, depth, c, c_stride, *ahead); \
+        if (n <= I8_ROWS) tile_i8_of(n <= I8_ROWS ? n : 1, a, a_stride, row, *b, depth, c, c_stride, *ahead); \
         break;
     switch (rows) { CASES }
 #undef CASE

@@ -26,16 +26,22 @@ typedef struct linear {
     const vkb_op *next; /* the LINEAR after it, or NULL */
 } linear;
 
+/* From one quantised row to the next. */
+static uint64_t i8_row_bytes(const vkb_cpu_program *p, const vkb_tensor *t) {
+    uint64_t bytes = (uint64_t)vkb_cpu_i8_depth(t->cols) * p->kernels->i8_size;
+    return bytes % VKB_CPU_SET_BYTES ? bytes : bytes + 64;
+}
+
 bool vkb_cpu_linear_scratch(const vkb_cpu_program *p, const vkb_op *op, uint64_t *floats) {
     const vkb_tensor *t = &p->base.weights->tensors[op->weight];
     if (t->dtype == VKB_I8) /* a block's vkb_cpu_i8_rows, and its rows */
-        return vkb_mul((uint64_t)vkb_cpu_i8_depth(t->cols) / 4 * p->kernels->i8_size + 2, VKB_CPU_BLOCK_ROWS, floats);
+        return vkb_mul(i8_row_bytes(p, t) / sizeof(float) + 2, VKB_CPU_BLOCK_ROWS, floats);
     return vkb_mul(t->dtype == VKB_F16 ? t->cols : 0, vkb_cpu_panels_together(p->kernels, t) * VKB_CPU_PANEL, floats);
 }
 
 void vkb_cpu_begin_block(const vkb_cpu_program *p, const vkb_tensor *t, const float *x, size_t x_stride, uint32_t rows, float *scratch) {
     if (t->dtype != VKB_I8) return;
-    size_t row_bytes = (size_t)vkb_cpu_i8_depth(t->cols) * p->kernels->i8_size;
+    size_t row_bytes = (size_t)i8_row_bytes(p, t);
     vkb_cpu_i8_row *row = (vkb_cpu_i8_row *)(void *)scratch;
     char *q = (char *)(row + VKB_CPU_BLOCK_ROWS);
     for (uint32_t r = 0; r < rows; r++) row[r] = p->kernels->quantize(x + r * x_stride, t->cols, q + r * row_bytes);
@@ -61,11 +67,11 @@ void vkb_cpu_tile(const vkb_cpu_program *p, const vkb_tensor *t, const void *wei
         p->kernels->tile(rows, x + row * x_stride, x_stride, panel_data, VKB_CPU_PANEL, t->cols, c, VKB_CPU_PANEL, ahead);
         return;
     }
-    uint32_t depth = vkb_cpu_i8_depth(t->cols);
+    size_t row_bytes = (size_t)i8_row_bytes(p, t);
     const vkb_cpu_i8_row *row_of_block = (const vkb_cpu_i8_row *)(const void *)scratch;
-    const char *q = (const char *)(row_of_block + VKB_CPU_BLOCK_ROWS) + (size_t)row * depth * p->kernels->i8_size;
+    const char *q = (const char *)(row_of_block + VKB_CPU_BLOCK_ROWS) + row * row_bytes;
     vkb_cpu_i8_panel b = {panel_data, vkb_cpu_scales(t, weight) + panel * VKB_CPU_PANEL, vkb_cpu_sums(t, weight) + panel * VKB_CPU_PANEL};
-    p->kernels->tile_i8(rows, q, row_of_block + row, &b, depth, c, VKB_CPU_PANEL, ahead);
+    p->kernels->tile_i8(rows, q, row_bytes, row_of_block + row, &b, vkb_cpu_i8_depth(t->cols), c, VKB_CPU_PANEL, ahead);
 }
 
 /* Rows first … end − 1 of a panel's 16 outputs, made of the sums c. */

@@ -43,7 +43,8 @@ static float product(const int8_t *a, const int8_t *b, uint32_t depth, float sca
 static void tiles(const vkb_cpu_kernels *kernels, uint32_t depth, uint32_t rows, pattern p) {
     const uint32_t group = 4 / kernels->i8_size;
     int8_t *a = malloc((size_t)rows * depth), *b = malloc((size_t)VKB_CPU_PANEL * depth), *panel = malloc((size_t)VKB_CPU_PANEL * depth);
-    char *q = malloc((size_t)rows * depth * kernels->i8_size);
+    const size_t stride = (size_t)depth * kernels->i8_size + (depth % 3 ? 64 : 0);
+    char *q = malloc(rows * stride);
     vkb_cpu_i8_row row[MOST_ROWS];
     float scale[VKB_CPU_PANEL], c[MOST_ROWS * VKB_CPU_PANEL];
     int32_t sums[VKB_CPU_PANEL], most = kernels->i8_inputs.most, weight = kernels->i8_weights.most;
@@ -58,7 +59,8 @@ static void tiles(const vkb_cpu_kernels *kernels, uint32_t depth, uint32_t rows,
         a[i] = (int8_t)(kernels->i8_inputs.spread ? element(p, false, low, low + most) : element(p, false, -most, most));
         int16_t two = (int16_t)(a[i] - low);
         uint8_t one = (uint8_t)two;
-        memcpy(q + i * kernels->i8_size, kernels->i8_size == 2 ? (void *)&two : (void *)&one, kernels->i8_size);
+        memcpy(q + i / depth * stride + i % depth * kernels->i8_size, kernels->i8_size == 2 ? (void *)&two : (void *)&one,
+               kernels->i8_size);
     }
     for (uint32_t j = 0; j < VKB_CPU_PANEL; j++) {
         int32_t sum = 0;
@@ -70,7 +72,7 @@ static void tiles(const vkb_cpu_kernels *kernels, uint32_t depth, uint32_t rows,
         sums[j] = sum;
         scale[j] = 1.0f / (float)(1 << j); /* a power of two, so that a sum times it is as exact as the sum */
     }
-    kernels->tile_i8(rows, q, row, &(vkb_cpu_i8_panel){panel, scale, sums}, depth, c, VKB_CPU_PANEL, &(vkb_cpu_ahead){.at = q});
+    kernels->tile_i8(rows, q, stride, row, &(vkb_cpu_i8_panel){panel, scale, sums}, depth, c, VKB_CPU_PANEL, &(vkb_cpu_ahead){.at = q});
     for (uint32_t r = 0; r < rows; r++)
         for (uint32_t j = 0; j < VKB_CPU_PANEL; j++) {
             float want = product(a + (size_t)r * depth, b + (size_t)j * depth, depth, row[r].scale * scale[j]);
