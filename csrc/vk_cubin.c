@@ -4,6 +4,12 @@
  */
 #include "vk_internal.h"
 
+static enum vkb_function function_of(uint32_t mode) {
+    uint32_t activation = mode & 0xff;
+    if (mode & VKB_FOLD_GATE) return activation == VKB_ACT_SILU ? VKB_FUNCTION_GATED_SILU : VKB_FUNCTION_GATED_GELU;
+    return activation == VKB_ACT_GELU ? VKB_FUNCTION_GELU : VKB_FUNCTION_PLAIN;
+}
+
 vkb_status vkb_vk_cubin_create(vkb_vk_device *device, vkb_vk_pipeline *p, vkb_error *error) {
     const vkb_vk_device_table *vk = &device->vk;
     const vkb_kernel *kernel = p->kernel;
@@ -14,9 +20,8 @@ vkb_status vkb_vk_cubin_create(vkb_vk_device *device, vkb_vk_pipeline *p, vkb_er
         .sType = VK_STRUCTURE_TYPE_CU_MODULE_CREATE_INFO_NVX, .dataSize = kernel->code_bytes, .pData = kernel->code};
     vkb_status status = vkb_vk_check(device, vk->CreateCuModuleNVX(device->handle, &code, NULL, &p->module), kernel->name, error);
     if (status) return status;
-    uint32_t function = p->mode & VKB_FOLD_GATE ? 2 + ((p->mode & 0xff) == VKB_ACT_SILU) : p->mode & 1;
     VkCuFunctionCreateInfoNVX info = {
-        .sType = VK_STRUCTURE_TYPE_CU_FUNCTION_CREATE_INFO_NVX, .module = p->module, .pName = kernel->functions[function]};
+        .sType = VK_STRUCTURE_TYPE_CU_FUNCTION_CREATE_INFO_NVX, .module = p->module, .pName = kernel->functions[function_of(p->mode)]};
     status = vkb_vk_check(device, vk->CreateCuFunctionNVX(device->handle, &info, NULL, &p->function), kernel->name, error);
     if (status) vk->DestroyCuModuleNVX(device->handle, p->module, NULL);
     return status;

@@ -42,7 +42,6 @@ static void enable(enabled *e, const vkb_vk_physical *physical) {
                     .pNext = &e->maintenance4,
                     .cooperativeMatrixWorkgroupScope = VK_TRUE,
                     .cooperativeMatrixFlexibleDimensions = VK_TRUE,
-                    .cooperativeMatrixConversions = VK_TRUE,
                     .cooperativeMatrixPerElementOperations = VK_TRUE,
                     .cooperativeMatrixTensorAddressing = VK_TRUE},
         .maintenance4 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_FEATURES, .maintenance4 = VK_TRUE}};

@@ -2,8 +2,8 @@
  * Steps that other steps do by the way. Where the kernel of a LINEAR has whole rows it does the norm after it; where it can take both
  * halves of what a GATE reads, the GATE. The rest is for small batches, where what counts is how many dispatches follow one another: a norm
  * in place is left out where the kernels of all steps that read its value normalise what they read themselves; POOL, where NORMALIZE is all
- * that reads it and pools itself; ATTENTION likewise, before a LINEAR. Which kernels can is in the table of kernels (folds), so this is
- * decided for each pair of size classes. The program, and what it computes, stays the same.
+ * that reads it and pools itself; ATTENTION likewise, before a LINEAR. Which kernels can is in the table of kernels (folds, gates), so this
+ * is decided for each pair of size classes. The program, and what it computes, stays the same.
  */
 #include <stdlib.h>
 
@@ -74,7 +74,7 @@ static uint32_t find_norm_after(const vkb_vk_program *p, uint32_t linear) {
     return in_place && !is_direct(p, s->output) && !vkb_vk_has_i8(p, s->output) ? linear + 1 : VKB_NONE;
 }
 
-/* The GATE that reads a bare LINEAR's output, nothing else does. Kernels take 32 columns of either half at a time. */
+/* The GATE that reads a bare LINEAR's output, nothing else does. Kernels take 32 or 64 columns of either half at a time. */
 static uint32_t find_gate_after(const vkb_vk_program *p, uint32_t linear) {
     const vkb_vk_step *s = &p->steps[linear], *gate = s + 1;
     if (s->task.kind != VKB_OP_LINEAR || s->task.mode || linear + 1 >= p->step_count || gate->task.kind != VKB_OP_GATE) return VKB_NONE;

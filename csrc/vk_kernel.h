@@ -207,6 +207,14 @@ enum vkb_fold {
     VKB_FOLD_GATE = 1 << 14
 };
 
+enum vkb_function { /* of a cubin's, by MODE: all others have the first alone */
+                    VKB_FUNCTION_PLAIN,
+                    VKB_FUNCTION_GELU,       /* LINEAR's activation */
+                    VKB_FUNCTION_GATED_GELU, /* the GATE's that it folds */
+                    VKB_FUNCTION_GATED_SILU,
+                    VKB_FUNCTION_COUNT
+};
+
 /*
  * One way to do one dispatch. Workgroups: x = ceil(columns / tile_columns), y = ceil(rows / tile_rows), where rows are the batch's tokens
  * or sequences (ATTENTION: x = heads, y = query_tiles unless by_rows) and columns the output's stride; tile_columns = 0 means x = 1. A
@@ -217,9 +225,9 @@ typedef struct vkb_kernel {
     uint32_t kind;        /* vkb_op_kind that it does, or VKB_KERNEL_* */
     const uint32_t *code; /* SPIR-V, or a cubin */
     size_t code_bytes;
-    const char *functions[4]; /* of a cubin: LINEAR without and with GELU, with a GATE of GELU, of SiLU. NULL: it is SPIR-V */
-    uint32_t local_size;      /* invocations; 0: `subgroups` of the device's size */
-    uint32_t subgroups;       /* 0: it does not ask which subgroup an invocation is in */
+    const char *functions[VKB_FUNCTION_COUNT]; /* of a cubin; without the first it is SPIR-V */
+    uint32_t local_size;                       /* invocations; 0: `subgroups` of the device's size */
+    uint32_t subgroups;                        /* 0: it does not ask which subgroup an invocation is in */
     uint32_t tile_rows, tile_columns;
     uint32_t own[VKB_SPEC_MAX - VKB_SPEC_OWN]; /* its tunables */
     uint32_t own_count;

@@ -81,13 +81,13 @@
     .launched_bytes = (stages) * (((bm) + (bn)) * 128 + 16) + 4 * 64 * 128 + 4 * (bm) * (kept), \
     .needs = VKB_NEED_F16 | VKB_NEED_ADDRESSES | VKB_NEED_HOPPER, .weights = 1 << (form), .values = 1 << VKB_VALUES_F16, \
     .made_by = VKB_KERNEL_TENSOR_MAPS
-/* It does no activation but GELU; what more it does of GATEs. */
+/* It does no activation but GELU; then its functions with a GATE, or NULL. */
 #define LINEAR_HOPPER_128(shader, form, ...) \
     LINEAR_HOPPER(shader, form, 256, 128, 4, 0), .functions = {"plain", "activated", __VA_ARGS__}, .modes = 0xfe, .inputs_multiple = 128
 /* It does no activation. */
 #define LINEAR_HOPPER_384 \
     LINEAR_HOPPER(linear_hopper_norm, VKB_WEIGHTS_F16_TILES, 128, 384, 3, 1), \
-        .functions = {"plain", "plain"}, .modes = 0xff, .outputs_multiple = 384, .max_outputs = 384, .folds = VKB_FOLD_NORM
+        .functions = {"plain"}, .modes = 0xff, .outputs_multiple = 384, .max_outputs = 384, .folds = VKB_FOLD_NORM
 /* One sequence, 64 rows at a time, and BN outputs a workgroup. */
 #define LINEAR_MAX_FRAGMENTS(bn) \
     .kind = VKB_OP_LINEAR_MAX, CODE(linear_max_fragments), .local_size = (bn) / 2, .subgroups = (bn) / 64, .tile_rows = 1, \
@@ -171,9 +171,8 @@
     .subgroup = SUBGROUP_SHUFFLE, .modes = VKB_ATTENTION_POSITIONS | VKB_ATTENTION_TYPES, .values = 1 << VKB_VALUES_F16
 /* `groups` of four warps, `blocks` of 16 queries a warp, KEYS keys a stage, so many stages, heads of D: Shape of attention_hopper.cu. */
 #define ATTENTION_HOPPER(function, d, groups, blocks, keys, stages) \
-    .kind = VKB_OP_ATTENTION, CUBIN(attention_hopper), .functions = {function, function}, .local_size = 128 * (groups), \
-    .tile_rows = 64 * (blocks), .max_head = d, .head_multiple = d, \
-    .launched_bytes = (groups) * ((stages)*2 * (d) * (64 * (blocks) + 2 * (keys)) + 8 * 16) + 16, \
+    .kind = VKB_OP_ATTENTION, CUBIN(attention_hopper), .functions = {function}, .local_size = 128 * (groups), .tile_rows = 64 * (blocks), \
+    .max_head = d, .head_multiple = d, .launched_bytes = (groups) * ((stages)*2 * (d) * (64 * (blocks) + 2 * (keys)) + 8 * 16) + 16, \
     .needs = VKB_NEED_F16 | VKB_NEED_ADDRESSES | VKB_NEED_HOPPER, .values = 1 << VKB_VALUES_F16, .modes = ~0u
 #define ATTENTION_KEYS(local, d) \
     .kind = VKB_OP_ATTENTION, CODE(attention_keys), .local_size = local, .tile_rows = 4, OWN(d), .max_head = d, \

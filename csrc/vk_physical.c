@@ -39,8 +39,8 @@ typedef struct examination {
     const vkb_vk_instance_table *vk;
     vkb_vk_physical *out;
     bool has[EXTENSION_COUNT];
-    uint32_t reserved; /* bytes of workgroup memory, by matrices of workgroups */
-    bool starved;      /* of host memory: says nothing about the device */
+    uint32_t reserved, longest; /* bytes of workgroup memory, by matrices of workgroups, and their greatest side */
+    bool starved;               /* of host memory: says nothing about the device */
 } examination;
 
 /* The first reason stays. */
@@ -116,8 +116,7 @@ static void find_features(examination *e) {
                           .matrix = coopmat.cooperativeMatrix && v12.vulkanMemoryModel,
                           .matrix2 = coopmat.cooperativeMatrix && v12.vulkanMemoryModel && info->api_version >= VK_API_VERSION_1_3 &&
                                      coopmat2.cooperativeMatrixWorkgroupScope && coopmat2.cooperativeMatrixFlexibleDimensions &&
-                                     coopmat2.cooperativeMatrixConversions && coopmat2.cooperativeMatrixPerElementOperations &&
-                                     coopmat2.cooperativeMatrixTensorAddressing,
+                                     coopmat2.cooperativeMatrixPerElementOperations && coopmat2.cooperativeMatrixTensorAddressing,
                           .hopper = e->has[BINARY_IMPORT] && is_hopper(info)};
     const struct {
         bool there;
@@ -168,7 +167,9 @@ static bool find_matrix2(const examination *e) {
         e->vk->GetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV;
     VkCooperativeMatrixFlexibleDimensionsPropertiesNV list[64] = {{0}};
     uint32_t count = sizeof list / sizeof *list;
-    if (!get || !e->out->features.matrix2 || !may_ask_for_shapes(e->out) || e->reserved > VKB_MATRIX2_RESERVED) return false;
+    if (!get || !e->out->features.matrix2 || !may_ask_for_shapes(e->out) || e->reserved > VKB_MATRIX2_RESERVED ||
+        e->longest < VKB_MATRIX2_M)
+        return false;
     for (uint32_t i = 0; i < count; i++) list[i].sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_FLEXIBLE_DIMENSIONS_PROPERTIES_NV;
     if (get(e->out->handle, &count, list) < 0) return false; /* VK_INCOMPLETE: 64 will do */
     for (uint32_t i = 0; i < count; i++) {
@@ -270,6 +271,7 @@ static bool find_properties(examination *e) {
     out->timestamp_seconds = (double)basic->limits.timestampPeriod * 1e-9;
     out->driver_version = basic->driverVersion;
     e->reserved = matrix2.cooperativeMatrixWorkgroupScopeReservedSharedMemory;
+    e->longest = matrix2.cooperativeMatrixFlexibleDimensionsMaxDimension;
     find_abilities(e);
     return check_limits(e, &basic->limits);
 }

@@ -60,7 +60,7 @@ func shaderModules(path, text string) ([]module, error) {
 	variants := variantLine.FindAllStringSubmatch(text, -1)
 	targets := targetLine.FindAllStringSubmatch(text, 1)
 	if len(variants)+len(targets) != len(noteLine.FindAllString(text, -1)) {
-		return nil, fmt.Errorf(`%s: a line that starts with //! is not "//! variant NAME -DMACRO…", nor a first "//! target vulkan1.N"`, path)
+		return nil, fmt.Errorf(`%s: a line that starts with //! is not "//! variant NAME -DMACRO…", nor the only "//! target vulkan1.N"`, path)
 	}
 	target := usualTarget
 	for _, t := range targets {

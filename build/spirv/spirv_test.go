@@ -31,7 +31,7 @@ func TestShaderModules(t *testing.T) {
 		"no name":       {"linear.comp", "//! variant\n", nil, "a variant has no name"},
 		"not a define":  {"linear.comp", "//! variant f32 -o x\n", nil, `got "-o", want -DNAME`},
 		"misspelt":      {"linear.comp", "//! varant f32\n", nil, `is not "//! variant NAME`},
-		"two targets":   {"linear_f32.comp", "//! target vulkan1.2\n//! target vulkan1.3\n", nil, `nor a first "//! target`},
+		"two targets":   {"linear_f32.comp", "//! target vulkan1.2\n//! target vulkan1.3\n", nil, `nor the only "//! target`},
 		"no variant":    {"linear.comp", "#version 450\n", nil, `got module name "linear"`},
 		"upper case":    {"linear_F32.comp", "#version 450\n", nil, `got module name "linear_F32"`},
 		"bad character": {"linear.comp", "//! variant f-32\n", nil, `got module name "linear_f-32"`},

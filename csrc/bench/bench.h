@@ -45,7 +45,7 @@ typedef struct bench_times {
     double rate; /* runs a second, of all callers */
 } bench_times;
 
-typedef struct bench_peaks {     /* what a device does at best, as measured: a large LINEAR, a large NORM */
+typedef struct bench_peaks {     /* what a device does at best, as measured: a large LINEAR, a large NORM, or an op that does more */
     uint32_t rows, width, inner; /* LINEAR: width to inner and back */
     double flops, bytes;         /* a second */
 } bench_peaks;

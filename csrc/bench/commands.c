@@ -85,9 +85,12 @@ typedef struct group { /* ops that do the same on the same shape */
     double seconds, flops, bytes;
 } group;
 
+/* Less than a dispatch can take: another op does it by the way (vk_fold.c), and its rates mean nothing. */
+static bool by_the_way(const group *g) { return g->seconds < 1e-6 * g->count; }
+
 /* Of what the device does at best, by products or by bytes: whichever the op comes closer to. */
 static double share_of_peak(const bench_peaks *peaks, const group *g) {
-    return fmax(g->flops / peaks->flops, g->bytes / peaks->bytes) / g->seconds;
+    return by_the_way(g) ? 0 : fmax(g->flops / peaks->flops, g->bytes / peaks->bytes) / g->seconds;
 }
 
 /* peaks may be NULL; what an op reaches beyond them raises them. */
@@ -108,6 +111,7 @@ static void print_ops(const bench_options *o, const bench_run *run, const double
         total += seconds[i];
     }
     for (uint32_t g = 0; g < n && peaks; g++) {
+        if (by_the_way(&groups[g])) continue;
         peaks->flops = fmax(peaks->flops, groups[g].flops / groups[g].seconds);
         peaks->bytes = fmax(peaks->bytes, groups[g].bytes / groups[g].seconds);
     }

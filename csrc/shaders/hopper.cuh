@@ -184,7 +184,7 @@ __device__ __forceinline__ float exp2_fast(float v) {
     return e;
 }
 
-// v / (1 + e⁻ᵛ), N at once. Of an infinite divisor it is zero, and so is what is divided by it.
+// v / (1 + e⁻ᵛ), N at once. By a divisor over 2¹²⁶ the quotient is zero, as it is in f16.
 template <u32 N> __device__ __forceinline__ void silu(float (&v)[N]) {
     constexpr float LOG2E = 1.4426950408889634f;
 #pragma unroll

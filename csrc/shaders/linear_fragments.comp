@@ -105,7 +105,7 @@ void main() {
     const uint column = column0 + subgroup_column();
     [[unroll]] for (uint j = 0; j < SIDE; j++) {
         MATRIX_SUM(16, 16) bias = MATRIX_SUM(16, 16)(0.0);
-        if (push.bias_at != NONE) coopMatLoad(bias, vectors4, (push.bias_at + output_of(column, j)) >> 2, 0, gl_CooperativeMatrixLayoutRowMajor);
+        if (push.bias_at != NONE) coopMatLoad(bias, vectors4, (push.bias_at + output_of(column + 16 * j)) >> 2, 0, gl_CooperativeMatrixLayoutRowMajor);
         [[unroll]] for (uint i = 0; i < SIDE; i++) sum[i][j] = bias;
     }
     add_product(row0, column0);

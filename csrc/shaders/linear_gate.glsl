@@ -9,12 +9,3 @@ uint output_of(uint n) {
     const uint gated = n / 64 * 32 + n % 32;
     return n % 64 < 32 ? gated : push.output_width + gated;
 }
-
-// What becomes of the products of columns n … n + 3 of either half.
-vec4 gate_output(uint n, vec4 left, vec4 right) {
-    if (push.bias_at != NONE) {
-        left += vector4(push.bias_at + n);
-        right += vector4(push.bias_at + push.output_width + n);
-    }
-    return activate(left) * right;
-}

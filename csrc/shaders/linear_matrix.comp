@@ -7,7 +7,7 @@
 #include "matrix.glsl"
 #include "common.glsl"
 #include "linear.glsl"
-#include "linear_gate.glsl"
+#include "gate_output.glsl"
 
 layout(constant_id = 4) const uint MM = 16; // the device's matrices
 layout(constant_id = 5) const uint MN = 16;

@@ -1,7 +1,7 @@
 #version 450
 //! target vulkan1.3
 // LINEAR in f16 by matrices of whole workgroups (VK_NV_cooperative_matrix2): the driver says how they lie over invocations and brings the rows. For NVIDIA
-// GPUs whose fragments do not lie as linear_fragments has them; where they do it is slower. One H200, 768 → 3072, 32,768 rows: 195 TFLOP/s, linear_fragments 329,
+// GPUs whose fragments do not lie as linear_fragments has them, or K is no multiple of 128; else it is slower. One H200, 768 → 3072, 32,768 rows: 195 TFLOP/s, linear_fragments 329,
 // linear_matrix 93.
 //
 // A workgroup makes BM × BN outputs. The weights' tiles are taken apart on their way to shared memory, [output][K].
@@ -19,6 +19,8 @@ layout(set = 0, binding = 1) restrict readonly buffer InputHalves { float16_t in
 layout(set = 0, binding = 2) restrict readonly buffer ResidualHalves { float16_t residual_halves[]; };
 layout(set = 0, binding = 3) restrict writeonly buffer OutputHalves { float16_t output_halves[]; };
 layout(set = 0, binding = 5) restrict readonly buffer VectorFloats { float vectors[]; };
+
+const bool RESIDUAL = (MODE & 0x1000u) != 0u; // VKB_LINEAR_RESIDUAL
 
 #define WIDE(T, ROWS, COLUMNS, USE) coopmat<T, gl_ScopeWorkgroup, ROWS, COLUMNS, USE>
 #define SUM WIDE(float, BM, BN, gl_MatrixUseAccumulator)
@@ -65,16 +67,12 @@ void main() {
         sum = coopMatMulAdd(a, b, sum);
     }
 
-    const bool residual = push.residual_stride != 0u, before = push.residual_at == BEFORE_ACTIVATION;
-    SUM other = SUM(0.0);
-    if (residual) {
-        HALF halves;
-        coopMatLoadTensorNV(halves, residual_halves, 0, sliceTensorLayoutNV(y, row0, BM, column0, BN));
-        other = SUM(halves);
-    }
-    if (residual && before) sum += other;
+    HALF residual;
+    const bool before = push.residual_at == BEFORE_ACTIVATION;
+    if (RESIDUAL) coopMatLoadTensorNV(residual, residual_halves, 0, sliceTensorLayoutNV(y, row0, BM, column0, BN));
+    if (RESIDUAL && before) sum += SUM(residual);
     if ((MODE & 0xFFu) != 0u) coopMatPerElementNV(sum, sum, activated);
-    if (residual && !before) sum += other;
+    if (RESIDUAL && !before) sum += SUM(residual);
     if (column0 + BN > push.output_width) coopMatPerElementNV(sum, sum, existing, column0);
     HALF result = HALF(sum);
     coopMatStoreTensorNV(result, output_halves, 0, sliceTensorLayoutNV(y, row0, BM, column0, BN));

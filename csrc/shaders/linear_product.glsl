@@ -13,6 +13,7 @@
 #define ADDRESSES
 #include "matrix.glsl"
 #include "common.glsl"
+#include "linear_gate.glsl"
 
 layout(constant_id = 7) const uint BM = 64;    // multiple of 64
 layout(constant_id = 8) const uint BN = 256;   // multiple of 64
@@ -21,9 +22,7 @@ layout(buffer_reference, std430, buffer_reference_align = 16) readonly buffer Wo
 
 const uint BK = 64, STEPS = BK / 16;           // of K a stage, and its steps
 const uint SIDE = 4;                           // fragments of a subgroup along rows, and along columns
-// With a GATE after LINEAR (VKB_FOLD_GATE, as linear_gate.glsl has it), 32 columns of the left half and the same of the right.
-const bool GATE = (MODE & 0x4000u) != 0u;
-const uint TOGETHER = GATE ? SIDE / 2 : SIDE;  // fragments whose columns are neighbours
+const uint TOGETHER = GATE ? SIDE / 2 : SIDE;  // fragments whose columns are neighbours: with a GATE those of either half
 const uint ROW = BK / 8 + 1;                   // words from row to row in shared memory: one more than needed, for the banks
 const uint LOADS = BM * (BK / 8) / LOCAL_SIZE; // words of x that an invocation brings a stage
 const uint ROWS_APART = LOCAL_SIZE / (BK / 8); // of one load and the next
@@ -77,12 +76,6 @@ void multiply(uint stage) {
 
 uint subgroup_row() { return gl_LocalInvocationIndex / 32 % (BM / 64) * 64; }
 uint subgroup_column() { return gl_LocalInvocationIndex / 32 / (BM / 64) * 64; }
-
-// The output of this subgroup's fragment j, of 16 of them; `column` is its first, of the product's.
-uint output_of(uint column, uint j) {
-    if (!GATE) return column + 16 * j;
-    return column / 2 + 16 * (j % TOGETHER) + (j < TOGETHER ? 0 : push.output_width);
-}
 
 // Adds to `sum` the product of rows row0 … and the weights of outputs column0 …. All invocations of the workgroup come here; at its end nobody reads `tile` any more.
 void add_product(uint row0, uint column0) {

@@ -10,7 +10,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 #include "linear.glsl"
-#include "linear_gate.glsl"
+#include "gate_output.glsl"
 
 layout(constant_id = 7) const uint BM = 64; // multiple of 16·TM/4
 layout(constant_id = 8) const uint BN = 64; // multiple of 32·TN/4
