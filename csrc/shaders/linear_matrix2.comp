@@ -1,8 +1,8 @@
 #version 450
 //! target vulkan1.3
 // LINEAR in f16 by matrices of whole workgroups (VK_NV_cooperative_matrix2): the driver says how they lie over invocations and brings the rows. For NVIDIA
-// GPUs whose fragments do not lie as linear_fragments has them, or K is no multiple of 128; else it is slower. One H200, 768 → 3072, 32,768 rows: 195 TFLOP/s, linear_fragments 329,
-// linear_matrix 93.
+// GPUs whose fragments do not lie as linear_fragments has them, or K is no multiple of 128; else it is slower. One H200, 768 → 3072, 32,768 rows: 201 TFLOP/s, linear_fragments 329,
+// linear_matrix 92; 192 → 512: 107, linear_matrix 71.
 //
 // A workgroup makes BM × BN outputs. The weights' tiles are taken apart on their way to shared memory, [output][K].
 #extension GL_GOOGLE_include_directive : require
