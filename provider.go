@@ -90,10 +90,11 @@ type Info struct {
 	Similarity     string   // cosine, dot, euclidean or manhattan
 	Unused         []string // tensors of the files that are not needed
 	Device         DeviceInfo
-	WeightBytes    uint64 // on the device
-	ArenaBytes     uint64 // on the device, for intermediate results
-	HostBytes      uint64 // for inputs and outputs
-	NonFinite      uint64 // weights that are NaN or infinite
+	WeightBytes    uint64   // on the device
+	ArenaBytes     uint64   // on the device, for intermediate results
+	HostBytes      uint64   // for inputs and outputs
+	NonFinite      uint64   // weights that are NaN or infinite
+	NonFiniteIn    []string // tensors that are side by side on the device, among them the one where the first of these is
 }
 
 // Info says what was opened and what memory it takes.
@@ -102,7 +103,7 @@ func (m *Model) Info() Info {
 	info := Info{
 		Name: m.name, Architecture: e.Architecture, Dimensions: m.dims, Hidden: e.Hidden, Layers: e.Layers, Heads: e.Heads, Vocabulary: e.Vocabulary,
 		MaxTokens: m.maxTokens, MaxBatchTokens: e.MaxBatchTokens, DType: e.DType, Pooling: slices.Clone(m.pooling), Prompts: map[string]string{},
-		Unused: slices.Clone(e.Unused), Device: e.Device, WeightBytes: e.WeightBytes, ArenaBytes: e.Program.ArenaBytes, HostBytes: e.Program.HostBytes, NonFinite: e.NonFinite,
+		Unused: slices.Clone(e.Unused), Device: e.Device, WeightBytes: e.WeightBytes, ArenaBytes: e.Program.ArenaBytes, HostBytes: e.Program.HostBytes, NonFinite: e.NonFinite, NonFiniteIn: slices.Clone(e.NonFiniteIn),
 	}
 	if m.files == nil {
 		return info

@@ -185,6 +185,8 @@ func TestNaNWeights(t *testing.T) {
 	require.ErrorIs(t, err, vkbert.ErrNotFinite)
 	require.ErrorIs(t, m.HealthCheck(context.Background()), vkbert.ErrNotFinite)
 	assert.Contains(t, log.String(), "NaN")
+	assert.Equal(t, uint64(1), m.Info().NonFinite)
+	assert.Contains(t, log.String(), "encoder.layer.2.output.dense.weight", "the last tensor of the file")
 }
 
 func TestOptions(t *testing.T) {

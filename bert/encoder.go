@@ -41,6 +41,7 @@ type Info struct {
 	Replicas       []cgo.DeviceInfo // all devices that the model is on, Device first
 	WeightBytes    uint64           // on each device
 	NonFinite      uint64           // weights that are NaN or infinite
+	NonFiniteIn    []string         // the tensors, side by side on the device, where the first of them is
 	Program        cgo.ProgramInfo
 }
 
@@ -120,6 +121,11 @@ func (p *planned) open(ctx context.Context, o Options) (_ *Encoder, err error) {
 		Architecture: p.arch.name, Dimensions: int(output.Width), Hidden: int(p.width(p.encoder.output)), Layers: p.encoder.layers, Heads: p.encoder.heads,
 		Vocabulary: p.encoder.vocab, MaxTokens: p.encoder.limit, DType: p.stored.name, Unused: p.unused, Tasks: p.tasks,
 		Device: device, WeightBytes: boards[0].info.Bytes, NonFinite: boards[0].info.NonFinite,
+	}
+	if first := boards[0].info.FirstNonFinite; first != none {
+		for _, src := range p.tensors[first].sources {
+			e.info.NonFiniteIn = append(e.info.NonFiniteIn, src.name)
+		}
 	}
 	for _, b := range boards {
 		e.info.Replicas = append(e.info.Replicas, b.device.Info())

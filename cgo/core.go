@@ -216,7 +216,7 @@ func (w *Weights) Seal() (WeightsInfo, error) {
 	var e C.vkb_error
 	err := failure(C.vkb_weights_seal(w.c, &info, &e), &e)
 	runtime.KeepAlive(w)
-	return WeightsInfo{Bytes: uint64(info.bytes), NonFinite: uint64(info.non_finite)}, err
+	return WeightsInfo{Bytes: uint64(info.bytes), NonFinite: uint64(info.non_finite), FirstNonFinite: uint32(info.first_non_finite)}, err
 }
 
 // Close releases the weights; programs made of them stay good.

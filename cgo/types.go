@@ -178,8 +178,9 @@ type Tensor struct {
 
 // WeightsInfo is what is known of weights once they are sealed.
 type WeightsInfo struct {
-	Bytes     uint64 // on the device
-	NonFinite uint64 // elements that are NaN or infinite
+	Bytes          uint64 // on the device
+	NonFinite      uint64 // elements that are NaN or infinite
+	FirstNonFinite uint32 // the tensor where the first of them was put; None if there is none
 }
 
 // Scope says whether a value has a row for each token or for each sequence.

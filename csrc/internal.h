@@ -118,6 +118,7 @@ struct vkb_weights {
     bool sealed;
     uint64_t bytes; /* set by backend->weights_init */
     uint64_t non_finite;
+    uint32_t first_non_finite;
     atomic_uint references; /* the caller's, and one for each vkb_program */
 };
 

@@ -53,6 +53,7 @@ vkb_status vkb_weights_create(vkb_device *device, const vkb_tensor *tensors, uin
     w->tensors = copy;
     w->i8_rows = rows;
     w->count = count;
+    w->first_non_finite = VKB_NONE;
     atomic_init(&w->references, 1);
     atomic_fetch_add(&device->references, 1);
     status = device->backend->weights_init(w, error);
@@ -130,7 +131,10 @@ vkb_status vkb_weights_put(vkb_weights *weights, uint32_t tensor, vkb_dtype sour
         uint64_t n = count - done < CHUNK ? count - done : CHUNK;
         vkb_to_f32(source, bytes + done * size, n, x);
         if (t->dtype == VKB_F16 && source != VKB_F16) vkb_round_to_f16(x, n);
-        for (uint64_t i = 0; i < n; i++) weights->non_finite += !vkb_is_finite(x[i]);
+        uint64_t non_finite = 0;
+        for (uint64_t i = 0; i < n; i++) non_finite += !vkb_is_finite(x[i]);
+        if (non_finite && !weights->non_finite) weights->first_non_finite = tensor;
+        weights->non_finite += non_finite;
         vkb_status status = t->dtype == VKB_I8 ? i8_put(weights, tensor, first + done, x, n, error)
                                                : weights->device->backend->weights_put(weights, tensor, first + done, x, n, error);
         if (status) return status;
@@ -153,6 +157,7 @@ vkb_status vkb_weights_seal(vkb_weights *weights, vkb_weights_info *info, vkb_er
     if (info) {
         info->bytes = weights->bytes;
         info->non_finite = weights->non_finite;
+        info->first_non_finite = weights->first_non_finite;
     }
     return VKB_OK;
 }

@@ -190,9 +190,9 @@ typedef struct vkb_weights vkb_weights;
 
 typedef struct vkb_weights_info {
     uint32_t struct_size;
-    uint32_t reserved;
-    uint64_t bytes;      /* taken on the device, padding included */
-    uint64_t non_finite; /* elements that are NaN or infinite (after rounding to the stored dtype) */
+    uint32_t first_non_finite; /* the tensor where the first such element was put; VKB_NONE: there is none */
+    uint64_t bytes;            /* taken on the device, padding included */
+    uint64_t non_finite;       /* elements that are NaN or infinite (after rounding to the stored dtype) */
 } vkb_weights_info;
 
 /* Allocates room for the tensors, which are from then on named by their place in the array. All elements are zero until put. A device that

@@ -110,8 +110,9 @@ static void weights_calls(void) {
     x[7] = x[3] - x[3];
     CHECK(vkb_weights_put(w, 0, VKB_F32, 0, x, 20, &e) == VKB_OK, "%s", e.message);
     vkb_weights_info info = {.struct_size = sizeof info};
-    CHECK(vkb_weights_seal(w, &info, &e) == VKB_OK && info.non_finite == 2 && info.bytes >= 80, "sealed: %llu not finite, %llu bytes",
-          (unsigned long long)info.non_finite, (unsigned long long)info.bytes);
+    CHECK(vkb_weights_seal(w, &info, &e) == VKB_OK && info.non_finite == 2 && info.first_non_finite == 0 && info.bytes >= 80,
+          "sealed: %llu not finite, the first in tensor %u, %llu bytes", (unsigned long long)info.non_finite, info.first_non_finite,
+          (unsigned long long)info.bytes);
     refused(vkb_weights_put(w, 0, VKB_F32, 0, x, 1, &e), VKB_ERROR_INVALID_ARGUMENT, &e, "sealed", "after the seal");
     CHECK(vkb_weights_seal(w, NULL, &e) != VKB_OK || vkb_weights_seal(w, NULL, NULL) == VKB_OK,
           "a second seal is neither refused nor harmless");
