@@ -2,6 +2,7 @@ package vkbert
 
 import (
 	"context"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -35,4 +36,46 @@ func TestSeveralDevices(t *testing.T) {
 	}
 	_, err := Open(ctx, testmodel.Path("tiny", "mean"), WithDevice("cpu,cpu"))
 	assert.ErrorContains(t, err, "twice")
+}
+
+// Two models on one device: what one does while the other is at work changes nothing, nor does it that the other is closed.
+func TestTwoModelsOnOneDevice(t *testing.T) {
+	for _, device := range testmodel.Devices() {
+		t.Run(device, func(t *testing.T) {
+			device := testmodel.Device(t, device)
+			ctx := context.Background()
+			open := func(model string) *Model {
+				m, err := Open(ctx, testmodel.Path("tiny", model), WithDevice(device), WithDType("f32"))
+				require.NoError(t, err)
+				t.Cleanup(func() { assert.NoError(t, m.Close()) })
+				return m
+			}
+			models := []*Model{open("mean"), open("cls")}
+			seqs := [][]int32{{1, 5, 2}, {1, 7, 9, 8, 2}}
+			want := make([][][]float32, len(models))
+			for i, m := range models {
+				var err error
+				want[i], err = m.EmbedTokens(ctx, seqs)
+				require.NoError(t, err)
+			}
+			assert.NotEqual(t, want[0], want[1])
+			var group sync.WaitGroup
+			for i, m := range models {
+				group.Add(1)
+				go func() {
+					defer group.Done()
+					for range 20 {
+						got, err := m.EmbedTokens(ctx, seqs)
+						assert.NoError(t, err)
+						assert.Equal(t, want[i], got, "model %d", i)
+					}
+				}()
+			}
+			group.Wait()
+			require.NoError(t, models[0].Close())
+			got, err := models[1].EmbedTokens(ctx, seqs)
+			require.NoError(t, err)
+			assert.Equal(t, want[1], got)
+		})
+	}
 }
