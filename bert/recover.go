@@ -49,10 +49,25 @@ func newSite(m machine, again func() (machine, error), warn func(string)) *site 
 	return s
 }
 
-// program makes a program. What it runs in is made anew when the device was lost.
+// program makes a program. What it runs in is made anew when the device was lost. Kernels are tested then, which may lose it: the program is made on the rebuilt
+// one.
 func (s *site) program(desc cgo.ProgramDesc) (*siteProgram, error) {
+	p, err := s.newProgram(desc)
+	if errors.Is(err, cgo.DeviceLost) {
+		p, err = s.newProgram(desc)
+	}
+	return p, err
+}
+
+func (s *site) newProgram(desc cgo.ProgramDesc) (_ *siteProgram, err error) {
+	warning := ""
 	s.mutex.Lock()
-	defer s.mutex.Unlock()
+	defer func() {
+		s.mutex.Unlock()
+		if warning != "" {
+			s.warn(warning) // without the mutex: a log handler may ask for the health
+		}
+	}()
 	if err := s.wait(); err != nil {
 		return nil, err
 	}
@@ -62,6 +77,9 @@ func (s *site) program(desc cgo.ProgramDesc) (*siteProgram, error) {
 	made, err := m.program(desc)
 	s.mutex.Lock()
 	s.making--
+	if errors.Is(err, cgo.DeviceLost) && m == s.machine {
+		warning = s.lost(err)
+	}
 	s.back.Broadcast()
 	if err != nil {
 		return nil, err

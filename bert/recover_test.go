@@ -31,6 +31,7 @@ type fakeMachine struct {
 	most   int           // sequences that there is memory for; 0: any
 	gate   chan struct{} // every run waits for it, if there is one
 	slow   chan struct{} // every program that is made too
+	makes  []error       // of the programs that come, in order
 	runs   int
 	open   int // programs
 	closed bool
@@ -42,6 +43,13 @@ type fakeProgram struct{ m *fakeMachine }
 func (m *fakeMachine) program(cgo.ProgramDesc) (executor, error) {
 	if m.slow != nil {
 		<-m.slow
+	}
+	if len(m.makes) > 0 {
+		err := m.makes[0]
+		m.makes = m.makes[1:]
+		if err != nil {
+			return nil, err
+		}
 	}
 	m.open++
 	return &fakeProgram{m}, nil
@@ -366,6 +374,26 @@ func TestProgramIsMadeBeside(t *testing.T) {
 	assert.True(t, first.closed && first.open == 0 && second.open == 2 && second.runs == 2)
 	s.drop(other)
 	assert.Equal(t, 1, second.open)
+	s.close()
+	assert.Zero(t, second.open)
+}
+
+// The tests of kernels that come with a program may lose the device: it is made once more on the rebuilt one, and what there was goes on.
+func TestLostInTheMaking(t *testing.T) {
+	first, second := &fakeMachine{makes: []error{nil, errLost}}, &fakeMachine{}
+	s, p, warned := fakeSite(t, first, second, nil)
+	other, err := s.program(fakeDesc)
+	require.NoError(t, err)
+	w := fakeWork(t, 2)
+	require.NoError(t, other.Do(w))
+	require.NoError(t, p.Do(w))
+	assert.True(t, first.lost && first.closed && first.open == 0 && second.open == 2)
+	assert.Len(t, warned(), 1)
+	second.makes = []error{errLost}
+	_, err = s.program(fakeDesc)
+	require.ErrorIs(t, err, cgo.DeviceLost)
+	require.ErrorContains(t, err, "second time")
+	require.ErrorIs(t, p.Do(w), cgo.DeviceLost, "a second loss stays")
 	s.close()
 	assert.Zero(t, second.open)
 }
