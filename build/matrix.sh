@@ -43,3 +43,4 @@ say "$what"
 variants='-*,+*matrix*,+quantize lanes,+embed*,+copy*,+pool*,+gate' in_sid variants '' matrix ''
 in_sid int8 'matrix 32x32'
 in_sid encoder
+in_sid cubin

@@ -11,7 +11,7 @@
 #include "fixture.h"
 #include "intercept.h"
 
-enum { PROCESSORS = 3, ROWS = 9, K = 128, OUTPUTS = 200, HEADS = 3, HEAD = 32, MAX_MAPS = 64, NAMES = 8 };
+enum { PROCESSORS = 3, ROWS = 9, K = 128, OUTPUTS = 200, GATED = 128, HEADS = 3, HEAD = 32, MAX_MAPS = 64, NAMES = 8 };
 
 typedef struct driver { /* how it goes wrong */
     const char *about;
@@ -34,6 +34,7 @@ static const driver *now;
 
 typedef struct work { /* a program that takes a kernel */
     const char *kernel;
+    uint32_t needs; /* beside those of all */
     bool maps;
     uint32_t imports; /* modules and functions */
     uint32_t width;
@@ -42,6 +43,7 @@ typedef struct work { /* a program that takes a kernel */
 } work;
 
 static bool is_software; /* the device that was opened last */
+static uint32_t needs;   /* that it meets */
 
 /* ---- The device ---- */
 
@@ -108,9 +110,10 @@ static VKAPI_ATTR VkResult VKAPI_CALL fake_CreateDevice(VkPhysicalDevice physica
 
 /* ---- The extension ---- */
 
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;   /* kernels are tested by several threads */
-static uint32_t modules, launches, map_launches, map_count; /* launches: but those for maps */
-static const char *functions[] = {"", "plain", "activated", "tensor_maps", "head_32", "head_64"};
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;                                  /* kernels are tested by several threads */
+static uint32_t modules, launches, map_launches, map_count;                                /* launches: but those for maps */
+enum { TENSOR_MAPS = 1, LINEAR, GATED_LINEAR = LINEAR + 2, ATTENTION = GATED_LINEAR + 2 }; /* of the functions, the first of a kind */
+static const char *functions[] = {"", "tensor_maps", "plain", "activated", "gated_gelu", "gated_silu", "head_32", "head_64"};
 
 typedef struct matrix { /* as vk_maps.c has it */
     uint64_t address, row_bytes;
@@ -182,7 +185,7 @@ static void look_at_maps(const VkCuLaunchInfoNVX *launch) {
 }
 
 /* All that it reads tiles of has its map. */
-static void look_at_linear(const VkCuLaunchInfoNVX *launch) {
+static void look_at_linear(const VkCuLaunchInfoNVX *launch, bool gated) {
     vkb_push push;
     uint64_t batch, first;
     CHECK(launch->gridDimX == PROCESSORS && launch->paramCount == 3, "a launch of %u groups with %zu parameters", launch->gridDimX,
@@ -190,9 +193,10 @@ static void look_at_linear(const VkCuLaunchInfoNVX *launch) {
     memcpy(&push, launch->pParams[0], sizeof push);
     memcpy(&batch, launch->pParams[1], sizeof batch);
     memcpy(&first, launch->pParams[2], sizeof first);
-    const matrix *x = map_at(first), *residual = map_at(first + 128), *weights = map_at(first + 256), *output = map_at(first + 384);
+    const matrix *x = map_at(first), *residual = map_at(first + 128), *weights = map_at(first + 256),
+                 *output = map_at(first + (gated ? 512 : 384));
     CHECK(batch && x->address == push.input_address && x->columns == push.input_stride, "its input has no map");
-    CHECK(weights->address == push.weight_address && weights->rows % VKB_OUTPUT_ALIGN == 0, "its weights have no map");
+    CHECK(x->halves || (weights->address == push.weight_address && weights->rows % VKB_OUTPUT_ALIGN == 0), "its weights have no map");
     CHECK(!push.residual_stride || (residual->address == push.residual_address && residual->columns == push.residual_stride),
           "its residual has no map");
     CHECK(output->address == push.output_address && output->columns == push.output_stride, "its output has no map");
@@ -219,12 +223,12 @@ static VKAPI_ATTR void VKAPI_CALL fake_CmdCuLaunchKernelNVX(VkCommandBuffer comm
     (void)commands;
     pthread_mutex_lock(&mutex);
     uintptr_t function = (uintptr_t)launch->function;
-    if (function == 3)
+    if (function == TENSOR_MAPS)
         look_at_maps(launch);
-    else if (function > 3)
+    else if (function >= ATTENTION)
         look_at_attention(launch);
     else
-        look_at_linear(launch);
+        look_at_linear(launch, function >= GATED_LINEAR);
     pthread_mutex_unlock(&mutex);
 }
 
@@ -275,6 +279,26 @@ static uint32_t add_linear(fixture *f, uint32_t input, bool plain) {
     return fixture_op(f, op, VKB_PER_TOKEN, OUTPUTS);
 }
 
+/* In f16, whose values nobody else wants. */
+static uint32_t add_half_linear(fixture *f, uint32_t input, uint32_t width) {
+    vkb_op op = empty_op;
+    op.kind = VKB_OP_LINEAR;
+    op.input = input;
+    f->dtype = VKB_F16;
+    op.weight = fixture_tensor(f, width, K, VKB_LAYOUT_LINEAR, 1 / sqrtf(K));
+    op.output = fixture_value(f, VKB_PER_TOKEN, width);
+    f->ops[f->op_count++] = op;
+    return op.output;
+}
+
+static void add_gate(fixture *f, uint32_t input, uint32_t activation) {
+    vkb_op op = empty_op;
+    op.kind = VKB_OP_GATE;
+    op.input = add_half_linear(f, input, 2 * GATED);
+    op.activation = activation;
+    fixture_op(f, op, VKB_PER_TOKEN, GATED);
+}
+
 static void add_attention(fixture *f) {
     vkb_op op = empty_op;
     op.kind = VKB_OP_ATTENTION;
@@ -289,7 +313,8 @@ static vkb_status live(const fixture *f, results *r, vkb_error *error) {
     vkb_device *device = NULL;
     memset(r, 0, sizeof *r);
     vkb_status status = vkb_device_open(&options, &device, error);
-    if (device && (!is_software || !(((vkb_vk_device *)device)->abilities.needs & VKB_NEED_F16))) exit(SKIPPED);
+    if (device) needs = ((vkb_vk_device *)device)->abilities.needs;
+    if (device && (!is_software || !(needs & VKB_NEED_F16))) exit(SKIPPED);
     if (!status) status = fixture_try(f, device, r, error);
     vkb_device_close(device);
     CHECK(intercept_alive() == 0, "%s: %d objects are left", now->about, intercept_alive());
@@ -367,13 +392,18 @@ static void begin(fixture *f) {
 
 int main(int argc, char **argv) {
     static work works[] = {{.kernel = "linear bytes hopper 256x128", .maps = true, .imports = 6, .width = OUTPUTS},
-                           {.kernel = "attention hopper head 32", .imports = 2, .width = HEADS * HEAD}};
+                           {.kernel = "attention hopper head 32", .imports = 2, .width = HEADS * HEAD},
+                           {.kernel = "linear hopper 256x128", .needs = VKB_NEED_MATRIX, .maps = true, .imports = 8, .width = GATED}};
     selector = argc > 1 ? argv[1] : "vulkan:0";
     for (size_t i = 0; i < COUNT(works); i++) begin(&works[i].f);
     uint32_t x = fixture_input(&works[0].f, K, 1);
     add_linear(&works[0].f, x, true);
     add_linear(&works[0].f, x, false);
     add_attention(&works[1].f);
+    x = fixture_input(&works[2].f, K, 1);
+    add_gate(&works[2].f, x, VKB_ACT_GELU);
+    add_gate(&works[2].f, x, VKB_ACT_SILU);
+    fixture_output(&works[2].f, add_half_linear(&works[2].f, x, GATED)); /* reads x last, so that no GATE's results lie there */
     vkb_error error = {0};
     vkb_device *reference = open_device("reference");
     for (size_t i = 0; i < COUNT(works); i++) REQUIRE(!fixture_try(&works[i].f, reference, &works[i].want, &error), "%s", error.message);
@@ -382,11 +412,11 @@ int main(int argc, char **argv) {
     counted = vkb_vk_intercept;
     vkb_vk_intercept = intercept;
     for (size_t w = 0; w < COUNT(works); w++) {
-        for (size_t i = 0; i < COUNT(drivers); i++) {
+        for (size_t i = 0; i < COUNT(drivers) && !(works[w].needs & ~needs); i++) {
             now = &drivers[i];
             if (works[w].maps || !now->variants || strchr(now->variants, '*')) one(&works[w]); /* without maps it can do attention */
         }
-        each_call(&works[w]);
+        if (!(works[w].needs & ~needs)) each_call(&works[w]);
         results_free(&works[w].want);
         fixture_end(&works[w].f);
     }
