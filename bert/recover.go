@@ -59,34 +59,40 @@ func (s *site) program(desc cgo.ProgramDesc) (*siteProgram, error) {
 	return p, err
 }
 
-func (s *site) newProgram(desc cgo.ProgramDesc) (_ *siteProgram, err error) {
-	warning := ""
+func (s *site) newProgram(desc cgo.ProgramDesc) (*siteProgram, error) {
 	s.mutex.Lock()
-	defer func() {
-		s.mutex.Unlock()
-		if warning != "" {
-			s.warn(warning) // without the mutex: a log handler may ask for the health
-		}
-	}()
 	if err := s.wait(); err != nil {
+		s.mutex.Unlock()
 		return nil, err
 	}
 	m := s.machine
 	s.making++
 	s.mutex.Unlock() // that takes long, and others are in use meanwhile
 	made, err := m.program(desc)
+	p := &siteProgram{site: s, desc: desc, current: made}
 	s.mutex.Lock()
 	s.making--
+	if err == nil {
+		s.programs = append(s.programs, p)
+	}
+	s.leave(m, err)
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// leave is the end of what somebody did on the machine: the site may have lost it. The mutex is held, and is not afterwards.
+func (s *site) leave(m machine, err error) {
+	warning := ""
 	if errors.Is(err, cgo.DeviceLost) && m == s.machine {
 		warning = s.lost(err)
 	}
 	s.back.Broadcast()
-	if err != nil {
-		return nil, err
+	s.mutex.Unlock()
+	if warning != "" {
+		s.warn(warning) // without the mutex: a log handler may ask for the health
 	}
-	p := &siteProgram{site: s, desc: desc, current: made}
-	s.programs = append(s.programs, p)
-	return p, nil
 }
 
 // drop releases a program that nobody uses.
@@ -154,21 +160,13 @@ func (p *siteProgram) once(w *cgo.Work) error {
 		s.mutex.Unlock()
 		return &downError{err}
 	}
-	current := p.current
+	m, current := s.machine, p.current
 	p.users++
 	s.mutex.Unlock()
 	err := current.Do(w)
-	warning := ""
 	s.mutex.Lock()
 	p.users--
-	if errors.Is(err, cgo.DeviceLost) && current == p.current {
-		warning = s.lost(err)
-	}
-	s.back.Broadcast()
-	s.mutex.Unlock()
-	if warning != "" {
-		s.warn(warning) // without the mutex: a log handler may ask for the health
-	}
+	s.leave(m, err)
 	return err
 }
 

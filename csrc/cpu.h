@@ -37,8 +37,8 @@ void vkb_cpu_pool_run(vkb_cpu_pool *pool, uint32_t count, vkb_cpu_task task, voi
 enum {
     VKB_CPU_PANEL = 16,       /* outputs that are computed side by side: the width of a weight panel */
     VKB_CPU_MAX_TILE = 12,    /* greatest tile_rows of any instruction set */
-    VKB_CPU_SET_BYTES = 4096, /* rows a multiple of this apart share a set of the first-level cache (64 sets of 64 bytes): a tile of twelve
-                                 would have one of eight or twelve ways to itself, and weights. They get 64 bytes more */
+    VKB_CPU_SET_BYTES = 4096, /* of vkb_row_bytes: 64 sets of 64 bytes. A tile of twelve rows would have one of eight or twelve ways to
+                                 itself, and weights */
     VKB_CPU_I8_DEPTH = 8,     /* int8: inputs are filled up to a multiple of this, weights with zeros */
 };
 

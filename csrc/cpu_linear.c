@@ -28,8 +28,7 @@ typedef struct linear {
 
 /* From one quantised row to the next. */
 static uint64_t i8_row_bytes(const vkb_cpu_program *p, const vkb_tensor *t) {
-    uint64_t bytes = (uint64_t)vkb_cpu_i8_depth(t->cols) * p->kernels->i8_size;
-    return bytes % VKB_CPU_SET_BYTES ? bytes : bytes + 64;
+    return vkb_row_bytes((uint64_t)vkb_cpu_i8_depth(t->cols) * p->kernels->i8_size, VKB_CPU_SET_BYTES);
 }
 
 bool vkb_cpu_linear_scratch(const vkb_cpu_program *p, const vkb_op *op, uint64_t *floats) {

@@ -39,6 +39,11 @@ bool vkb_mul(uint64_t a, uint64_t b, uint64_t *product);
 bool vkb_add(uint64_t a, uint64_t b, uint64_t *sum);
 static inline uint64_t vkb_align_up(uint64_t n, uint64_t alignment) { return (n + alignment - 1) / alignment * alignment; }
 
+/* From one row to the next: rows a multiple of set_bytes apart share a set of the first-level cache and get a line more. 0: none do. */
+static inline uint64_t vkb_row_bytes(uint64_t bytes, uint32_t set_bytes) {
+    return set_bytes && bytes % set_bytes == 0 ? bytes + 64 : bytes;
+}
+
 /* ---- half.c: dtypes ---- */
 
 uint32_t vkb_dtype_size(uint32_t dtype); /* bytes an element, 0 for an unknown dtype */
@@ -157,7 +162,7 @@ struct vkb_backend {
     uint64_t arena_align;  /* bytes */
     uint32_t row_tile;     /* rows of a value are rounded up to this; rows past the batch may hold anything, also NaN */
     uint32_t column_align; /* elements; columns past the width must be written as zeros, so that kernels may read them */
-    uint32_t set_bytes;    /* rows a multiple of this apart share a set of the first-level cache: they get 64 bytes more; 0: none do */
+    uint32_t set_bytes;    /* of vkb_row_bytes */
     /* Bytes of the int8 form, as the backend keeps it, of a value that a LINEAR or LINEAR_MAX with weights in VKB_I8 reads; NULL: it keeps
        none. rows, stride: the slot's */
     uint64_t (*i8_bytes)(uint64_t rows, uint64_t stride);

@@ -70,7 +70,7 @@ vkb_status vkb_plan(vkb_program *program, vkb_error *error) {
         uint64_t rows = program->values[v].scope == VKB_PER_TOKEN ? program->max_tokens : program->max_sequences;
         rows = vkb_align_up(rows, backend->row_tile);
         uint64_t stride = vkb_align_up(program->values[v].width, backend->column_align), end;
-        if (backend->set_bytes && stride * slot->size % backend->set_bytes == 0) stride += 64 / slot->size;
+        stride = vkb_row_bytes(stride * slot->size, backend->set_bytes) / slot->size;
         if (!vkb_mul(rows, stride * slot->size, &slot->bytes) || rows > UINT32_MAX || stride > UINT32_MAX || slot->bytes > UINT64_MAX / 4) {
             status = vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "value %u: %llu rows of %llu elements overflow", v,
                               (unsigned long long)rows, (unsigned long long)stride);

@@ -125,9 +125,8 @@ __device__ __forceinline__ uint2 load_shared_8(u32 at) {
 }
 
 __device__ __forceinline__ float2 load_floats(u32 at) {
-    float2 v;
-    asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(at) : "memory");
-    return v;
+    const uint2 v = load_shared_8(at);
+    return {__uint_as_float(v.x), __uint_as_float(v.y)};
 }
 
 __device__ __forceinline__ void store_word(u32 at, u32 v) { asm volatile("st.shared.u32 [%0], %1;" ::"r"(at), "r"(v) : "memory"); }

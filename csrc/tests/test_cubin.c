@@ -266,12 +266,17 @@ static void log_line(void *user, vkb_log_level level, const char *message) {
     if (level == VKB_LOG_WARNING) snprintf(logged + at, sizeof logged - at, "%s\n", message);
 }
 
-static uint32_t add_linear(fixture *f, uint32_t input, bool plain) {
+static vkb_op linear_op(fixture *f, uint32_t input, uint32_t width, uint32_t dtype) {
     vkb_op op = empty_op;
     op.kind = VKB_OP_LINEAR;
     op.input = input;
-    f->dtype = VKB_I8;
-    op.weight = fixture_tensor(f, OUTPUTS, K, VKB_LAYOUT_LINEAR, 2 / sqrtf(K));
+    f->dtype = dtype;
+    op.weight = fixture_tensor(f, width, K, VKB_LAYOUT_LINEAR, 2 / sqrtf(K));
+    return op;
+}
+
+static uint32_t add_linear(fixture *f, uint32_t input, bool plain) {
+    vkb_op op = linear_op(f, input, OUTPUTS, VKB_I8);
     f->dtype = VKB_F32;
     op.bias = fixture_vector(f, OUTPUTS, 1);
     op.activation = plain ? VKB_ACT_NONE : VKB_ACT_GELU;
@@ -279,22 +284,11 @@ static uint32_t add_linear(fixture *f, uint32_t input, bool plain) {
     return fixture_op(f, op, VKB_PER_TOKEN, OUTPUTS);
 }
 
-/* In f16, whose values nobody else wants. */
-static uint32_t add_half_linear(fixture *f, uint32_t input, uint32_t width) {
-    vkb_op op = empty_op;
-    op.kind = VKB_OP_LINEAR;
-    op.input = input;
-    f->dtype = VKB_F16;
-    op.weight = fixture_tensor(f, width, K, VKB_LAYOUT_LINEAR, 1 / sqrtf(K));
-    op.output = fixture_value(f, VKB_PER_TOKEN, width);
-    f->ops[f->op_count++] = op;
-    return op.output;
-}
-
 static void add_gate(fixture *f, uint32_t input, uint32_t activation) {
-    vkb_op op = empty_op;
+    vkb_op both = linear_op(f, input, 2 * GATED, VKB_F16), op = empty_op; /* whose results nobody else wants */
+    both.output = op.input = fixture_value(f, VKB_PER_TOKEN, 2 * GATED);
+    f->ops[f->op_count++] = both;
     op.kind = VKB_OP_GATE;
-    op.input = add_half_linear(f, input, 2 * GATED);
     op.activation = activation;
     fixture_op(f, op, VKB_PER_TOKEN, GATED);
 }
@@ -403,7 +397,8 @@ int main(int argc, char **argv) {
     x = fixture_input(&works[2].f, K, 1);
     add_gate(&works[2].f, x, VKB_ACT_GELU);
     add_gate(&works[2].f, x, VKB_ACT_SILU);
-    fixture_output(&works[2].f, add_half_linear(&works[2].f, x, GATED)); /* reads x last, so that no GATE's results lie there */
+    fixture_op(&works[2].f, linear_op(&works[2].f, x, GATED, VKB_F16), VKB_PER_TOKEN,
+               GATED); /* reads x last: no GATE's results lie there */
     vkb_error error = {0};
     vkb_device *reference = open_device("reference");
     for (size_t i = 0; i < COUNT(works); i++) REQUIRE(!fixture_try(&works[i].f, reference, &works[i].want, &error), "%s", error.message);

@@ -170,10 +170,8 @@ static vkb_op gate_op(uint32_t input, uint32_t activation) {
     return op;
 }
 
-static bool divides(uint32_t multiple, uint32_t n) { return !multiple || n % multiple == 0; }
-
 /* What a kernel does together with the LINEAR before it: of widths that are whole tiles, of nothing that anybody else wants. */
-static void gate_shapes(const vkb_kernel *kernel, uint32_t rows, uint32_t inputs, uint32_t dtype) {
+static void gate_shapes(const vkb_kernel *kernel, vkb_task task, uint32_t rows, uint32_t inputs, uint32_t dtype) {
     static const uint32_t widths[] = {
         64, 128, 320, 256, 64, 128, 104}; /* the results of the last may lie where x did: then it is not folded, as 104 never is */
     fixture f;
@@ -183,9 +181,10 @@ static void gate_shapes(const vkb_kernel *kernel, uint32_t rows, uint32_t inputs
     uint32_t x = fixture_input(&f, inputs, 1), want = 0;
     for (uint32_t i = 0; i < COUNT(widths); i++) {
         bool active = i == 1 && rows == 130; /* the LINEAR has an activation of its own */
-        if (!divides(kernel->outputs_multiple, (uint32_t)vkb_align_up(2 * widths[i], VKB_COLUMN_ALIGN)) || (active && kernel->modes))
-            continue;
-        uint32_t both = linear(&f, x, 2 * widths[i], active ? VKB_ACT_RELU : VKB_ACT_NONE, VKB_NONE, VKB_NORM_NONE);
+        task.mode = active ? VKB_ACT_RELU : VKB_ACT_NONE;
+        task.outputs = (uint32_t)vkb_align_up(2 * widths[i], VKB_COLUMN_ALIGN);
+        if (!vkb_kernel_fits(kernel, &((const vkb_vk_device *)device)->abilities, &task)) continue;
+        uint32_t both = linear(&f, x, 2 * widths[i], task.mode, VKB_NONE, VKB_NORM_NONE);
         if (i % 2) f.ops[f.op_count - 1].bias = VKB_NONE;
         uint32_t activation = (i + rows) % (VKB_ACT_SIGMOID + 1);
         if (i != 3 && !vkb_kernel_gates(kernel, activation)) activation = i % 2 ? VKB_ACT_GELU : VKB_ACT_SILU; /* all do these */
@@ -234,7 +233,7 @@ static void gates(uint32_t dtype) {
         task.inputs = (uint32_t)vkb_align_up(256, multiple);
         if (!kernel->gates || !vkb_kernel_fits(kernel, abilities, &task)) continue;
         for (uint32_t s = 0; s < COUNT(sizes) - !kernel->functions[0]; s++)
-            gate_shapes(kernel, sizes[s][0], (uint32_t)vkb_align_up(sizes[s][1], multiple), dtype);
+            gate_shapes(kernel, task, sizes[s][0], (uint32_t)vkb_align_up(sizes[s][1], multiple), dtype);
         printf("gates by %s\n", kernel->name);
     }
 }
