@@ -8,12 +8,15 @@
 
 struct vkb_mutex {
     SRWLOCK lock;
+    CONDITION_VARIABLE woken;
 };
 
-vkb_mutex *vkb_mutex_create(void) { return calloc(1, sizeof(vkb_mutex)); } /* SRWLOCK_INIT is all zeros */
+vkb_mutex *vkb_mutex_create(void) { return calloc(1, sizeof(vkb_mutex)); } /* how both start */
 void vkb_mutex_destroy(vkb_mutex *mutex) { free(mutex); }
 void vkb_mutex_lock(vkb_mutex *mutex) { AcquireSRWLockExclusive(&mutex->lock); }
 void vkb_mutex_unlock(vkb_mutex *mutex) { ReleaseSRWLockExclusive(&mutex->lock); }
+void vkb_mutex_wait(vkb_mutex *mutex) { SleepConditionVariableSRW(&mutex->woken, &mutex->lock, INFINITE, 0); }
+void vkb_mutex_wake(vkb_mutex *mutex) { WakeAllConditionVariable(&mutex->woken); }
 
 double vkb_seconds(void) {
     LARGE_INTEGER now, frequency;
@@ -44,25 +47,33 @@ uint64_t vkb_host_memory_bytes(void) {
 
 struct vkb_mutex {
     pthread_mutex_t lock;
+    pthread_cond_t woken;
 };
 
 vkb_mutex *vkb_mutex_create(void) {
     vkb_mutex *mutex = malloc(sizeof *mutex);
-    if (mutex && pthread_mutex_init(&mutex->lock, NULL)) {
-        free(mutex);
-        return NULL;
-    }
+    if (!mutex) return NULL;
+    if (pthread_mutex_init(&mutex->lock, NULL)) goto no_lock;
+    if (pthread_cond_init(&mutex->woken, NULL)) goto no_condition;
     return mutex;
+no_condition:
+    pthread_mutex_destroy(&mutex->lock);
+no_lock:
+    free(mutex);
+    return NULL;
 }
 
 void vkb_mutex_destroy(vkb_mutex *mutex) {
     if (!mutex) return;
+    pthread_cond_destroy(&mutex->woken);
     pthread_mutex_destroy(&mutex->lock);
     free(mutex);
 }
 
 void vkb_mutex_lock(vkb_mutex *mutex) { pthread_mutex_lock(&mutex->lock); }
 void vkb_mutex_unlock(vkb_mutex *mutex) { pthread_mutex_unlock(&mutex->lock); }
+void vkb_mutex_wait(vkb_mutex *mutex) { pthread_cond_wait(&mutex->woken, &mutex->lock); }
+void vkb_mutex_wake(vkb_mutex *mutex) { pthread_cond_broadcast(&mutex->woken); }
 
 double vkb_seconds(void) {
     struct timespec now;

@@ -88,7 +88,8 @@ typedef struct vkb_vk_device {
     vkb_vk_device_table vk;
     VkDevice handle;
     VkQueue queue;
-    vkb_mutex *queue_mutex;
+    vkb_mutex *queue_mutex; /* over the queue and: */
+    uint32_t pauses;        /* threads that nothing may be submitted for; woken when there are none */
     atomic_bool lost;
     atomic_bool hung;           /* lost too, and what is on it may still run: nothing that it may use is ever freed */
     uint32_t patience;          /* milliseconds that a submission may take beside its products; 0: any number, of what may be software */
@@ -139,11 +140,17 @@ typedef struct vkb_vk_work {
     atomic_uint *under_way;
 } vkb_vk_work;
 
-/* On failure none of it is on the device. */
+/* Waits for pauses. On failure none of it is on the device. */
 vkb_status vkb_vk_submit(vkb_vk_device *device, const vkb_vk_work *work, vkb_error *error);
 /* Waits for the fence; for `spin` seconds without giving the CPU away. A GPU that takes longer than its slowest kind would is given up, as
    lost. On failure nothing is on the device any more, or it has hung. */
 vkb_status vkb_vk_wait(vkb_vk_device *device, vkb_vk_fence *fence, double spin, vkb_error *error);
+/*
+ * Waits for all that was submitted; then no work is on the device, for other threads too, until as many calls of vkb_vk_resume as of
+ * vkb_vk_pause that did not fail.
+ */
+vkb_status vkb_vk_pause(vkb_vk_device *device, vkb_error *error);
+void vkb_vk_resume(vkb_vk_device *device);
 /* Reads memory that the device writes until none of `count` words is VKB_VK_UNSET, for `spin` seconds at most; true: so it is. */
 bool vkb_vk_watch(const volatile uint32_t *words, uint64_t count, double spin);
 #define VKB_VK_PATIENCE 20000    /* milliseconds; the longest that a driver has been seen to take for a first submission is far below */
@@ -317,11 +324,13 @@ typedef struct vkb_vk_usage { /* how a program uses a kernel */
 } vkb_vk_usage;
 
 /* Does such an op, small, with this kernel and on the reference. `reason` stays empty where they agree. An error is one that says nothing
-   about the kernel, or VKB_ERROR_DEVICE_LOST. */
+   about the kernel, or VKB_ERROR_DEVICE_LOST. reason NULL: makes the pipelines that it takes, and runs none of them. */
 vkb_status vkb_vk_selftest(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *usage, char *reason, size_t size,
                            vkb_error *error);
 /* The kernel that this thread is testing, or NULL. */
 const vkb_kernel *vkb_vk_selftest_kernel(void);
+/* Whether this thread makes a test's pipelines, and what they would work out is not wanted. */
+bool vkb_vk_selftest_only_makes(void);
 /* Makes programs that this thread creates take this kernel untested, as those of a test do; NULL ends it. Returns what was before. */
 const vkb_kernel *vkb_vk_selftest_take(const vkb_kernel *kernel);
 /* Whether this thread is testing a kernel that can do the task: then that one is taken. */

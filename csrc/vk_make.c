@@ -17,6 +17,7 @@ vkb_status vkb_vk_make(vkb_vk_program *p, const vkb_task *task, const char *what
     if (status) return status;
     if (!kernel) return vkb_fail(error, VKB_ERROR_UNSUPPORTED, "%s: there is no kernel for %s", device->base.info.name, what);
     status = vkb_vk_pipeline_get(device, kernel, task, &pipeline, error);
+    if (vkb_vk_selftest_only_makes()) return status;
     if (!status) status = vkb_vk_once_begin(device, &once, error);
     if (!status) maker(p, &pipeline, once.commands);
     if (!status) status = vkb_vk_once_run(device, &once, error);

@@ -98,25 +98,43 @@ static void destroy_pipeline(const vkb_vk_device *device, const vkb_vk_pipeline 
         device->vk.DestroyPipeline(device->handle, p->handle, NULL);
 }
 
+static bool known(vkb_vk_device *device, vkb_vk_pipeline *key) {
+    vkb_mutex_lock(device->pipeline_mutex);
+    const vkb_vk_pipeline *p = find(device, key);
+    if (p) *key = *p;
+    vkb_mutex_unlock(device->pipeline_mutex);
+    return p != NULL;
+}
+
 /* Compiled without the mutex: several threads may, and of two that make the same one the second is thrown away. */
+static vkb_status make(vkb_vk_device *device, vkb_vk_pipeline *pipeline, vkb_error *error) {
+    vkb_vk_pipeline made = *pipeline;
+    vkb_status status =
+        made.kernel->functions[0] ? vkb_vk_cubin_create(device, &made, error) : create_pipeline(device, &made, &made.handle, error);
+    if (status) return status;
+    vkb_mutex_lock(device->pipeline_mutex);
+    const vkb_vk_pipeline *first = find(device, &made);
+    if (!first) status = keep(device, &made, error);
+    *pipeline = first ? *first : made;
+    vkb_mutex_unlock(device->pipeline_mutex);
+    if (first || status) destroy_pipeline(device, &made);
+    return status;
+}
+
+/*
+ * Nothing runs on the device meanwhile: a GPU may hang in the first run of a pipeline that was made while it worked (NVIDIA's driver
+ * 580.159 on H200, docs/performance.md).
+ */
 vkb_status vkb_vk_pipeline_get(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_task *task, vkb_vk_pipeline *pipeline,
                                vkb_error *error) {
     vkb_status status = vkb_vk_alive(device, error);
     if (status) return status;
-    vkb_vk_pipeline made = {.kernel = kernel, .mode = task->mode, .weights = task->weights, .values = task->values};
-    vkb_mutex_lock(device->pipeline_mutex);
-    const vkb_vk_pipeline *known = find(device, &made);
-    if (known) *pipeline = *known;
-    vkb_mutex_unlock(device->pipeline_mutex);
-    if (known) return VKB_OK;
-    status = kernel->functions[0] ? vkb_vk_cubin_create(device, &made, error) : create_pipeline(device, &made, &made.handle, error);
+    *pipeline = (vkb_vk_pipeline){.kernel = kernel, .mode = task->mode, .weights = task->weights, .values = task->values};
+    if (known(device, pipeline)) return VKB_OK;
+    status = vkb_vk_pause(device, error);
     if (status) return status;
-    vkb_mutex_lock(device->pipeline_mutex);
-    known = find(device, &made);
-    if (!known) status = keep(device, &made, error);
-    *pipeline = known ? *known : made;
-    vkb_mutex_unlock(device->pipeline_mutex);
-    if (known || status) destroy_pipeline(device, &made);
+    if (!known(device, pipeline)) status = make(device, pipeline, error);
+    vkb_vk_resume(device);
     return status;
 }
 

@@ -38,32 +38,33 @@ static void drain(vkb_vk_device *device) {
 
 /* The caller holds the queue's mutex, so that what is counted as under way comes before this on the queue. */
 static VkResult submit(vkb_vk_device *device, const vkb_vk_work *work) {
+    vkb_vk_fence *fence = work->fence;
+    fence->own = device->patience ? device->patience + (uint64_t)(1e3 * work->products / slowest) : 0;
+    fence->limit = atomic_fetch_add(&device->owed, fence->own) + fence->own;
     uint32_t next = work->under_way && atomic_fetch_add(work->under_way, 1) == 0;
     VkResult result = VK_SUCCESS;
-    while (next < work->count && result == VK_SUCCESS) {
+    do { /* no commands at all: the fence alone */
         uint32_t at_once = next >= work->alone ? work->count - next : work->under_way && next == 0 ? 2 : 1;
         VkSubmitInfo info = {
             .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = at_once, .pCommandBuffers = work->commands + next};
         next += at_once;
-        result = device->vk.QueueSubmit(device->queue, 1, &info, next == work->count ? work->fence->handle : VK_NULL_HANDLE);
-    }
+        result = device->vk.QueueSubmit(device->queue, 1, &info, next == work->count ? fence->handle : VK_NULL_HANDLE);
+    } while (next < work->count && result == VK_SUCCESS);
+    if (result) atomic_fetch_sub(&device->owed, fence->own);
     return result;
 }
 
 vkb_status vkb_vk_submit(vkb_vk_device *device, const vkb_vk_work *work, vkb_error *error) {
     vkb_status status = vkb_vk_alive(device, error);
     if (status) return status;
-    vkb_vk_fence *fence = work->fence;
-    status = vkb_vk_check(device, device->vk.ResetFences(device->handle, 1, &fence->handle), "vkResetFences", error);
+    status = vkb_vk_check(device, device->vk.ResetFences(device->handle, 1, &work->fence->handle), "vkResetFences", error);
     if (status) return status;
-    fence->own = device->patience ? device->patience + (uint64_t)(1e3 * work->products / slowest) : 0;
     vkb_mutex_lock(device->queue_mutex);
-    fence->limit = atomic_fetch_add(&device->owed, fence->own) + fence->own;
+    while (device->pauses) vkb_mutex_wait(device->queue_mutex);
     VkResult result = submit(device, work);
     vkb_mutex_unlock(device->queue_mutex);
     status = vkb_vk_check(device, result, "vkQueueSubmit", error);
     if (!status) return VKB_OK;
-    atomic_fetch_sub(&device->owed, fence->own);
     drain(device);
     if (work->under_way) atomic_fetch_sub(work->under_way, 1);
     return status;
@@ -98,6 +99,27 @@ vkb_status vkb_vk_wait(vkb_vk_device *device, vkb_vk_fence *fence, double spin, 
     vkb_status status = vkb_vk_check(device, result, "waiting for the device", error);
     if (status) drain(device);
     return status;
+}
+
+vkb_status vkb_vk_pause(vkb_vk_device *device, vkb_error *error) {
+    vkb_vk_fence fence = {0};
+    vkb_status status = vkb_vk_fence_create(device, &fence, error);
+    if (status) return status;
+    vkb_mutex_lock(device->queue_mutex);
+    device->pauses++;
+    VkResult result = submit(device, &(vkb_vk_work){.fence = &fence});
+    vkb_mutex_unlock(device->queue_mutex);
+    status = vkb_vk_check(device, result, "vkQueueSubmit", error);
+    if (!status) status = vkb_vk_wait(device, &fence, device->spin_limit, error);
+    vkb_vk_fence_destroy(device, &fence);
+    if (status) vkb_vk_resume(device);
+    return status;
+}
+
+void vkb_vk_resume(vkb_vk_device *device) {
+    vkb_mutex_lock(device->queue_mutex);
+    if (--device->pauses == 0) vkb_mutex_wake(device->queue_mutex);
+    vkb_mutex_unlock(device->queue_mutex);
 }
 
 bool vkb_vk_watch(const volatile uint32_t *words, uint64_t count, double spin) {

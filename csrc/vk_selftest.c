@@ -317,7 +317,7 @@ static uint64_t result_count(const probe *p) {
     return (uint64_t)(out->scope == VKB_PER_TOKEN ? p->tokens : SEQUENCES) * out->width;
 }
 
-/* *result: [rows, width] of the last op's output, to be freed. */
+/* *result: [rows, width] of the last op's output, to be freed; NULL: the program is made and not run. */
 static vkb_status run_probe(const probe *p, vkb_device *device, float **result, vkb_error *error) {
     vkb_weights *weights = NULL;
     vkb_program *program = NULL;
@@ -340,13 +340,13 @@ static vkb_status run_probe(const probe *p, vkb_device *device, float **result, 
                        .cu_seqlens = p->cu_seqlens,
                        .pool_start = p->pool_start};
     uint64_t count = result_count(p);
-    *result = malloc(count * sizeof **result);
-    if (!*result) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "self-test: out of memory");
+    if (result) *result = malloc(count * sizeof **result);
+    if (result && !*result) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "self-test: out of memory");
     vkb_status status = vkb_weights_create(device, p->tensors, p->tensor_count, &weights, error);
     for (uint32_t t = 0; t < p->tensor_count && !status; t++) status = put_numbers(p, weights, t, error);
     if (!status) status = vkb_weights_seal(weights, NULL, error);
     if (!status) status = vkb_program_create(weights, &desc, &program, error);
-    if (!status) status = vkb_program_run(program, &batch, &(vkb_output){*result, count}, error);
+    if (!status && result) status = vkb_program_run(program, &batch, &(vkb_output){*result, count}, error);
     vkb_program_destroy(program);
     vkb_weights_destroy(weights);
     return status;
@@ -385,9 +385,11 @@ static float compare(const probe *p, const float *got, const float *want, char *
 }
 
 static _Thread_local const vkb_kernel *under_test;
-static _Thread_local bool taken;
+static _Thread_local bool taken, only_makes;
 
 const vkb_kernel *vkb_vk_selftest_kernel(void) { return under_test; }
+
+bool vkb_vk_selftest_only_makes(void) { return only_makes; }
 
 const vkb_kernel *vkb_vk_selftest_take(const vkb_kernel *kernel) {
     const vkb_kernel *before = under_test;
@@ -403,7 +405,7 @@ bool vkb_vk_selftest_takes(const vkb_abilities *abilities, const vkb_task *task)
 
 static vkb_status test(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *usage, uint32_t folds, char *reason,
                        size_t size, vkb_error *error) {
-    *reason = '\0';
+    if (reason) *reason = '\0';
     probe *p = calloc(1, sizeof *p);
     if (!p) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "self-test: out of memory");
     p->like = usage->tensors;
@@ -413,6 +415,14 @@ static vkb_status test(vkb_vk_device *device, const vkb_kernel *kernel, const vk
     vkb_error why = {0};
     vkb_status status = VKB_OK;
     if (!build(p, kernel, usage, folds)) goto done;
+    if (!reason) {
+        under_test = kernel;
+        only_makes = true;
+        status = run_probe(p, &device->base, NULL, error);
+        only_makes = false;
+        under_test = NULL;
+        goto done;
+    }
     status = vkb_ref_open(&(vkb_device_options){.struct_size = sizeof(vkb_device_options)}, &reference, error);
     if (!status) status = run_probe(p, reference, &want, error);
     if (status) goto done;
@@ -456,7 +466,7 @@ vkb_status vkb_vk_selftest(vkb_vk_device *device, const vkb_kernel *kernel, cons
                         linear && usage->gate && vkb_kernel_gates(kernel, usage->gate - 1) ? VKB_FOLD_GATE : 0};
     uint32_t others = kernel->folds & ~(uint32_t)(linear ? VKB_FOLD_NORM_RESIDUAL | VKB_FOLD_ATTENTION | VKB_FOLD_NORM : 0);
     vkb_status status = test(device, kernel, usage, others, reason, size, error);
-    for (size_t i = 0; i < sizeof apart / sizeof *apart && !status && !*reason; i++)
+    for (size_t i = 0; i < sizeof apart / sizeof *apart && !status && !(reason && *reason); i++)
         if (apart[i]) status = test(device, kernel, usage, apart[i], reason, size, error);
     return status;
 }

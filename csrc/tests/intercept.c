@@ -139,6 +139,20 @@ static VKAPI_ATTR VkResult VKAPI_CALL spoil_WaitForFences(VkDevice device, uint3
     return hanging ? VK_TIMEOUT : result;
 }
 
+/* Pipelines are made while nothing runs: the last thing submitted was a fence alone, which the maker waits for. */
+static atomic_uint making, beside;
+static atomic_bool fence_alone = true;
+
+uint32_t intercept_beside(void) { return beside; }
+
+static PFN_vkQueueSubmit true_QueueSubmit;
+
+static VKAPI_ATTR VkResult VKAPI_CALL spoil_QueueSubmit(VkQueue queue, uint32_t count, const VkSubmitInfo *info, VkFence fence) {
+    fence_alone = info->commandBufferCount == 0;
+    if (!fence_alone) beside += making;
+    return true_QueueSubmit(queue, count, info, fence);
+}
+
 static PFN_vkCreateShaderModule true_CreateShaderModule;
 static PFN_vkCreateComputePipelines true_CreateComputePipelines;
 
@@ -153,12 +167,8 @@ static VKAPI_ATTR VkResult VKAPI_CALL spoil_CreateShaderModule(VkDevice device, 
     return result;
 }
 
-static VKAPI_ATTR VkResult VKAPI_CALL spoil_CreateComputePipelines(VkDevice device, VkPipelineCache cache, uint32_t count,
-                                                                   const VkComputePipelineCreateInfo *info, const VkAllocationCallbacks *a,
-                                                                   VkPipeline *pipeline) {
-    if (crash_code && info->stage.module == crash_module) abort();
-    hanging = atomic_load(&hangs_next);
-    if (!lie_code || info->stage.module != lie_module) return true_CreateComputePipelines(device, cache, count, info, a, pipeline);
+static VkResult make_lie(VkDevice device, VkPipelineCache cache, uint32_t count, const VkComputePipelineCreateInfo *info,
+                         const VkAllocationCallbacks *a, VkPipeline *pipeline) {
     VkComputePipelineCreateInfo other = *info;
     VkSpecializationInfo constants = *info->stage.pSpecializationInfo;
     uint32_t words[VKB_SPEC_MAX];
@@ -167,6 +177,19 @@ static VKAPI_ATTR VkResult VKAPI_CALL spoil_CreateComputePipelines(VkDevice devi
     constants.pData = words;
     other.stage.pSpecializationInfo = &constants;
     return true_CreateComputePipelines(device, cache, count, &other, a, pipeline);
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL spoil_CreateComputePipelines(VkDevice device, VkPipelineCache cache, uint32_t count,
+                                                                   const VkComputePipelineCreateInfo *info, const VkAllocationCallbacks *a,
+                                                                   VkPipeline *pipeline) {
+    if (crash_code && info->stage.module == crash_module) abort();
+    hanging = atomic_load(&hangs_next);
+    making++;
+    beside += !fence_alone;
+    VkResult result = lie_code && info->stage.module == lie_module ? make_lie(device, cache, count, info, a, pipeline)
+                                                                   : true_CreateComputePipelines(device, cache, count, info, a, pipeline);
+    making--;
+    return result;
 }
 
 FALLIBLE(DEFINE_FALLIBLE)
@@ -197,6 +220,7 @@ static PFN_vkVoidFunction intercept(const char *name, PFN_vkVoidFunction functio
         true_##call = (PFN_vk##call)function; \
         function = (PFN_vkVoidFunction)spoil_##call; \
     }
+    SPOIL(QueueSubmit)
     SPOIL(GetFenceStatus)
     SPOIL(WaitForFences)
     SPOIL(CreateShaderModule)

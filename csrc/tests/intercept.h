@@ -13,6 +13,7 @@ void intercept_arm(uint32_t fail_at, VkResult result);
 uint32_t intercept_calls(void);     /* since then */
 const char *intercept_failed(void); /* the call that was made to fail, or NULL */
 int intercept_alive(void);          /* objects created and not destroyed, instances apart */
+uint32_t intercept_beside(void);    /* pipelines made while commands might run, and commands submitted while pipelines were made */
 
 /* A driver that lies: pipelines of this shader (a vkb_kernel's code) have another activation than was asked for. NULL: none */
 void intercept_lie(const uint32_t *code);

@@ -221,6 +221,7 @@ static void look_at_attention(const VkCuLaunchInfoNVX *launch) {
 /* It does nothing. */
 static VKAPI_ATTR void VKAPI_CALL fake_CmdCuLaunchKernelNVX(VkCommandBuffer commands, const VkCuLaunchInfoNVX *launch) {
     (void)commands;
+    if (vkb_vk_selftest_only_makes()) return; /* it is never run, so nothing has to be there */
     pthread_mutex_lock(&mutex);
     uintptr_t function = (uintptr_t)launch->function;
     if (function == TENSOR_MAPS)

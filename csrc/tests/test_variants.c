@@ -3,12 +3,13 @@
  * both; VKBERT_VARIANTS is obeyed. What a process finds out it keeps, so each case is a process of its own: this program with its name.
  */
 #include <dirent.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "../vk_internal.h"
-#include "fixture.h"
+#include "encoder.h"
 #include "intercept.h"
 
 static const char *program, *selector, *icd;
@@ -54,6 +55,7 @@ static void parent(void) {
     expect("report", NULL, NULL, 0);
     expect("variants", NULL, "-linear*,+linear split", 0);
     expect("whole", NULL, "-embed few,-norm sums,-tensor maps", 0); /* no more than these, and what reads what they make */
+    expect("beside", NULL, NULL, 0);
     expect("lie", folder, NULL, 0);
     expect("lie remembered", folder, NULL, 0);
     empty_folder();
@@ -276,6 +278,46 @@ static void is_refused(const char *why) {
     vkb_device_close(device);
 }
 
+typedef struct user { /* a thread that opens a model and runs it */
+    fixture f;
+    vkb_device *device;
+    results got;
+    vkb_error error;
+    pthread_t thread;
+} user;
+
+static void *use(void *argument) {
+    user *u = argument;
+    fixture_try(&u->f, u->device, &u->got, &u->error);
+    return NULL;
+}
+
+/* Models that are opened at the same time, whose kernels are tested side by side as on a GPU: no pipeline is made while anything runs. */
+static void beside(vkb_device *device) {
+    static const uint32_t lengths[] = {5, 17, 1, 40}, dtypes[] = {VKB_F32, VKB_F16};
+    ((vkb_vk_device *)device)->abilities.software = false;
+    user users[COUNT(dtypes)] = {0};
+    for (size_t i = 0; i < COUNT(users); i++) {
+        encoder_begin(&users[i].f, lengths, COUNT(lengths), dtypes[i]);
+        users[i].device = device;
+        REQUIRE(pthread_create(&users[i].thread, NULL, use, &users[i]) == 0, "no thread");
+    }
+    for (size_t i = 0; i < COUNT(users); i++) pthread_join(users[i].thread, NULL);
+    vkb_device *reference = open_device("reference");
+    for (size_t i = 0; i < COUNT(users); i++) {
+        results want;
+        if (fixture_run(&users[i].f, reference, &want, "reference") && !users[i].error.status)
+            check_near(users[i].got.data[0], want.data[0], NULL, 1e-5f, COUNT(lengths), ENCODER_HIDDEN, "beside another");
+        CHECK(!users[i].error.status, "%s", users[i].error.message);
+        results_free(&want);
+        results_free(&users[i].got);
+        fixture_end(&users[i].f);
+    }
+    vkb_device_close(reference);
+    CHECK(strstr(logged, "\" tested in"), "%s", logged);
+    CHECK(!intercept_beside(), "%u times", intercept_beside());
+}
+
 static void run_case(const char *name) {
     vkb_error error = {0};
     intercept_install();
@@ -306,6 +348,7 @@ static void run_case(const char *name) {
         REQUIRE(device, "%s: %s", name, error.message);
         if (!strcmp(name, "report")) report(device);
         if (!strcmp(name, "variants")) obeys(device);
+        if (!strcmp(name, "beside")) beside(device);
         if (!strcmp(name, "matrix")) {
             matrices(device);
         } else {
