@@ -62,17 +62,12 @@ static uint32_t tensor(probe *p, uint32_t like, uint32_t rows, uint32_t cols) {
 static uint32_t input(probe *p, uint32_t width) {
     p->tensors[p->tensor_count] = (vkb_tensor){TABLE_ROWS, width, VKB_LAYOUT_TABLE, VKB_F32};
     p->values[p->value_count] = (vkb_value){VKB_PER_TOKEN, width};
-    p->ops[p->value_count] = (vkb_op){.kind = VKB_OP_EMBED,
-                                      .input = VKB_NONE,
-                                      .output = p->value_count,
-                                      .residual = VKB_NONE,
-                                      .weight = p->tensor_count++,
-                                      .bias = VKB_NONE,
-                                      .position_table = VKB_NONE,
-                                      .type_table = VKB_NONE,
-                                      .norm_weight = VKB_NONE,
-                                      .norm_bias = VKB_NONE,
-                                      .scale = 1};
+    vkb_op op = VKB_OP_INIT;
+    op.kind = VKB_OP_EMBED;
+    op.output = p->value_count;
+    op.weight = p->tensor_count++;
+    op.scale = 1;
+    p->ops[p->value_count] = op;
     return p->value_count++;
 }
 
@@ -260,15 +255,8 @@ static bool build(probe *p, const vkb_kernel *kernel, const vkb_vk_usage *u, uin
     uint32_t width = least(u->width, 600);
     uint32_t inputs = kernel->inputs ? kernel->inputs : columns(kernel->inputs_multiple, kernel->from_inputs, 0),
              outputs = columns(kernel->outputs_multiple, kernel->min_outputs, kernel->kind == VKB_OP_LINEAR ? kernel->max_outputs : 0);
-    vkb_op op = {.kind = kernel->kind,
-                 .input = VKB_NONE,
-                 .residual = VKB_NONE,
-                 .weight = VKB_NONE,
-                 .bias = VKB_NONE,
-                 .position_table = VKB_NONE,
-                 .type_table = VKB_NONE,
-                 .norm_weight = VKB_NONE,
-                 .norm_bias = VKB_NONE};
+    vkb_op op = VKB_OP_INIT;
+    op.kind = kernel->kind;
     if (kernel->kind == VKB_OP_LINEAR && folds & VKB_FOLD_ATTENTION)
         fill_tile(p, kernel->tile_rows);
     else

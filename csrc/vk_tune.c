@@ -41,23 +41,15 @@ static vkb_status create(vkb_vk_device *device, const vkb_vk_usage *u, uint32_t 
                              {1, u->width, VKB_LAYOUT_VECTOR, VKB_F32},
                              {TABLE_ROWS, u->width, VKB_LAYOUT_TABLE, VKB_F32}};
     vkb_value values[3] = {{VKB_PER_TOKEN, u->inputs}, {VKB_PER_TOKEN, u->width}, {VKB_PER_TOKEN, u->width}};
-    vkb_op plain = {.kind = VKB_OP_EMBED,
-                    .input = VKB_NONE,
-                    .residual = VKB_NONE,
-                    .weight = 0,
-                    .bias = VKB_NONE,
-                    .position_table = VKB_NONE,
-                    .type_table = VKB_NONE,
-                    .norm_weight = VKB_NONE,
-                    .norm_bias = VKB_NONE,
-                    .scale = 1};
-    vkb_op ops[3] = {plain, plain, plain};
-    ops[1].weight = 3;
-    ops[1].output = 1;
+    vkb_op ops[3] = {VKB_OP_INIT, VKB_OP_INIT, VKB_OP_INIT};
+    for (uint32_t i = 0; i < 3; i++) ops[i].output = i;
+    for (uint32_t i = 0; i < 2; i++) {
+        ops[i].kind = VKB_OP_EMBED;
+        ops[i].weight = i ? 3 : 0;
+        ops[i].scale = 1;
+    }
     ops[2].kind = VKB_OP_LINEAR;
-    ops[2].scale = 0;
     ops[2].input = 0;
-    ops[2].output = 2;
     ops[2].weight = 1;
     ops[2].bias = like->bias == VKB_NONE ? VKB_NONE : 2;
     ops[2].residual = like->residual == VKB_NONE ? VKB_NONE : 1;

@@ -282,7 +282,7 @@ typedef enum vkb_pool {
     VKB_POOL_LAST = 5           /* the last of them */
 } vkb_pool;
 
-/* One step of a program. Fields that a kind does not use must be 0 (tensors and values: VKB_NONE). */
+/* One step of a program. Fields that a kind does not use must be as VKB_OP_INIT has them. */
 typedef struct vkb_op {
     uint32_t kind;           /* vkb_op_kind */
     uint32_t input;          /* value; not for EMBED */
@@ -307,6 +307,13 @@ typedef struct vkb_op {
     uint32_t window;         /* ATTENTION */
     uint32_t flags;          /* VKB_FLAG_* */
 } vkb_op;
+
+/* An op without values and tensors, all else 0, to start from: vkb_op op = VKB_OP_INIT; */
+#define VKB_OP_INIT \
+    { \
+        .input = VKB_NONE, .output = VKB_NONE, .residual = VKB_NONE, .weight = VKB_NONE, .bias = VKB_NONE, .position_table = VKB_NONE, \
+        .type_table = VKB_NONE, .norm_weight = VKB_NONE, .norm_bias = VKB_NONE \
+    }
 
 typedef struct vkb_program vkb_program;
 

@@ -156,15 +156,7 @@ int bench_ops(const bench_options *o) {
     return status;
 }
 
-const vkb_op bench_nothing = {.input = VKB_NONE,
-                              .output = VKB_NONE,
-                              .residual = VKB_NONE,
-                              .weight = VKB_NONE,
-                              .bias = VKB_NONE,
-                              .position_table = VKB_NONE,
-                              .type_table = VKB_NONE,
-                              .norm_weight = VKB_NONE,
-                              .norm_bias = VKB_NONE};
+const vkb_op bench_nothing = VKB_OP_INIT;
 
 /* EMBED makes the input, a second op works on it, POOL and NORMALIZE keep the output small. */
 static int bench_one(const bench_options *o, const vkb_tensor *tensors, uint32_t tensor_count, vkb_op op, uint32_t in, uint32_t out) {

@@ -6,15 +6,7 @@
 
 int test_failures, test_checks;
 
-const vkb_op empty_op = {.input = VKB_NONE,
-                         .output = VKB_NONE,
-                         .residual = VKB_NONE,
-                         .weight = VKB_NONE,
-                         .bias = VKB_NONE,
-                         .position_table = VKB_NONE,
-                         .type_table = VKB_NONE,
-                         .norm_weight = VKB_NONE,
-                         .norm_bias = VKB_NONE};
+const vkb_op empty_op = VKB_OP_INIT;
 
 /* What the sanitizers ask for: an allocation that can't be given fails, as it does without them. */
 const char *__asan_default_options(void);

@@ -23,23 +23,14 @@ int main(void) {
         return failed(&error);
 
     const vkb_value values[] = {{VKB_PER_TOKEN, 2}, {VKB_PER_TOKEN, 2}};
-    vkb_op embed = {.kind = VKB_OP_EMBED,
-                    .input = VKB_NONE,
-                    .output = 0,
-                    .residual = VKB_NONE,
-                    .weight = 0,
-                    .bias = VKB_NONE,
-                    .position_table = VKB_NONE,
-                    .type_table = VKB_NONE,
-                    .norm_weight = VKB_NONE,
-                    .norm_bias = VKB_NONE,
-                    .scale = 1};
-    vkb_op normalize = embed;
+    vkb_op embed = VKB_OP_INIT, normalize = VKB_OP_INIT;
+    embed.kind = VKB_OP_EMBED;
+    embed.output = 0;
+    embed.weight = 0;
+    embed.scale = 1;
     normalize.kind = VKB_OP_NORMALIZE;
     normalize.input = 0;
     normalize.output = 1;
-    normalize.weight = VKB_NONE;
-    normalize.scale = 0;
     const vkb_op ops[] = {embed, normalize};
     const uint32_t output = 1, cu_seqlens[] = {0, 1};
     vkb_program_desc desc = {.struct_size = sizeof desc,
