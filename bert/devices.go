@@ -13,7 +13,9 @@ type sharedDevice struct {
 	*cgo.Device
 	key   string
 	users int
-	logs  map[*deviceUser]func(cgo.LogLevel, string)
+
+	logging sync.Mutex // over logs: a line can come while shared is held, for the core holds a mutex of its own then
+	logs    map[*deviceUser]func(cgo.LogLevel, string)
 }
 
 // deviceUser is a model's hold on a device.
@@ -56,18 +58,20 @@ func acquire(o cgo.Options) (*deviceUser, error) {
 	}
 	user.users++
 	if o.Log != nil {
+		user.logging.Lock()
 		user.logs[user] = o.Log
+		user.logging.Unlock()
 	}
 	return user, nil
 }
 
 func (d *sharedDevice) log(level cgo.LogLevel, message string) {
-	shared.Lock()
+	d.logging.Lock()
 	logs := make([]func(cgo.LogLevel, string), 0, len(d.logs))
 	for _, log := range d.logs {
 		logs = append(logs, log)
 	}
-	shared.Unlock()
+	d.logging.Unlock()
 	for _, log := range logs {
 		log(level, message)
 	}
@@ -85,8 +89,10 @@ func (u *deviceUser) abandon() {
 // Close gives the device back.
 func (u *deviceUser) Close() {
 	u.once.Do(func() {
-		shared.Lock()
+		u.logging.Lock()
 		delete(u.logs, u)
+		u.logging.Unlock()
+		shared.Lock()
 		u.users--
 		last := u.users == 0
 		if last && shared.devices[u.key] == u.sharedDevice {

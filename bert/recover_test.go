@@ -274,6 +274,21 @@ func TestSharedDevice(t *testing.T) {
 	assert.NotContains(t, shared.devices, d.key)
 }
 
+// While one device is opened, another one's lines come all the same: its models may hold what the opening waits for.
+func TestLinesDoNotWaitForAnOpening(t *testing.T) {
+	came := make(chan struct{})
+	u := &deviceUser{}
+	d := &sharedDevice{logs: map[*deviceUser]func(cgo.LogLevel, string){u: func(cgo.LogLevel, string) { close(came) }}}
+	shared.Lock()
+	defer shared.Unlock()
+	go d.log(cgo.Info, "a kernel is tested")
+	select {
+	case <-came:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the line waits for the opening")
+	}
+}
+
 // A log handler may ask how the model is.
 func TestWarningAsksHealth(t *testing.T) {
 	var s *site

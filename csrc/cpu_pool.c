@@ -16,49 +16,25 @@
 #define SIGNAL_READY CONDITION_VARIABLE_INIT
 typedef SRWLOCK lock_t;
 typedef CONDITION_VARIABLE signal_t;
-typedef HANDLE thread_t;
-#define THREAD_RESULT DWORD WINAPI
-#define THREAD_RETURN 0
 
 static void lock_take(lock_t *lock) { AcquireSRWLockExclusive(lock); }
 static void lock_give(lock_t *lock) { ReleaseSRWLockExclusive(lock); }
 static void signal_all(signal_t *signal) { WakeAllConditionVariable(signal); }
 static void signal_wait(signal_t *signal, lock_t *lock) { SleepConditionVariableSRW(signal, lock, INFINITE, 0); }
-static bool thread_start(thread_t *thread, LPTHREAD_START_ROUTINE start, void *argument) {
-    *thread = CreateThread(NULL, 0, start, argument, 0, NULL);
-    return *thread != NULL;
-}
-static void thread_join(thread_t thread) {
-    WaitForSingleObject(thread, INFINITE);
-    CloseHandle(thread);
-}
 
 #else
 
 #include <pthread.h>
-#include <signal.h>
 
 #define LOCK_READY PTHREAD_MUTEX_INITIALIZER
 #define SIGNAL_READY PTHREAD_COND_INITIALIZER
 typedef pthread_mutex_t lock_t;
 typedef pthread_cond_t signal_t;
-typedef pthread_t thread_t;
-#define THREAD_RESULT void *
-#define THREAD_RETURN NULL
 
 static void lock_take(lock_t *lock) { pthread_mutex_lock(lock); }
 static void lock_give(lock_t *lock) { pthread_mutex_unlock(lock); }
 static void signal_all(signal_t *signal) { pthread_cond_broadcast(signal); }
 static void signal_wait(signal_t *signal, lock_t *lock) { pthread_cond_wait(signal, lock); }
-static bool thread_start(thread_t *thread, void *(*start)(void *), void *argument) {
-    sigset_t all, before; /* the host program's signals are for its own threads */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool started = pthread_create(thread, NULL, start, argument) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return started;
-}
-static void thread_join(thread_t thread) { pthread_join(thread, NULL); }
 
 #endif
 
@@ -90,7 +66,7 @@ static struct {
     signal_t done;             /* the last task of the run is done */
     uint32_t pools;            /* that were created and not destroyed */
     uint32_t helpers;
-    thread_t threads[MAX_THREADS]; /* [helpers] */
+    vkb_thread *threads[MAX_THREADS]; /* [helpers] */
     bool stop;
     run run;
     atomic_ullong next;   /* number of the run << 32 | task that nobody has taken yet. Odd numbers: between two runs */
@@ -145,7 +121,7 @@ static void look(uint32_t seen) {
     } while (vkb_seconds() < end);
 }
 
-static THREAD_RESULT helper_main(void *argument) {
+static void helper_main(void *argument) {
     uint32_t worker = (uint32_t)(uintptr_t)argument, seen = 0;
     for (;;) {
         look(seen);
@@ -156,7 +132,7 @@ static THREAD_RESULT helper_main(void *argument) {
             atomic_fetch_sub(&set.sleepers, 1);
             bool stop = set.stop;
             lock_give(&set.lock);
-            if (stop) return THREAD_RETURN;
+            if (stop) return;
         }
         seen = current();
         if (worker < atomic_load(&set.run.threads)) work(seen, worker);
@@ -247,7 +223,8 @@ uint32_t vkb_cpu_pool_threads(const vkb_cpu_pool *pool) { return pool->threads; 
 /* Under the lock. */
 static bool grow(uint32_t helpers) {
     while (set.helpers < helpers) {
-        if (!thread_start(&set.threads[set.helpers], helper_main, (void *)(uintptr_t)(set.helpers + 1))) return false;
+        set.threads[set.helpers] = vkb_thread_start(helper_main, (void *)(uintptr_t)(set.helpers + 1));
+        if (!set.threads[set.helpers]) return false;
         set.helpers++;
     }
     return true;
@@ -263,7 +240,7 @@ void vkb_cpu_pool_destroy(vkb_cpu_pool *pool) {
     set.stop = last;
     signal_all(&set.wake);
     lock_give(&set.lock);
-    for (uint32_t i = 0; last && i < set.helpers; i++) thread_join(set.threads[i]);
+    for (uint32_t i = 0; last && i < set.helpers; i++) vkb_thread_join(set.threads[i]);
     lock_take(&set.lock);
     if (last) set.helpers = 0;
     set.stop = false;

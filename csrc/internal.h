@@ -89,9 +89,12 @@ void vkb_mutex_unlock(vkb_mutex *mutex);
 void vkb_mutex_wait(
     vkb_mutex *mutex); /* the caller holds it, gives it away and has it again when another thread wakes it, or for no reason */
 void vkb_mutex_wake(vkb_mutex *mutex); /* all that wait */
-double vkb_seconds(void);              /* a monotonic clock */
-uint32_t vkb_cpu_count(void);          /* CPUs that this process may use: affinity mask and cgroup quota, at least 1 */
-uint64_t vkb_host_memory_bytes(void);  /* 0 = not known */
+typedef struct vkb_thread vkb_thread;
+vkb_thread *vkb_thread_start(void (*main)(void *), void *argument); /* NULL: the system refuses. It gets no signals */
+void vkb_thread_join(vkb_thread *thread);                           /* once */
+double vkb_seconds(void);                                           /* a monotonic clock */
+uint32_t vkb_cpu_count(void);         /* CPUs that this process may use: affinity mask and cgroup quota, at least 1 */
+uint64_t vkb_host_memory_bytes(void); /* 0 = not known */
 /* cgroup.c: the CPUs that the quota of the process's cgroup pays for, or of one that it is in, rounded up; 0: there is no quota. `mount` is
    /sys/fs/cgroup, `self` /proc/self/cgroup, but in tests. */
 uint32_t vkb_cgroup_cpus(const char *mount, const char *self);

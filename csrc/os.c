@@ -18,6 +18,34 @@ void vkb_mutex_unlock(vkb_mutex *mutex) { ReleaseSRWLockExclusive(&mutex->lock);
 void vkb_mutex_wait(vkb_mutex *mutex) { SleepConditionVariableSRW(&mutex->woken, &mutex->lock, INFINITE, 0); }
 void vkb_mutex_wake(vkb_mutex *mutex) { WakeAllConditionVariable(&mutex->woken); }
 
+struct vkb_thread {
+    HANDLE handle;
+    void (*main)(void *);
+    void *argument;
+};
+
+static DWORD WINAPI begin(LPVOID p) {
+    vkb_thread *thread = p;
+    thread->main(thread->argument);
+    return 0;
+}
+
+vkb_thread *vkb_thread_start(void (*main)(void *), void *argument) {
+    vkb_thread *thread = malloc(sizeof *thread);
+    if (!thread) return NULL;
+    *thread = (vkb_thread){.main = main, .argument = argument};
+    thread->handle = CreateThread(NULL, 0, begin, thread, 0, NULL);
+    if (thread->handle) return thread;
+    free(thread);
+    return NULL;
+}
+
+void vkb_thread_join(vkb_thread *thread) {
+    WaitForSingleObject(thread->handle, INFINITE);
+    CloseHandle(thread->handle);
+    free(thread);
+}
+
 double vkb_seconds(void) {
     LARGE_INTEGER now, frequency;
     QueryPerformanceCounter(&now);
@@ -38,6 +66,7 @@ uint64_t vkb_host_memory_bytes(void) {
 #else
 
 #include <pthread.h>
+#include <signal.h>
 #include <time.h>
 #include <unistd.h>
 #if defined(__linux__)
@@ -74,6 +103,37 @@ void vkb_mutex_lock(vkb_mutex *mutex) { pthread_mutex_lock(&mutex->lock); }
 void vkb_mutex_unlock(vkb_mutex *mutex) { pthread_mutex_unlock(&mutex->lock); }
 void vkb_mutex_wait(vkb_mutex *mutex) { pthread_cond_wait(&mutex->woken, &mutex->lock); }
 void vkb_mutex_wake(vkb_mutex *mutex) { pthread_cond_broadcast(&mutex->woken); }
+
+struct vkb_thread {
+    pthread_t handle;
+    void (*main)(void *);
+    void *argument;
+};
+
+static void *begin(void *p) {
+    vkb_thread *thread = p;
+    thread->main(thread->argument);
+    return NULL;
+}
+
+vkb_thread *vkb_thread_start(void (*main)(void *), void *argument) {
+    vkb_thread *thread = malloc(sizeof *thread);
+    if (!thread) return NULL;
+    *thread = (vkb_thread){.main = main, .argument = argument};
+    sigset_t all, before; /* the host program's signals are for its own threads */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool started = pthread_create(&thread->handle, NULL, begin, thread) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (started) return thread;
+    free(thread);
+    return NULL;
+}
+
+void vkb_thread_join(vkb_thread *thread) {
+    pthread_join(thread->handle, NULL);
+    free(thread);
+}
 
 double vkb_seconds(void) {
     struct timespec now;

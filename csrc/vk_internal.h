@@ -89,7 +89,8 @@ typedef struct vkb_vk_device {
     VkDevice handle;
     VkQueue queue;
     vkb_mutex *queue_mutex; /* over the queue and: */
-    uint32_t pauses;        /* threads that nothing may be submitted for; woken when there are none */
+    uint32_t pauses;        /* threads that make a pipeline; nothing is submitted meanwhile */
+    uint32_t kept_back;     /* threads that wait for that to end; no pause begins meanwhile */
     atomic_bool lost;
     atomic_bool hung;           /* lost too, and what is on it may still run: nothing that it may use is ever freed */
     uint32_t patience;          /* milliseconds that a submission may take beside its products; 0: any number, of what may be software */
@@ -146,8 +147,8 @@ vkb_status vkb_vk_submit(vkb_vk_device *device, const vkb_vk_work *work, vkb_err
    lost. On failure nothing is on the device any more, or it has hung. */
 vkb_status vkb_vk_wait(vkb_vk_device *device, vkb_vk_fence *fence, double spin, vkb_error *error);
 /*
- * Waits for all that was submitted; then no work is on the device, for other threads too, until as many calls of vkb_vk_resume as of
- * vkb_vk_pause that did not fail.
+ * Waits for all that was submitted; then no work is on this device, for other threads too, until as many calls of vkb_vk_resume as of
+ * vkb_vk_pause that did not fail. Work that has to wait for that comes before the next pause.
  */
 vkb_status vkb_vk_pause(vkb_vk_device *device, vkb_error *error);
 void vkb_vk_resume(vkb_vk_device *device);

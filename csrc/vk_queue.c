@@ -45,13 +45,22 @@ static VkResult submit(vkb_vk_device *device, const vkb_vk_work *work) {
     VkResult result = VK_SUCCESS;
     do { /* no commands at all: the fence alone */
         uint32_t at_once = next >= work->alone ? work->count - next : work->under_way && next == 0 ? 2 : 1;
-        VkSubmitInfo info = {
-            .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = at_once, .pCommandBuffers = work->commands + next};
+        VkSubmitInfo info = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+                             .commandBufferCount = at_once,
+                             .pCommandBuffers = at_once ? work->commands + next : NULL};
         next += at_once;
         result = device->vk.QueueSubmit(device->queue, 1, &info, next == work->count ? fence->handle : VK_NULL_HANDLE);
     } while (next < work->count && result == VK_SUCCESS);
     if (result) atomic_fetch_sub(&device->owed, fence->own);
     return result;
+}
+
+/* The caller holds the queue's mutex. */
+static void wait_for_pauses(vkb_vk_device *device) {
+    if (!device->pauses) return;
+    device->kept_back++;
+    while (device->pauses) vkb_mutex_wait(device->queue_mutex);
+    if (--device->kept_back == 0) vkb_mutex_wake(device->queue_mutex);
 }
 
 vkb_status vkb_vk_submit(vkb_vk_device *device, const vkb_vk_work *work, vkb_error *error) {
@@ -60,9 +69,11 @@ vkb_status vkb_vk_submit(vkb_vk_device *device, const vkb_vk_work *work, vkb_err
     status = vkb_vk_check(device, device->vk.ResetFences(device->handle, 1, &work->fence->handle), "vkResetFences", error);
     if (status) return status;
     vkb_mutex_lock(device->queue_mutex);
-    while (device->pauses) vkb_mutex_wait(device->queue_mutex);
-    VkResult result = submit(device, work);
+    wait_for_pauses(device);
+    bool lost = atomic_load(&device->lost); /* meanwhile */
+    VkResult result = lost ? VK_ERROR_DEVICE_LOST : submit(device, work);
     vkb_mutex_unlock(device->queue_mutex);
+    if (lost) return vkb_vk_alive(device, error);
     status = vkb_vk_check(device, result, "vkQueueSubmit", error);
     if (!status) return VKB_OK;
     drain(device);
@@ -106,6 +117,7 @@ vkb_status vkb_vk_pause(vkb_vk_device *device, vkb_error *error) {
     vkb_status status = vkb_vk_fence_create(device, &fence, error);
     if (status) return status;
     vkb_mutex_lock(device->queue_mutex);
+    while (device->kept_back) vkb_mutex_wait(device->queue_mutex);
     device->pauses++;
     VkResult result = submit(device, &(vkb_vk_work){.fence = &fence});
     vkb_mutex_unlock(device->queue_mutex);

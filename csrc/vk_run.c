@@ -182,9 +182,9 @@ static vkb_status run(task *t, vkb_error *error) {
     double limit = vkb_vk_device_of(&p->base)->spin_limit, spin = t->recording->seconds <= limit ? limit : 0;
     bool watch = spin > 0 && can_watch(t);
     if (watch) unset_results(t);
-    double start = vkb_seconds();
     status = submit(t, error);
     if (status) return status;
+    double start = vkb_seconds();
     if (!watch || !watch_results(t, spin)) status = vkb_vk_frame_settle(p, t->frame, watch ? 0 : spin, error);
     t->recording->seconds = vkb_seconds() - start;
     return status ? status : read_results(t, error);

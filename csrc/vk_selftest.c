@@ -331,7 +331,7 @@ static vkb_status run_probe(const probe *p, vkb_device *device, float **result, 
     if (result) *result = malloc(count * sizeof **result);
     if (result && !*result) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "self-test: out of memory");
     vkb_status status = vkb_weights_create(device, p->tensors, p->tensor_count, &weights, error);
-    for (uint32_t t = 0; t < p->tensor_count && !status; t++) status = put_numbers(p, weights, t, error);
+    for (uint32_t t = 0; t < p->tensor_count && !status && result; t++) status = put_numbers(p, weights, t, error);
     if (!status) status = vkb_weights_seal(weights, NULL, error);
     if (!status) status = vkb_program_create(weights, &desc, &program, error);
     if (!status && result) status = vkb_program_run(program, &batch, &(vkb_output){*result, count}, error);

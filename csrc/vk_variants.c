@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cpu.h"
 #include "vk_force.h"
 #include "vk_program.h"
 
@@ -335,21 +334,34 @@ typedef struct pending_list {
     uint32_t count;
 } pending_list;
 
-static void make_one(void *context, uint32_t number, uint32_t worker) {
-    pending_list *l = context;
-    pending *t = &l->tests[number];
-    (void)worker;
-    t->status = vkb_vk_selftest(l->device, t->kernel, &t->usage, NULL, 0, &t->error);
+static void make_one(vkb_vk_device *device, pending *t) { t->status = vkb_vk_selftest(device, t->kernel, &t->usage, NULL, 0, &t->error); }
+
+static void test_one(vkb_vk_device *device, pending *t) {
+    double start = vkb_seconds();
+    if (t->status == VKB_ERROR_DEVICE_LOST) return; /* any other failure is the test's to find */
+    t->status = vkb_vk_selftest(device, t->kernel, &t->usage, t->reason, sizeof t->reason, &t->error);
+    log_test(device, t->kernel, start);
 }
 
-static void test_one(void *context, uint32_t number, uint32_t worker) {
-    pending_list *l = context;
-    pending *t = &l->tests[number];
-    double start = vkb_seconds();
-    (void)worker;
-    if (t->status == VKB_ERROR_DEVICE_LOST) return; /* any other failure is the test's to find */
-    t->status = vkb_vk_selftest(l->device, t->kernel, &t->usage, t->reason, sizeof t->reason, &t->error);
-    log_test(l->device, t->kernel, start);
+typedef struct shared_work {
+    pending_list *list;
+    void (*one)(vkb_vk_device *device, pending *test);
+    atomic_uint next;
+} shared_work;
+
+static void work(void *context) {
+    shared_work *w = context;
+    for (uint32_t i; (i = atomic_fetch_add(&w->next, 1)) < w->list->count;) w->one(w->list->device, &w->list->tests[i]);
+}
+
+/* On threads of its own: a turn of the CPU backend's would keep its models waiting for the compiler. */
+static void do_all(pending_list *l, void (*one)(vkb_vk_device *device, pending *test)) {
+    shared_work w = {.list = l, .one = one};
+    uint32_t threads = vkb_cpu_count() < MAX_THREADS ? vkb_cpu_count() : MAX_THREADS, started = 0;
+    vkb_thread *others[MAX_THREADS];
+    while (started + 1 < threads && started + 1 < l->count && (others[started] = vkb_thread_start(work, &w))) started++;
+    work(&w);
+    while (started) vkb_thread_join(others[--started]);
 }
 
 static void add_pending(pending_list *l, const vkb_kernel *kernel, const vkb_vk_usage *u) {
@@ -403,14 +415,11 @@ static vkb_status tune_all(vkb_vk_variants *v, vkb_vk_device *device, const vkb_
 
 /* The caller holds the mutex. */
 static vkb_status test_all(vkb_vk_variants *v, pending_list *l, vkb_error *error) {
-    uint32_t threads = vkb_cpu_count() < MAX_THREADS ? vkb_cpu_count() : MAX_THREADS;
-    vkb_cpu_pool *pool = NULL;
-    vkb_status status = vkb_cpu_pool_create(threads, &pool, error);
-    if (status) return status;
+    vkb_status status = VKB_OK;
     char *path = marker_path(l->device);
     vkb_marker *marker = vkb_marker_begin(path, several);
-    vkb_cpu_pool_run(pool, l->count, make_one, l);
-    vkb_cpu_pool_run(pool, l->count, test_one, l);
+    do_all(l, make_one);
+    do_all(l, test_one);
     bool lost = vkb_vk_alive(l->device, NULL) != VKB_OK;
     if (lost)
         vkb_marker_leave(marker);
@@ -418,7 +427,6 @@ static vkb_status test_all(vkb_vk_variants *v, pending_list *l, vkb_error *error
         vkb_marker_end(marker);
     v->alone = v->alone || lost; /* so that the next device tells which of them it was */
     free(path);
-    vkb_cpu_pool_destroy(pool);
     for (uint32_t i = 0; i < l->count; i++) {
         const pending *t = &l->tests[i];
         if (t->status && !status) {
