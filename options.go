@@ -23,7 +23,8 @@ type options struct {
 }
 
 // WithDevice chooses the device: "auto" (the default: a discrete, integrated or virtual GPU, else the CPU), "cpu", "vulkan" (the best GPU), "vulkan:N" or
-// "vulkan:NAME" (by index or part of the name, software implementations too), or "reference" (slow and exact). [Devices] lists what there is.
+// "vulkan:NAME" (by index or part of the name, software implementations too), or "reference" (slow and exact). [Devices] lists what there is. Several, with
+// commas between them, or "vulkan:all", every GPU, hold a copy of the model each and share its batches out by speed.
 func WithDevice(selector string) Option { return func(o *options) { o.device = selector } }
 
 // WithDType chooses how weights and intermediate results are stored on the device: "auto" (the default), "f32", "f16" (half the memory, and several times

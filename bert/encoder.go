@@ -14,7 +14,7 @@ import (
 
 // Options of [Open]; the zero value is a good default.
 type Options struct {
-	Device         string // as vkb_device_options.selector: "", "auto", "cpu", "vulkan", "vulkan:N", "vulkan:NAME", "reference"
+	Device         string // as vkb_device_options.selector: "", "auto", "cpu", "vulkan", "vulkan:N", "vulkan:NAME", "reference"; several with commas, or "vulkan:all"
 	DType          string // "", "auto", "f32", "f16", "int8": how weights are stored on the device
 	MaxBatchTokens int    // tokens of one batch; 0 = by device
 	Threads        int    // CPU backend; 0 = as many as the process may use

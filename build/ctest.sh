@@ -86,7 +86,7 @@ arm)
 		-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_C_COMPILER=aarch64-linux-gnu-gcc \
 		-DCMAKE_CROSSCOMPILING_EMULATOR='qemu-aarch64;-L;/usr/aarch64-linux-gnu'
 	cmake --build $out/cmake-arm --parallel "$jobs"
-	ctest --test-dir $out/cmake-arm --output-on-failure --no-tests=error -j "$jobs" -R '^((products|functions|linear|int8|attention|rows|encoder)/cpu(:1)?|threads|limits)$'
+	ctest --test-dir $out/cmake-arm --output-on-failure --no-tests=error -j "$jobs" -R '^((products|functions|linear|int8|attention|rows|options|encoder|api|faults)/cpu(:1)?|threads|limits)$'
 	set=$(qemu-aarch64 -L /usr/aarch64-linux-gnu -cpu cortex-a53 $out/cmake-arm/csrc/tests/test_products cpu)
 	[ "${set%%:*}" = NEON ] || fail "without dot products the kernels are $set"
 	;;

@@ -219,8 +219,7 @@ static inline uint32_t vkb_cpu_panels_together(const vkb_cpu_kernels *kernels, c
 bool vkb_cpu_linear_scratch(const vkb_cpu_program *p, const vkb_op *op, uint64_t *floats);
 bool vkb_cpu_attention_scratch(const vkb_cpu_program *p, const vkb_op *op, uint64_t *floats);
 
-enum { VKB_CPU_BLOCK_ROWS = 48 };                  /* a multiple of every tile_rows; 48 rows of 1536 floats fit a level-2 cache */
-uint64_t vkb_cpu_panel_bytes(const vkb_tensor *t); /* of a panel of a LINEAR tensor */
+enum { VKB_CPU_BLOCK_ROWS = 48 }; /* a multiple of every tile_rows; 48 rows of 1536 floats fit a level-2 cache */
 /* A product of rows with a LINEAR tensor, for LINEAR and LINEAR_MAX: a worker begins a block of at most VKB_CPU_BLOCK_ROWS rows, then takes
    panels, and of each panel tiles of those rows. `scratch` is the worker's, `row` counts from the block's first, which x points to. */
 void vkb_cpu_begin_block(const vkb_cpu_program *p, const vkb_tensor *t, const float *x, size_t x_stride, uint32_t rows, float *scratch);

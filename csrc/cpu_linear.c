@@ -46,14 +46,14 @@ void vkb_cpu_begin_block(const vkb_cpu_program *p, const vkb_tensor *t, const fl
     for (uint32_t r = 0; r < rows; r++) row[r] = p->kernels->quantize(x + r * x_stride, t->cols, q + r * row_bytes);
 }
 
-uint64_t vkb_cpu_panel_bytes(const vkb_tensor *t) {
+static uint64_t panel_bytes(const vkb_tensor *t) {
     uint64_t cols = t->dtype == VKB_I8 ? vkb_cpu_i8_depth(t->cols) : t->cols;
     return cols * VKB_CPU_PANEL * vkb_dtype_size(t->dtype);
 }
 
 const void *vkb_cpu_panels(const vkb_cpu_program *p, const vkb_tensor *t, const void *weight, uint32_t panel, uint32_t count,
                            float *scratch) {
-    const char *data = (const char *)weight + panel * vkb_cpu_panel_bytes(t);
+    const char *data = (const char *)weight + panel * panel_bytes(t);
     if (t->dtype != VKB_F16) return data;
     p->kernels->widen((const uint16_t *)(const void *)data, (uint64_t)t->cols * count * VKB_CPU_PANEL,
                       scratch); /* once for all rows of the block */
@@ -98,7 +98,7 @@ static void do_panels(const linear *l, uint32_t panel, uint32_t count, uint32_t 
         }
     }
     uint32_t most = vkb_cpu_tile_rows(kernels, l->tensor);
-    uint64_t part = count * vkb_cpu_panel_bytes(l->tensor) / vkb_cpu_ceil_div(end - first, most);
+    uint64_t part = count * panel_bytes(l->tensor) / vkb_cpu_ceil_div(end - first, most);
     vkb_cpu_ahead ahead = {.at = soon, .step = part / l->inputs};
     for (uint32_t row = first, n; row < end; row += n, ahead.at += part) {
         n = vkb_cpu_tile_height(end - row, most);
@@ -118,7 +118,7 @@ static void norm_block(const linear *l, uint32_t block) {
         l->p->kernels->norm(l->op->norm, l->y + row * l->y_stride, l->outputs, l->norm_weight, l->norm_bias, l->op->norm_eps);
 }
 
-static const char *panel_at(const linear *l, uint32_t panel) { return (const char *)l->weight + panel * vkb_cpu_panel_bytes(l->tensor); }
+static const char *panel_at(const linear *l, uint32_t panel) { return (const char *)l->weight + panel * panel_bytes(l->tensor); }
 
 static void product_task(void *context, uint32_t task, uint32_t worker) {
     const linear *l = context;
@@ -143,7 +143,7 @@ static const char *first_of_next(const linear *l, uint32_t worker, const char *o
     if (!l->next) return otherwise;
     const vkb_tensor *t = &l->p->base.weights->tensors[l->next->weight];
     return (const char *)vkb_cpu_tensor(l->p, l->next->weight) +
-           share_begin(l, vkb_cpu_ceil_div(t->rows, VKB_CPU_PANEL), worker) * vkb_cpu_panel_bytes(t);
+           share_begin(l, vkb_cpu_ceil_div(t->rows, VKB_CPU_PANEL), worker) * panel_bytes(t);
 }
 
 static void share_task(void *context, uint32_t task, uint32_t worker) {
@@ -156,7 +156,7 @@ static void share_task(void *context, uint32_t task, uint32_t worker) {
         vkb_cpu_share *share = &l->p->shares[(worker + i) % threads];
         while (atomic_load(&share->next) < share->end && (panel = atomic_fetch_add(&share->next, l->together)) < share->end) {
             uint32_t n = share->end - panel < l->together ? 1 : l->together;
-            const char *own = panel_at(l, panel), *next = own + n * vkb_cpu_panel_bytes(l->tensor);
+            const char *own = panel_at(l, panel), *next = own + n * panel_bytes(l->tensor);
             do_panels(l, panel, n, 0, l->rows, scratch, panel + n < share->end ? next : first_of_next(l, worker, own));
         }
     }

@@ -70,7 +70,8 @@ static vkb_status create_instance(vkb_vk_instance *instance, vkb_error *error) {
     return vkb_fail(error, VKB_ERROR_NO_DEVICE, "the Vulkan loader has no %s", missing);
 }
 
-vkb_status vkb_vk_instance_get(const vkb_vk_instance **instance, vkb_error *error) {
+/* The process's instance, made at the first call and kept; VKB_ERROR_NO_DEVICE where there is no loader or no driver. Any thread. */
+static vkb_status get_instance(const vkb_vk_instance **instance, vkb_error *error) {
     static bool made; /* under the mutex; a failure is not kept, so that a later call may succeed */
     vkb_mutex *mutex = instance_mutex();
     if (!mutex) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "Vulkan: out of memory");
@@ -135,7 +136,7 @@ static void end_look(look *l, bool survived) {
 }
 
 static vkb_status enumerate(look *l, vkb_error *error) {
-    vkb_status status = vkb_vk_instance_get(&l->instance, error);
+    vkb_status status = get_instance(&l->instance, error);
     if (status) return status;
     const vkb_vk_instance_table *vk = &l->instance->vk;
     uint32_t n = 0;

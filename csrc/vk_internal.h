@@ -24,9 +24,6 @@ typedef struct vkb_vk_instance {
     vkb_vk_instance_table vk;
 } vkb_vk_instance;
 
-/* The process's instance, made at the first call and kept; VKB_ERROR_NO_DEVICE where there is no loader or no driver. Any thread. */
-vkb_status vkb_vk_instance_get(const vkb_vk_instance **instance, vkb_error *error);
-
 /* ---- vk_physical.c ---- */
 
 typedef struct vkb_vk_features { /* what there is of what kernels may use: all of it is enabled */

@@ -49,7 +49,7 @@ typedef struct vkb_query_tile { /* one entry of the attention list: up to kernel
     uint32_t count;             /* of the list's first entry: how many it has */
 } vkb_query_tile;
 
-typedef struct vkb_push { /* 31 words = 124 bytes ≤ 128 */
+typedef struct vkb_push { /* 128 bytes */
     union {
         struct {
             uint32_t ids_at, types_at, positions_at; /* words in the batch buffer: [T] each */
@@ -221,7 +221,7 @@ enum vkb_function { /* of a cubin's, by MODE: all others have the first alone */
  * cubin has as many as the device has multiprocessors, and shares the tiles out itself.
  */
 typedef struct vkb_kernel {
-    const char *name;     /* "linear_f32_tile 64x64" */
+    const char *name;     /* "linear 64x64" */
     uint32_t kind;        /* vkb_op_kind that it does, or VKB_KERNEL_* */
     const uint32_t *code; /* SPIR-V, or a cubin */
     size_t code_bytes;
@@ -264,7 +264,8 @@ enum {
 extern const vkb_kernel vkb_kernels[]; /* best first for each kind */
 extern const uint32_t vkb_kernel_count;
 
-/* The first row of the table that can do the task on the device with so many rows; NULL if there is none. */
+/* Of the rows of the table that can do the task on the device and are meant for so many rows and such a shape the first, one for its kind
+   of device (software or not) before others, and what VKBERT_VARIANTS asks for before all; NULL if there is none. */
 const vkb_kernel *vkb_kernel_choose(const vkb_abilities *abilities, const vkb_task *task, uint32_t rows);
 uint32_t vkb_kernel_invocations(const vkb_kernel *kernel, const vkb_abilities *abilities); /* a workgroup */
 bool vkb_kernel_gates(const vkb_kernel *kernel, uint32_t activation);                      /* whether it folds such a GATE */

@@ -2,8 +2,8 @@
  * The table of kernels: every way to do every op, and which is taken where. A row is a shader of shaders/ and its specialisation constants,
  * or a kernel in CUDA C++.
  *
- * Rows for GPUs use no subgroup operation, so that any Vulkan 1.2 device runs them; the last row of each kind needs no more than what every
- * such device has: 128 invocations and 16 KiB of shared memory. Rows for software devices take lanes as rows.
+ * Rows for GPUs without `needs` and `folds` use no subgroup operation, so that any Vulkan 1.2 device runs them; the last row of each kind
+ * needs no more than what every such device has: 128 invocations and 16 KiB of shared memory. Rows for software devices take lanes as rows.
  */
 #include <stdatomic.h>
 #include <string.h>

@@ -28,72 +28,56 @@ static const vkb_tensor byte_tensors[TENSORS] = {
     [ROTATION] = {8, 16, VKB_LAYOUT_TABLE, VKB_F32},
 };
 
-/* NULL: a kind that has no op. */
-static const vkb_op *typical(uint32_t kind) {
-#define NO_TENSORS \
-    .residual = VKB_NONE, .weight = VKB_NONE, .bias = VKB_NONE, .position_table = VKB_NONE, .type_table = VKB_NONE, \
-    .norm_weight = VKB_NONE, .norm_bias = VKB_NONE
-#define NORMED .norm = VKB_NORM_LAYER, .norm_weight = VECTOR, .norm_bias = VECTOR, .norm_eps = 1e-5f
-    static const vkb_op ops[] = {
-        {.kind = VKB_OP_EMBED,
-         .residual = VKB_NONE,
-         .weight = TABLE,
-         .bias = VKB_NONE,
-         .position_table = TABLE,
-         .type_table = TABLE,
-         NORMED,
-         .scale = 1},
-        {.kind = VKB_OP_LINEAR,
-         .residual = 0,
-         .weight = LINEAR,
-         .bias = VECTOR,
-         .position_table = VKB_NONE,
-         .type_table = VKB_NONE,
-         .norm_weight = VKB_NONE,
-         .norm_bias = VKB_NONE,
-         .activation = VKB_ACT_GELU},
-        {.kind = VKB_OP_LINEAR_MAX,
-         .residual = VKB_NONE,
-         .weight = LINEAR,
-         .bias = VECTOR,
-         .position_table = VKB_NONE,
-         .type_table = VKB_NONE,
-         .norm_weight = VKB_NONE,
-         .norm_bias = VKB_NONE},
-        {.kind = VKB_OP_ATTENTION, NO_TENSORS, .heads = 2, .scale = 0.125f},
-        {.kind = VKB_OP_NORM,
-         .residual = VKB_NONE,
-         .weight = VKB_NONE,
-         .bias = VKB_NONE,
-         .position_table = VKB_NONE,
-         .type_table = VKB_NONE,
-         NORMED},
-        {.kind = VKB_OP_ROTATE,
-         .residual = VKB_NONE,
-         .weight = VKB_NONE,
-         .bias = VKB_NONE,
-         .position_table = ROTATION,
-         .type_table = VKB_NONE,
-         .norm_weight = VKB_NONE,
-         .norm_bias = VKB_NONE,
-         .heads = 2},
-        {.kind = VKB_OP_POOL, NO_TENSORS, .pool = VKB_POOL_MEAN},
-        {.kind = VKB_OP_NORMALIZE, NO_TENSORS},
-        {.kind = VKB_KERNEL_QUANTIZE, NO_TENSORS},
-        {.kind = VKB_OP_GATE, NO_TENSORS, .activation = VKB_ACT_GELU},
-    };
-    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
-        if (ops[i].kind == kind) return &ops[i];
-    return NULL;
+static void add_norm(vkb_op *op) {
+    op->norm = VKB_NORM_LAYER;
+    op->norm_weight = op->norm_bias = VECTOR;
+    op->norm_eps = 1e-5f;
+}
+
+/* As most models have it; false: a kind that has no op. */
+static bool typical(uint32_t kind, vkb_op *op) {
+    *op = (vkb_op)VKB_OP_INIT;
+    op->kind = kind;
+    switch (kind) {
+    case VKB_OP_EMBED:
+        op->weight = op->position_table = op->type_table = TABLE;
+        op->scale = 1;
+        add_norm(op);
+        return true;
+    case VKB_OP_LINEAR:
+        op->residual = 0;
+        op->activation = VKB_ACT_GELU;
+        op->weight = LINEAR;
+        op->bias = VECTOR;
+        return true;
+    case VKB_OP_LINEAR_MAX:
+        op->weight = LINEAR;
+        op->bias = VECTOR;
+        return true;
+    case VKB_OP_ATTENTION:
+        op->heads = 2;
+        op->scale = 0.125f;
+        return true;
+    case VKB_OP_ROTATE:
+        op->heads = 2;
+        op->position_table = ROTATION;
+        return true;
+    case VKB_OP_NORM: add_norm(op); return true;
+    case VKB_OP_POOL: op->pool = VKB_POOL_MEAN; return true;
+    case VKB_OP_GATE: op->activation = VKB_ACT_GELU; return true;
+    case VKB_OP_NORMALIZE:
+    case VKB_KERNEL_QUANTIZE: return true;
+    default: return false;
+    }
 }
 
 /* With values and weights in f32, where the kernel works on them, else in f16. */
-static vkb_vk_usage usage_of(const vkb_kernel *k) {
+static vkb_vk_usage usage_of(const vkb_kernel *k, const vkb_op *op) {
     bool i8 = k->weights & 1 << VKB_WEIGHTS_I8;
     bool f16_values = k->values && !(k->values & 1), f16_weights = k->weights && !i8 && !(k->weights & 1 << VKB_WEIGHTS_F32);
     vkb_vk_usage u = {
         .task = {.kind = k->kind, .inputs = k->inputs ? k->inputs : 256, .outputs = k->min_outputs > 256 ? k->min_outputs : 256},
-        .op = typical(k->kind),
+        .op = op,
         .tensors = i8            ? byte_tensors
                    : f16_weights ? half_tensors
                                  : tensors,
@@ -104,9 +88,9 @@ static vkb_vk_usage usage_of(const vkb_kernel *k) {
                      : !f16_weights                      ? VKB_WEIGHTS_F32
                      : k->weights & 1 << VKB_WEIGHTS_F16 ? VKB_WEIGHTS_F16
                                                          : VKB_WEIGHTS_F16_TILES;
-    if (k->kind == VKB_OP_LINEAR || k->kind == VKB_OP_GATE) u.task.mode = u.op->activation;
+    if (k->kind == VKB_OP_LINEAR || k->kind == VKB_OP_GATE) u.task.mode = op->activation;
     if (k->kind == VKB_OP_LINEAR) u.gate = 1 + VKB_ACT_SILU;
-    if (k->kind == VKB_OP_POOL) u.task.mode = u.op->pool;
+    if (k->kind == VKB_OP_POOL) u.task.mode = op->pool;
     if (k->kind == VKB_OP_ATTENTION || k->kind == VKB_OP_ROTATE) u.head_size = k->max_head ? k->max_head : 64;
     if (k->kind == VKB_OP_ATTENTION) u.task.head_size = u.head_size;
     return u;
@@ -143,7 +127,9 @@ static void say_unfit(const vkb_abilities *a, const vkb_kernel *k, vkb_variant *
 }
 
 static vkb_status describe(vkb_vk_device *device, const vkb_kernel *kernel, vkb_variant *variant, vkb_error *error) {
-    vkb_vk_usage usage = usage_of(kernel);
+    vkb_op op;
+    bool has_op = typical(kernel->kind, &op);
+    vkb_vk_usage usage = usage_of(kernel, has_op ? &op : NULL);
     snprintf(variant->op, sizeof variant->op, "%s",
              !usage.op                             ? ""
              : kernel->kind == VKB_KERNEL_QUANTIZE ? "QUANTIZE"

@@ -308,7 +308,7 @@ typedef struct vkb_op {
     uint32_t flags;          /* VKB_FLAG_* */
 } vkb_op;
 
-/* An op without values and tensors, all else 0, to start from: vkb_op op = VKB_OP_INIT; */
+/* An op without values and tensors, all else 0, to start from: vkb_op op = VKB_OP_INIT; (C, or C++20 and later) */
 #define VKB_OP_INIT \
     { \
         .input = VKB_NONE, .output = VKB_NONE, .residual = VKB_NONE, .weight = VKB_NONE, .bias = VKB_NONE, .position_table = VKB_NONE, \

@@ -253,6 +253,18 @@ func TestMaxSeqLength(t *testing.T) {
 			assert.Equal(t, tt.want, got)
 		})
 	}
+	kinds := map[int][]string{ // of a table of 514 rows
+		1024: {"eurobert", "gemma3_text", "gte", "jina_embeddings_v3", "modernbert", "mt5", "new", "nomic_bert", "qwen2", "qwen3", "t5"}, // there is none
+		512:  {"camembert", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl"},                                                         // it begins later
+		514:  {"albert", "bert", "distilbert", "electra"},
+	}
+	for want, names := range kinds {
+		for _, name := range names {
+			got, err := maxSeqLength(testConfig(t, `{"max_seq_length":1024}`), testConfig(t, `{}`), testConfig(t, `{"model_type":"`+name+`","max_position_embeddings":514}`))
+			require.NoError(t, err)
+			assert.Equal(t, want, got, name)
+		}
+	}
 	for _, bad := range []string{`{"max_seq_length":0}`, `{"max_seq_length":-1}`, `{"max_seq_length":"256"}`} {
 		_, err := maxSeqLength(testConfig(t, bad), testConfig(t, `{}`), testConfig(t, `{}`))
 		require.ErrorIs(t, err, ErrBadConfig, bad)

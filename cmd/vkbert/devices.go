@@ -134,7 +134,10 @@ func devicesCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "devices",
 		Short: "List the devices, what they can do, and why some cannot be used",
-		Args:  cobra.NoArgs,
+		Long: `List the devices, what they can do, and why some cannot be used.
+
+To find out about a driver, VKBERT_VARIANTS forbids kernels by name or takes them before all others: "-linear matrix*,+linear split" (* is any text).`,
+		Args: cobra.NoArgs,
 	}
 	cmd.RunE = run(func(cmd *cobra.Command, _ []string) error {
 		devices, err := vkbert.Devices()

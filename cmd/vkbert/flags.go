@@ -32,10 +32,10 @@ func (f *modelFlags) addOptionalModel(cmd *cobra.Command) {
 // addDevice adds what every command has that computes.
 func (f *modelFlags) addDevice(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.device, "device", "auto", `auto, cpu, vulkan:N or vulkan:NAME ("vkbert devices" lists them)`)
+	flags.StringVar(&f.device, "device", "auto", `auto, cpu, vulkan, vulkan:N or vulkan:NAME ("vkbert devices" lists them), reference; several with commas, or vulkan:all, share the work`)
 	flags.StringVar(&f.dtype, "dtype", "auto", "weights on the device: auto, f32, f16 or int8")
 	flags.IntVar(&f.batchTokens, "batch-tokens", 0, "tokens that the device works on at a time; 0 goes by the kind of device")
-	complete(cmd, "device", "auto", "cpu", "vulkan", "vulkan:0")
+	complete(cmd, "device", "auto", "cpu", "vulkan", "vulkan:0", "vulkan:all", "reference")
 	complete(cmd, "dtype", "auto", "f32", "f16", "int8")
 }
 

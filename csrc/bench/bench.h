@@ -61,8 +61,6 @@ void bench_close(bench_run *run);
 double bench_flops(const bench_run *run, uint32_t i);
 double bench_bytes(const bench_run *run, uint32_t i);
 
-extern const vkb_op bench_nothing; /* an op without values and tensors */
-
 /* peak.c: with the dtype and the device of `o`, which is of this kind. */
 int bench_measure_peaks(const bench_options *o, uint32_t kind, bench_peaks *peaks);
 

@@ -156,12 +156,10 @@ int bench_ops(const bench_options *o) {
     return status;
 }
 
-const vkb_op bench_nothing = VKB_OP_INIT;
-
 /* EMBED makes the input, a second op works on it, POOL and NORMALIZE keep the output small. */
 static int bench_one(const bench_options *o, const vkb_tensor *tensors, uint32_t tensor_count, vkb_op op, uint32_t in, uint32_t out) {
     const vkb_value values[] = {{VKB_PER_TOKEN, in}, {VKB_PER_TOKEN, out}, {VKB_PER_SEQUENCE, out}};
-    vkb_op embed = bench_nothing, pool = bench_nothing;
+    vkb_op embed = VKB_OP_INIT, pool = VKB_OP_INIT;
     embed.kind = VKB_OP_EMBED;
     embed.output = 0;
     embed.weight = 0;
@@ -197,7 +195,7 @@ int bench_gemm(const bench_options *o) {
     const vkb_tensor tensors[] = {{1024, shape[2], VKB_LAYOUT_TABLE, VKB_F32},
                                   {shape[1], shape[2], VKB_LAYOUT_LINEAR, VKB_F32},
                                   {1, shape[1], VKB_LAYOUT_VECTOR, VKB_F32}};
-    vkb_op op = bench_nothing;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_LINEAR;
     op.weight = 1;
     op.bias = 2;
@@ -207,7 +205,7 @@ int bench_gemm(const bench_options *o) {
 int bench_attention(const bench_options *o) {
     uint32_t hidden = o->heads * o->head_size;
     const vkb_tensor tensors[] = {{1024, 3 * hidden, VKB_LAYOUT_TABLE, VKB_F32}};
-    vkb_op op = bench_nothing;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_ATTENTION;
     op.heads = o->heads;
     op.scale = 1 / sqrtf((float)o->head_size);

@@ -27,7 +27,7 @@ int bench_measure_peaks(const bench_options *o, uint32_t kind, bench_peaks *peak
         {VKB_PER_TOKEN, width}, {VKB_PER_TOKEN, inner}, {VKB_PER_TOKEN, width}, {VKB_PER_TOKEN, width}, {VKB_PER_SEQUENCE, width}};
     vkb_op ops[COUNT];
     for (uint32_t i = 0; i < COUNT; i++) {
-        ops[i] = bench_nothing;
+        ops[i] = (vkb_op)VKB_OP_INIT;
         ops[i].input = i ? i - 1 : VKB_NONE;
         ops[i].output = i;
     }

@@ -18,7 +18,7 @@ static uint32_t add(fixture *f, vkb_op op, uint32_t scope, uint32_t width) {
 
 static uint32_t linear(fixture *f, uint32_t input, uint32_t width, uint32_t activation, uint32_t residual) {
     uint32_t k = f->values[input].width;
-    vkb_op op = empty_op;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_LINEAR;
     op.input = input;
     op.residual = residual;
@@ -31,7 +31,7 @@ static uint32_t linear(fixture *f, uint32_t input, uint32_t width, uint32_t acti
 
 static uint32_t layer(fixture *f, uint32_t x) {
     uint32_t qkv = linear(f, x, 3 * ENCODER_HIDDEN, VKB_ACT_NONE, VKB_NONE);
-    vkb_op op = empty_op;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_ATTENTION;
     op.input = qkv;
     op.heads = ENCODER_HEADS;
@@ -46,7 +46,7 @@ void encoder_begin(fixture *f, const uint32_t *lengths, uint32_t sequences, uint
     fixture_begin(f, lengths, sequences, 77);
     f->dtype = dtype;
     for (uint32_t i = 0; i < f->tokens; i++) f->ids[i] = (int32_t)((i * 2654435761u >> 7) % ENCODER_VOCABULARY);
-    vkb_op op = empty_op;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_EMBED;
     op.scale = 1;
     op.weight = fixture_tensor(f, ENCODER_VOCABULARY, ENCODER_HIDDEN, VKB_LAYOUT_TABLE, 1);
@@ -55,12 +55,12 @@ void encoder_begin(fixture *f, const uint32_t *lengths, uint32_t sequences, uint
     add_norm(f, &op);
     uint32_t x = add(f, op, VKB_PER_TOKEN, ENCODER_HIDDEN);
     for (uint32_t i = 0; i < ENCODER_LAYERS; i++) x = layer(f, x);
-    op = empty_op;
+    op = (vkb_op)VKB_OP_INIT;
     op.kind = VKB_OP_POOL;
     op.input = x;
     op.pool = VKB_POOL_MEAN;
     uint32_t pooled = add(f, op, VKB_PER_SEQUENCE, ENCODER_HIDDEN);
-    op = empty_op;
+    op = (vkb_op)VKB_OP_INIT;
     op.kind = VKB_OP_NORMALIZE;
     op.input = pooled;
     fixture_output(f, add(f, op, VKB_PER_SEQUENCE, ENCODER_HIDDEN));

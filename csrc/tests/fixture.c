@@ -6,8 +6,6 @@
 
 int test_failures, test_checks;
 
-const vkb_op empty_op = VKB_OP_INIT;
-
 /* What the sanitizers ask for: an allocation that can't be given fails, as it does without them. */
 const char *__asan_default_options(void);
 const char *__tsan_default_options(void);
@@ -68,7 +66,7 @@ uint32_t fixture_value(fixture *f, uint32_t scope, uint32_t width) {
 
 uint32_t fixture_input(fixture *f, uint32_t width, float scale) {
     uint32_t value = fixture_value(f, VKB_PER_TOKEN, width), table = fixture_tensor(f, f->tokens, width, VKB_LAYOUT_TABLE, scale);
-    vkb_op op = empty_op;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_EMBED;
     op.weight = table;
     op.output = value;
@@ -89,7 +87,7 @@ uint32_t fixture_op(fixture *f, vkb_op op, uint32_t scope, uint32_t width) {
 }
 
 void fixture_small(fixture *f, uint32_t width) {
-    vkb_op op = empty_op;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_POOL;
     op.input = fixture_input(f, width, 1);
     op.pool = VKB_POOL_MEAN;

@@ -31,8 +31,6 @@ typedef struct fixture {
     uint32_t random;      /* state */
 } fixture;
 
-extern const vkb_op empty_op; /* no values, no tensors */
-
 void fixture_begin(fixture *f, const uint32_t *lengths, uint32_t sequences, uint32_t seed);
 void fixture_end(fixture *f);
 

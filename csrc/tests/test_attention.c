@@ -35,7 +35,7 @@ static double bound_of(const fixture *f, const vkb_op *op) {
 }
 
 static void add_attention(fixture *f, uint32_t heads, uint32_t head_size, float peak) {
-    vkb_op op = empty_op;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_ATTENTION;
     op.input = fixture_input(f, 3 * heads * head_size, 1);
     op.heads = heads;
@@ -108,7 +108,7 @@ static void extremes(vkb_device *device, const char *kernel, void *user) {
     for (uint32_t i = 0; i < COUNT(scales); i++) {
         fixture f;
         fixture_begin(&f, mixed, COUNT(mixed), 9);
-        vkb_op op = empty_op;
+        vkb_op op = VKB_OP_INIT;
         op.kind = VKB_OP_ATTENTION;
         op.input = fixture_input(&f, 3 * 16, scales[i]);
         op.heads = 1;

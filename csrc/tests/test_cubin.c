@@ -268,7 +268,7 @@ static void log_line(void *user, vkb_log_level level, const char *message) {
 }
 
 static vkb_op linear_op(fixture *f, uint32_t input, uint32_t width, uint32_t dtype) {
-    vkb_op op = empty_op;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_LINEAR;
     op.input = input;
     f->dtype = dtype;
@@ -286,7 +286,7 @@ static uint32_t add_linear(fixture *f, uint32_t input, bool plain) {
 }
 
 static void add_gate(fixture *f, uint32_t input, uint32_t activation) {
-    vkb_op both = linear_op(f, input, 2 * GATED, VKB_F16), op = empty_op; /* whose results nobody else wants */
+    vkb_op both = linear_op(f, input, 2 * GATED, VKB_F16), op = VKB_OP_INIT; /* whose results nobody else wants */
     both.output = op.input = fixture_value(f, VKB_PER_TOKEN, 2 * GATED);
     f->ops[f->op_count++] = both;
     op.kind = VKB_OP_GATE;
@@ -295,7 +295,7 @@ static void add_gate(fixture *f, uint32_t input, uint32_t activation) {
 }
 
 static void add_attention(fixture *f) {
-    vkb_op op = empty_op;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_ATTENTION;
     op.input = fixture_input(f, 3 * HEADS * HEAD, 1);
     op.heads = HEADS;

@@ -33,7 +33,7 @@ static vkb_status create_program(vkb_weights *weights, vkb_program **program, vk
     static const vkb_value values[] = {
         {VKB_PER_TOKEN, WIDTH}, {VKB_PER_TOKEN, WIDTH}, {VKB_PER_SEQUENCE, WIDTH}, {VKB_PER_SEQUENCE, WIDTH}};
     static const uint32_t outputs[] = {3, 1};
-    vkb_op ops[4] = {empty_op, empty_op, empty_op, empty_op};
+    vkb_op ops[4] = {VKB_OP_INIT, VKB_OP_INIT, VKB_OP_INIT, VKB_OP_INIT};
     for (uint32_t i = 0; i < 4; i++) {
         ops[i].input = i ? i - 1 : VKB_NONE;
         ops[i].output = i;

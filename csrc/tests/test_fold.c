@@ -26,7 +26,7 @@ static void add_norm(fixture *f, vkb_op *op, uint32_t norm, uint32_t width) {
 }
 
 static uint32_t linear(fixture *f, uint32_t input, uint32_t width, uint32_t activation, uint32_t residual, uint32_t norm) {
-    vkb_op op = empty_op;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_LINEAR;
     op.input = input;
     op.residual = residual;
@@ -40,7 +40,7 @@ static uint32_t linear(fixture *f, uint32_t input, uint32_t width, uint32_t acti
 }
 
 static uint32_t layer(fixture *f, const struct shape *shape, uint32_t x, uint32_t norm) {
-    vkb_op op = empty_op;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_ATTENTION;
     op.input = linear(f, x, 3 * shape->hidden, VKB_ACT_NONE, VKB_NONE, VKB_NORM_NONE);
     op.heads = shape->heads;
@@ -53,13 +53,13 @@ static uint32_t layer(fixture *f, const struct shape *shape, uint32_t x, uint32_
 }
 
 static void pooled(fixture *f, uint32_t x, uint32_t mode) {
-    vkb_op op = empty_op;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_POOL;
     op.input = x;
     op.pool = mode;
     op.output = fixture_value(f, VKB_PER_SEQUENCE, f->values[x].width);
     f->ops[f->op_count++] = op;
-    vkb_op normalize = empty_op;
+    vkb_op normalize = VKB_OP_INIT;
     normalize.kind = VKB_OP_NORMALIZE;
     normalize.input = op.output;
     fixture_op(f, normalize, VKB_PER_SEQUENCE, f->values[x].width);
@@ -70,7 +70,7 @@ static void encoder(fixture *f, const struct shape *shape, const uint32_t *lengt
     fixture_begin(f, lengths, sequences, 5);
     f->dtype = f->activations = dtype;
     for (uint32_t i = 0; i < f->tokens; i++) f->ids[i] = (int32_t)((i * 2654435761u >> 7) % VOCABULARY);
-    vkb_op op = empty_op;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_EMBED;
     op.scale = 1;
     op.weight = fixture_tensor(f, VOCABULARY, shape->hidden, VKB_LAYOUT_TABLE, 1);
@@ -163,7 +163,7 @@ static uint32_t folded_by_makers(const vkb_program *program) {
 }
 
 static vkb_op gate_op(uint32_t input, uint32_t activation) {
-    vkb_op op = empty_op;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_GATE;
     op.input = input;
     op.activation = activation;

@@ -50,7 +50,7 @@ static const uint32_t outputs[] = {1, 33, 64, 100, 129, 200, 256, 300, 384, 500}
 
 static void add_linear(fixture *f, uint32_t input, uint32_t width, uint32_t i, float *slack) {
     uint32_t k = f->values[input].width;
-    vkb_op op = empty_op;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_LINEAR;
     op.input = input;
     op.activation = i % (VKB_ACT_SIGMOID + 1);
@@ -123,7 +123,7 @@ static uint32_t normed_shape(const vkb_kernel *kernel, uint32_t rows, uint32_t i
     uint32_t x = fixture_input(&f, inputs, 1), residual = fixture_input(&f, width, 1);
     for (uint32_t norm = VKB_NORM_NONE; norm <= VKB_NORM_RMS; norm++)
         for (uint32_t added = 0; added < 2; added++) {
-            vkb_op op = empty_op;
+            vkb_op op = VKB_OP_INIT;
             op.kind = VKB_OP_LINEAR;
             op.input = x;
             op.residual = added ? residual : VKB_NONE;
@@ -204,7 +204,7 @@ static uint32_t attention_shape(const vkb_kernel *kernel, const shape *s, const 
         const option *o = &options[i];
         vkb_task task = {.kind = VKB_OP_ATTENTION, .mode = mode_of(s, o), .values = VKB_VALUES_F16, .head_size = s->size};
         if (kernel && !vkb_kernel_fits(kernel, &((const vkb_vk_device *)device)->abilities, &task)) continue;
-        vkb_op op = empty_op;
+        vkb_op op = VKB_OP_INIT;
         op.kind = VKB_OP_ATTENTION;
         op.input = x;
         op.heads = s->heads;
@@ -250,7 +250,7 @@ static void attention(void) {
 static const uint32_t widths[] = {8, 24, 33, 64, 100, 384, 1000};
 
 static vkb_op norm_of_width(fixture *f, uint32_t kind, uint32_t width, uint32_t i) {
-    vkb_op op = empty_op;
+    vkb_op op = VKB_OP_INIT;
     op.kind = kind;
     op.norm = i % 2 ? VKB_NORM_LAYER : VKB_NORM_RMS;
     op.norm_eps = 1e-2f;
@@ -266,7 +266,7 @@ static void rows(void) {
         float slack[FIXTURE_MAX];
         begin(&f, mixed, COUNT(mixed), 60 + kind);
         for (uint32_t i = 0; i < COUNT(widths); i++) {
-            vkb_op op = empty_op;
+            vkb_op op = VKB_OP_INIT;
             uint32_t width = kind == VKB_OP_GATE ? (widths[i] + 7) / 8 * 8 : widths[i];
             if (kind == VKB_OP_EMBED || kind == VKB_OP_NORM) op = norm_of_width(&f, kind, width, i);
             op.kind = kind;
@@ -301,7 +301,7 @@ static void rotate(void) {
     begin(&f, mixed, COUNT(mixed), 71);
     for (uint32_t i = 0; i < COUNT(table); i++) {
         uint32_t kv = table[i].kv_heads ? table[i].kv_heads : table[i].heads, width = (table[i].heads + 2 * kv) * table[i].size;
-        vkb_op op = empty_op;
+        vkb_op op = VKB_OP_INIT;
         op.kind = VKB_OP_ROTATE;
         op.heads = table[i].heads;
         op.kv_heads = table[i].kv_heads;
@@ -330,7 +330,7 @@ static void linear_max(void) {
     float slack[FIXTURE_MAX];
     begin(&f, mixed, COUNT(mixed), 81);
     for (uint32_t i = 0; i < COUNT(sizes); i++) {
-        vkb_op op = empty_op;
+        vkb_op op = VKB_OP_INIT;
         op.kind = VKB_OP_LINEAR_MAX;
         op.input = fixture_input(&f, sizes[i][1], 1);
         op.weight = fixture_tensor(&f, sizes[i][0], sizes[i][1], VKB_LAYOUT_LINEAR, 4 / sqrtf((float)sizes[i][1]));
@@ -346,7 +346,7 @@ static void linear_max(void) {
 static void odd_heads(void) {
     fixture f;
     begin(&f, mixed, COUNT(mixed), 91);
-    vkb_op op = empty_op;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_ATTENTION;
     op.heads = 2;
     op.scale = 1;

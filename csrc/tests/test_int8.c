@@ -26,7 +26,7 @@ static double quantized(const float *x, uint32_t n, vkb_i8_range range, double *
 
 static uint32_t add_linear(fixture *f, uint32_t input, uint32_t width, bool plain) {
     uint32_t k = f->values[input].width;
-    vkb_op op = empty_op;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_LINEAR;
     op.input = input;
     f->dtype = VKB_I8;
@@ -141,7 +141,7 @@ static void self_tests(vkb_device *base, const vkb_kernel *kernel) {
     static const uint32_t sizes[] = {16, 64, 96, 256, 384, 600};
     vkb_vk_device *device = (vkb_vk_device *)base;
     for (uint32_t i = 0; i < COUNT(sizes) && kernel->kind == VKB_KERNEL_QUANTIZE; i++) {
-        vkb_vk_usage usage = {.op = &empty_op, .activations = VKB_F16, .width = sizes[i]};
+        vkb_vk_usage usage = {.op = &(vkb_op)VKB_OP_INIT, .activations = VKB_F16, .width = sizes[i]};
         usage.task = (vkb_task){.kind = kernel->kind, .values = VKB_VALUES_F16};
         usage.task.outputs = (uint32_t)vkb_align_up(sizes[i], VKB_COLUMN_ALIGN);
         char reason[160] = "";
@@ -177,7 +177,7 @@ static void network(vkb_device *device, uint32_t seed, uint32_t width, uint32_t 
     f.activations = VKB_F16;
     uint32_t x = fixture_input(&f, width, 1);
     for (uint32_t layer = 0; layer < 2; layer++) {
-        vkb_op op = empty_op;
+        vkb_op op = VKB_OP_INIT;
         op.kind = VKB_OP_LINEAR;
         op.input = x;
         op.activation = VKB_ACT_GELU;
@@ -195,7 +195,7 @@ static void network(vkb_device *device, uint32_t seed, uint32_t width, uint32_t 
         op.norm_eps = 1e-5f;
         x = fixture_op(&f, op, VKB_PER_TOKEN, width);
     }
-    vkb_op op = empty_op;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_LINEAR_MAX;
     op.input = x;
     op.weight = fixture_tensor(&f, 150, width, VKB_LAYOUT_LINEAR, 1);

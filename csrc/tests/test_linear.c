@@ -49,7 +49,7 @@ static void find_bounds(const fixture *f, const vkb_op *op, const float *plain, 
 
 static uint32_t add_linear(fixture *f, uint32_t input, uint32_t width, linear l) {
     uint32_t k = f->values[input].width;
-    vkb_op op = empty_op;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_LINEAR;
     op.input = input;
     op.activation = l.activation;
@@ -146,7 +146,7 @@ static void gelu_exact(vkb_device *device) {
     fixture_begin(&f, &rows, 1, 1);
     uint32_t x = fixture_input(&f, 1, 1);
     for (uint32_t i = 0; i < rows; i++) f.data[0][i] = ((float)i - 1000) / 100;
-    vkb_op op = empty_op;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_LINEAR;
     op.input = x;
     op.activation = VKB_ACT_GELU;
@@ -171,12 +171,12 @@ static void per_sequence(vkb_device *device, const char *kernel, void *user) {
     fixture f;
     fixture_begin(&f, lengths, COUNT(lengths), 3);
     uint32_t x = fixture_input(&f, 60, 1);
-    vkb_op op = empty_op;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_POOL;
     op.input = x;
     op.pool = VKB_POOL_MEAN;
     uint32_t pooled = fixture_op(&f, op, VKB_PER_SEQUENCE, 60);
-    op = empty_op;
+    op = (vkb_op)VKB_OP_INIT;
     op.kind = VKB_OP_LINEAR;
     op.input = pooled;
     op.activation = VKB_ACT_TANH;

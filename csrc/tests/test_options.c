@@ -65,7 +65,7 @@ static void gate(vkb_device *device, const char *kernel, void *user) {
     float bounds[FIXTURE_MAX];
     fixture_begin(&f, mixed, COUNT(mixed), 21);
     for (uint32_t i = 0; i < COUNT(widths); i++) {
-        vkb_op op = empty_op;
+        vkb_op op = VKB_OP_INIT;
         op.kind = VKB_OP_GATE;
         op.input = fixture_input(&f, 2 * widths[i], 4);
         op.activation = i % (VKB_ACT_SIGMOID + 1);
@@ -91,7 +91,7 @@ static void norms(vkb_device *device, const char *kernel, void *user) {
             float bounds[FIXTURE_MAX];
             fixture_begin(&f, mixed, COUNT(mixed), 22 + norm);
             for (uint32_t i = 0; i < COUNT(widths); i++) {
-                vkb_op op = empty_op;
+                vkb_op op = VKB_OP_INIT;
                 op.kind = VKB_OP_NORM;
                 op.input = fixture_input(&f, widths[i], 3);
                 if (residual_at || i % 2) op.residual = fixture_input(&f, widths[i], 1);
@@ -112,7 +112,7 @@ static void linears(vkb_device *device, const char *kernel, void *user) {
         float bounds[FIXTURE_MAX];
         fixture_begin(&f, mixed, COUNT(mixed), 25);
         for (uint32_t i = 0; i < COUNT(widths); i++) {
-            vkb_op op = empty_op;
+            vkb_op op = VKB_OP_INIT;
             f.dtype = i % 2 ? VKB_F16 : VKB_F32;
             op.kind = VKB_OP_LINEAR;
             op.input = fixture_input(&f, 37, 1);
@@ -141,7 +141,7 @@ static void linear_max(vkb_device *device, const char *kernel, void *user) {
     f.dtype = dtype;
     for (uint32_t i = 0; i < COUNT(outputs); i++) {
         uint32_t n = inputs[i % COUNT(inputs)];
-        vkb_op op = empty_op;
+        vkb_op op = VKB_OP_INIT;
         op.kind = VKB_OP_LINEAR_MAX;
         op.input = fixture_input(&f, n, 1);
         op.weight = fixture_tensor(&f, outputs[i], n, VKB_LAYOUT_LINEAR, 4 / sqrtf((float)n));
@@ -177,7 +177,7 @@ static const rotation rotations[] = {
 
 static void add_rotation(fixture *f, const rotation *r) {
     uint32_t kv = r->kv_heads ? r->kv_heads : r->heads;
-    vkb_op op = empty_op;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_ROTATE;
     op.heads = r->heads;
     op.kv_heads = r->kv_heads;
@@ -297,7 +297,7 @@ static void attention_over(vkb_device *device, const char *kernel, const shape *
     uint32_t step = stride(device);
     for (uint32_t i = (uint32_t)(s - shapes) / step % step; i < COUNT(options); i += step) {
         const option *o = &options[i];
-        vkb_op op = empty_op;
+        vkb_op op = VKB_OP_INIT;
         f.dtype = o->dtype;
         op.kind = VKB_OP_ATTENTION;
         op.input = x;

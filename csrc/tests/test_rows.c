@@ -25,7 +25,7 @@ static void compare(const fixture *f, vkb_device *device, const char *kernel, co
 /* ---- EMBED ---- */
 
 static void add_embed(fixture *f, uint32_t width, uint32_t tables, bool norm) {
-    vkb_op op = empty_op;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_EMBED;
     op.scale = 1.25f;
     op.weight = fixture_tensor(f, f->tokens, width, VKB_LAYOUT_TABLE, 1);
@@ -73,7 +73,7 @@ static void norm(vkb_device *device, const char *kernel, void *user) {
     float bounds[FIXTURE_MAX];
     fixture_begin(&f, mixed, COUNT(mixed), 2);
     for (uint32_t i = 0; i < COUNT(widths); i++) {
-        vkb_op op = empty_op;
+        vkb_op op = VKB_OP_INIT;
         op.kind = VKB_OP_NORM;
         op.input = fixture_input(&f, widths[i], 3);
         if (i % 2) op.residual = fixture_input(&f, widths[i], 1);
@@ -94,7 +94,7 @@ static void norm_edges(vkb_device *device, const char *kernel, void *user) {
     const uint32_t rows = 5;
     fixture f;
     fixture_begin(&f, &rows, 1, 3);
-    vkb_op op = empty_op;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_NORM;
     op.input = fixture_input(&f, 64, 1);
     op.norm = VKB_NORM_LAYER;
@@ -134,7 +134,7 @@ static void pool_from(vkb_device *device, const char *kernel, uint32_t width, co
         memcpy(f.pool_start, starts, f.sequences * sizeof *starts);
     }
     for (uint32_t mode = 0; mode < COUNT(pool_names); mode++) {
-        vkb_op op = empty_op;
+        vkb_op op = VKB_OP_INIT;
         op.kind = VKB_OP_POOL;
         op.input = x;
         op.output = out;
@@ -167,7 +167,7 @@ static void pool_nothing(vkb_device *device, const char *kernel, void *user) {
         f.pool_start = calloc(2, sizeof *f.pool_start);
         REQUIRE(f.pool_start, "out of memory");
         f.pool_start[0] = 3;
-        vkb_op op = empty_op;
+        vkb_op op = VKB_OP_INIT;
         op.kind = VKB_OP_POOL;
         op.input = fixture_input(&f, 5, 1);
         op.pool = mode;
@@ -192,7 +192,7 @@ static void normalize(vkb_device *device, const char *kernel, void *user) {
     float bounds[FIXTURE_MAX];
     fixture_begin(&f, mixed, COUNT(mixed), 4);
     for (uint32_t i = 0; i < COUNT(widths); i++) {
-        vkb_op op = empty_op;
+        vkb_op op = VKB_OP_INIT;
         op.kind = VKB_OP_NORMALIZE;
         op.input = fixture_input(&f, widths[i], 1);
         float *x = f.data[f.ops[f.op_count - 1].weight];
@@ -220,13 +220,13 @@ static void padding(vkb_device *device, const char *kernel, void *user) {
     (void)user;
     fixture f;
     fixture_begin(&f, mixed, COUNT(mixed), 6);
-    vkb_op op = empty_op;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_LINEAR;
     op.input = fixture_input(&f, 17, 1);
     op.weight = fixture_tensor(&f, 33, 17, VKB_LAYOUT_LINEAR, 0.3f);
     op.activation = VKB_ACT_SIGMOID;
     uint32_t value = fixture_op(&f, op, VKB_PER_TOKEN, 33);
-    op = empty_op;
+    op = (vkb_op)VKB_OP_INIT;
     op.kind = VKB_OP_NORMALIZE;
     op.input = value;
     fixture_op(&f, op, VKB_PER_TOKEN, 33);

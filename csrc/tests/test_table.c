@@ -4,8 +4,21 @@
 #include "../vk_program.h"
 #include "test.h"
 
-static const uint32_t kinds[] = {VKB_OP_EMBED, VKB_OP_LINEAR,    VKB_OP_ATTENTION,   VKB_OP_NORM,
-                                 VKB_OP_POOL,  VKB_OP_NORMALIZE, VKB_KERNEL_COPY_OUT};
+static const struct {
+    uint32_t kind, weights;
+} kinds[] = {{VKB_OP_EMBED, VKB_WEIGHTS_F32},
+             {VKB_OP_LINEAR, VKB_WEIGHTS_F32},
+             {VKB_OP_LINEAR, VKB_WEIGHTS_I8},
+             {VKB_OP_LINEAR_MAX, VKB_WEIGHTS_F32},
+             {VKB_OP_LINEAR_MAX, VKB_WEIGHTS_I8},
+             {VKB_OP_ATTENTION, 0},
+             {VKB_OP_ROTATE, 0},
+             {VKB_OP_NORM, 0},
+             {VKB_OP_POOL, 0},
+             {VKB_OP_NORMALIZE, 0},
+             {VKB_OP_GATE, 0},
+             {VKB_KERNEL_COPY_OUT, 0},
+             {VKB_KERNEL_QUANTIZE, 0}};
 
 static const vkb_abilities least = {.workgroup_invocations = 128, .shared_bytes = 16384, .subgroup_size = 64};
 static const vkb_abilities large = {.workgroup_invocations = 1024, .shared_bytes = 49152, .subgroup_size = 32, .subgroup_operations = 0xff};
@@ -36,14 +49,15 @@ static void every_device_does_everything(void) {
     static const vkb_abilities *const devices[] = {&least, &large, &software};
     for (uint32_t d = 0; d < COUNT(devices); d++) {
         for (uint32_t k = 0; k < COUNT(kinds); k++) {
-            uint32_t heads = kinds[k] == VKB_OP_ATTENTION ? VKB_MAX_HEAD : 0;
+            uint32_t kind = kinds[k].kind, heads = kind == VKB_OP_ATTENTION ? VKB_MAX_HEAD : 0;
             for (uint32_t head = heads ? 1 : 0; head <= heads; head++) {
                 for (uint32_t n = 1; n <= 1 << 20; n *= 2) {
-                    const vkb_kernel *kernel = choose(devices[d], kinds[k], head, n);
-                    CHECK(kernel && kernel->kind == kinds[k] && kernel->min_rows <= n &&
+                    const vkb_task task = {.kind = kind, .weights = kinds[k].weights, .head_size = head};
+                    const vkb_kernel *kernel = vkb_kernel_choose(devices[d], &task, n);
+                    CHECK(kernel && kernel->kind == kind && kernel->min_rows <= n &&
                               kernel->local_size <= devices[d]->workgroup_invocations && kernel->shared_bytes <= devices[d]->shared_bytes &&
                               !(kernel->subgroup & ~devices[d]->subgroup_operations) && (!head || kernel->max_head >= head),
-                          "device %u, kind %u, head size %u, %u rows: %s", d, kinds[k], head, n, kernel ? kernel->name : "none");
+                          "device %u, kind %u, head size %u, %u rows: %s", d, kind, head, n, kernel ? kernel->name : "none");
                 }
             }
         }

@@ -139,7 +139,7 @@ static const vkb_kernel *usual_linear(const vkb_device *device) {
 static void begin_linear(fixture *f) {
     static const uint32_t lengths[] = {3, 6};
     fixture_begin(f, lengths, 2, 1);
-    vkb_op op = empty_op;
+    vkb_op op = VKB_OP_INIT;
     op.kind = VKB_OP_LINEAR;
     op.input = fixture_input(f, 40, 1);
     op.weight = fixture_tensor(f, 24, 40, VKB_LAYOUT_LINEAR, 0.3f);
