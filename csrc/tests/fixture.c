@@ -4,7 +4,7 @@
 
 #include "../cpu.h"
 
-int test_failures, test_checks;
+atomic_int test_failures, test_checks;
 
 /* What the sanitizers ask for: an allocation that can't be given fails, as it does without them. */
 const char *__asan_default_options(void);

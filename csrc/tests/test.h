@@ -2,13 +2,14 @@
 #ifndef VKB_TEST_H
 #define VKB_TEST_H
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../internal.h"
 
-extern int test_failures, test_checks; /* of the whole program: fixture.c */
+extern atomic_int test_failures, test_checks; /* of the whole program, on any thread: fixture.c */
 
 /* False is a failure; the rest is a message with its arguments. */
 #define CHECK(condition, ...) \
