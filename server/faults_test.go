@@ -159,6 +159,43 @@ func TestFieldNames(t *testing.T) {
 	assert.Contains(t, s.post("/similarity", `{"inputs":{"source_sentence":7}}`).body, "`inputs.source_sentence`")
 }
 
+// TestNullElements: null in a list is not taken for an empty text or for token 0: the error names it.
+func TestNullElements(t *testing.T) {
+	s := start(t, Options{})
+	for _, c := range []struct {
+		path, request, element string
+		status                 int
+	}{
+		{"/v1/embeddings", `{"model":"tiny","input":[null]}`, "input.0", 400},
+		{"/v1/embeddings", `{"model":"tiny","input":[null,null]}`, "input.0", 400},
+		{"/v1/embeddings", `{"model":"tiny","input":[[2,3],[4,null]]}`, "input.1.1", 400},
+		{"/v1/embeddings", `{"model":"tiny","input":[[2,3],null]}`, "input.1", 400},
+		{"/v1/embeddings", `{"model":"tiny","input":["null",null]}`, "input.1", 400},
+		{"/embed", `{"inputs":[null]}`, "inputs.0", 422},
+		{"/embed_all", `{"inputs":[2,null]}`, "inputs.1", 422},
+		{"/embed_sparse", `{"inputs":["a",null]}`, "inputs.1", 422},
+		{"/similarity", `{"inputs":{"source_sentence":"a","sentences":["b",null]}}`, "inputs.sentences.1", 422},
+		{"/", `{"inputs":{"source_sentence":"a","sentences":[null]}}`, "inputs.sentences.0", 422},
+		{"/rerank", `{"query":"a","texts":["b",null]}`, "texts.1", 422},
+		{"/predict", `{"inputs":["a",null]}`, "inputs.1", 422},
+		{"/predict", `{"inputs":[["a"],["b",null]]}`, "inputs.1.1", 422},
+		{"/predict", `{"inputs":[["a"],null]}`, "inputs.1", 422},
+		{"/tokenize", `{"inputs":["a",null]}`, "inputs.1", 422},
+		{"/decode", `{"ids":[null]}`, "ids.0", 422},
+		{"/decode", `{"ids":[[2],[null]]}`, "ids.1.0", 422},
+		{"/api/embed", `{"model":"tiny","input":["a",null]}`, "input.1", 400},
+	} {
+		a := s.post(c.path, c.request)
+		assert.Equal(t, c.status, a.status, "%s %s: %s", c.path, c.request, a.body)
+		assert.Contains(t, a.body, "`"+c.element+"`: want a value, got null", "%s %s", c.path, c.request)
+		formed(t, c.path, a)
+	}
+	for _, r := range inputRoutes {
+		s.post(r.path, r.with(`"null, [null]"`)).good(t)
+	}
+	s.bad(400, s.post("/v1/rerank", `{"model":"rerank","query":"a","documents":["b",null]}`), "documents")
+}
+
 // TestTokenLimits: of every route that has tokens.
 func TestTokenLimits(t *testing.T) {
 	s := start(t, Options{MaxTokens: 20})

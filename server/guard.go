@@ -174,6 +174,9 @@ func decodeJSON(body []byte, v any) error {
 		return f
 	case errors.As(err, &kind):
 		field := embedded.Replace(kind.Field)
+		if kind.Value == "null" { // noNull's
+			return failf(invalid, field, "`%s`: want a value, got null", field)
+		}
 		if field == "" {
 			return failf(invalid, "", "want a JSON object, got a %s", word(kind.Value))
 		}

@@ -3,7 +3,10 @@ package server
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"reflect"
 	"strconv"
+	"strings"
 )
 
 // input is what is to be embedded: a text, a list of texts, the token ids of a text, or a list of those.
@@ -48,7 +51,49 @@ func (in *input) UnmarshalJSON(data []byte) error {
 	if err != nil {
 		return failf(invalid, "input", "want %s", inputForms)
 	}
-	return nil
+	return noNull(data)
+}
+
+// noNull is an error that names the first null in a list, or in a list of lists: encoding/json takes it for "" or 0.
+func noNull(list []byte) error {
+	if !bytes.Contains(list, []byte("null")) { // which a text may have too
+		return nil
+	}
+	d := json.NewDecoder(bytes.NewReader(list))
+	d.UseNumber()
+	var at []int // where the next value is
+	for {
+		t, err := d.Token()
+		if err != nil {
+			return nil // the end
+		}
+		switch t {
+		case json.Delim('['):
+			at = append(at, 0)
+			continue
+		case json.Delim(']'):
+			at = at[:len(at)-1]
+		case nil:
+			if len(at) > 0 {
+				path := strings.Trim(strings.ReplaceAll(fmt.Sprint(at), " ", "."), "[]")
+				return &json.UnmarshalTypeError{Value: "null", Field: path, Type: reflect.TypeFor[string]()} // encoding/json puts the list's name before the path
+			}
+		}
+		if len(at) > 0 {
+			at[len(at)-1]++
+		}
+	}
+}
+
+// textList is a list of texts.
+type textList []string
+
+// UnmarshalJSON takes no null.
+func (l *textList) UnmarshalJSON(data []byte) error {
+	if err := json.Unmarshal(data, (*[]string)(l)); err != nil {
+		return err
+	}
+	return noNull(data)
 }
 
 // texts is a text or a list of texts.
@@ -73,7 +118,7 @@ func (t *texts) UnmarshalJSON(data []byte) error {
 	if json.Unmarshal(data, &t.list) != nil {
 		return failf(invalid, "input", "invalid input type: want a string or a list of strings")
 	}
-	return nil
+	return noNull(data)
 }
 
 // count is a number of things that a request asks for, which must be a whole number of 1 or more; 0 is not given. What is not is an error of its class, and not one of

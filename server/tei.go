@@ -248,7 +248,7 @@ func (c *call) teiEmbedSparse(q teiEmbedRequest) error {
 type teiSimilarityRequest struct {
 	Inputs struct {
 		Source    *string  `json:"source_sentence"`
-		Sentences []string `json:"sentences"`
+		Sentences textList `json:"sentences"`
 	} `json:"inputs"`
 	Model      string `json:"model"`
 	Parameters struct {

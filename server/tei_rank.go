@@ -15,7 +15,7 @@ import (
 
 type teiRerankRequest struct {
 	Query  *string  `json:"query"`
-	Texts  []string `json:"texts"`
+	Texts  textList `json:"texts"`
 	Model  string   `json:"model"`
 	Raw    bool     `json:"raw_scores"`
 	Return bool     `json:"return_text"`
@@ -88,6 +88,9 @@ type predictInputs struct {
 
 // UnmarshalJSON takes the three forms.
 func (p *predictInputs) UnmarshalJSON(data []byte) error {
+	if err := noNull(data); err != nil {
+		return err
+	}
 	var t texts
 	if err := t.UnmarshalJSON(data); err == nil && t.given {
 		p.list, p.single = [][]string{t.list}, true
