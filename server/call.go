@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"math/rand/v2"
@@ -205,14 +206,25 @@ func (c *call) body(v any) error {
 		return failf(tooLarge, "", "the body is larger than %d bytes", limit)
 	}
 	if size < 0 {
-		size = max(limit, 0)
-	}
-	if err := c.hold(size); err != nil {
+		c.r.Body = counted{c.r.Body, c}
+	} else if err := c.hold(size); err != nil {
 		return err
 	}
-	n, err := decodeBody(c.w, c.r, limit, c.options.MaxInputs, v)
-	c.letGo(size - int64(n)) // of an unknown length
-	return err
+	return decodeBody(c.w, c.r, limit, c.options.MaxInputs, v)
+}
+
+// A counted body is one of unknown length: its bytes are held as they come, so that those who send few keep nobody else out.
+type counted struct {
+	io.ReadCloser
+	call *call
+}
+
+func (b counted) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if full := b.call.hold(int64(n)); full != nil {
+		return 0, full
+	}
+	return n, err
 }
 
 // hold counts bytes that the request keeps until it ends, and says whether there is room for them.

@@ -109,8 +109,8 @@ func (g *guard) count(number bool) error {
 
 var bodies = sync.Pool{New: func() any { return new([]byte) }}
 
-// decodeBody reads a body of at most limit bytes into v, and says how many they were.
-func decodeBody(w http.ResponseWriter, r *http.Request, limit int64, inputs int, v any) (int, error) {
+// decodeBody reads a body of at most limit bytes into v, at most 64 KiB at a time.
+func decodeBody(w http.ResponseWriter, r *http.Request, limit int64, inputs int, v any) error {
 	from := io.Reader(r.Body)
 	if limit >= 0 {
 		from = http.MaxBytesReader(w, r.Body, limit)
@@ -130,25 +130,26 @@ func decodeBody(w http.ResponseWriter, r *http.Request, limit int64, inputs int,
 		}
 		n, err := from.Read(body[len(body):min(cap(body), len(body)+64<<10)])
 		if bad := g.write(body[len(body) : len(body)+n]); bad != nil {
-			return len(body), bad
+			return bad
 		}
 		body = body[:len(body)+n]
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return len(body), readError(err)
+			return readError(err)
 		}
 	}
-	return len(body), decodeJSON(body, v)
+	return decodeJSON(body, v)
 }
 
 // readError tells a client that is too slow from one that went away.
 func readError(err error) error {
+	var f *failure
 	var big *http.MaxBytesError
 	var network net.Error
 	switch {
-	case errors.As(err, &big):
+	case errors.As(err, &f), errors.As(err, &big):
 		return failureOf(err)
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &network) && network.Timeout():
 		return &failure{class: timedOut, message: "the body did not come in time", cause: err}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -43,6 +44,44 @@ func TestLongBody(t *testing.T) {
 		formed(t, r.path, a)
 		s.doContext(t.Context(), "POST", r.path, io.MultiReader(strings.NewReader(request))).good(t)
 		assert.Zero(t, s.buffered.Load())
+	}
+}
+
+// TestUnknownLength: bodies of unknown length hold what has come of them, not what may come.
+func TestUnknownLength(t *testing.T) {
+	s := start(t, Options{MaxBodyBytes: 1 << 20, MaxBufferedBytes: 256 << 10}, model("tiny", "tiny", "normalize"))
+	const request = `{"inputs":"the cat"}`
+	var sent []*io.PipeWriter
+	var wait sync.WaitGroup
+	for range 3 {
+		from, to := io.Pipe()
+		t.Cleanup(func() { to.Close() })
+		sent = append(sent, to)
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			a := s.doContext(context.Background(), "POST", "/embed", io.MultiReader(strings.NewReader(request[:1]), from))
+			assert.Equal(t, 200, a.status, a.body)
+		}()
+	}
+	require.Eventually(t, func() bool { return s.buffered.Load() == 3 }, 5*time.Second, time.Millisecond)
+	s.post("/embed", request).good(t)
+	s.doContext(t.Context(), "POST", "/embed", io.MultiReader(strings.NewReader(request))).good(t)
+	a := s.doContext(t.Context(), "POST", "/embed", io.MultiReader(strings.NewReader(`{"inputs":"`+strings.Repeat("a", 300<<10)+`"}`)))
+	s.bad(413, teiError(t, a, "Validation"), "over all that may be buffered")
+	s.buffered.Add(255 << 10) // others hold that
+	a = s.doContext(t.Context(), "POST", "/embed", io.MultiReader(strings.NewReader(`{"inputs":"`+strings.Repeat("a", 2<<10)+`"}`)))
+	s.bad(429, teiError(t, a, "Overloaded"), "beside others")
+	s.buffered.Add(-255 << 10)
+	for _, to := range sent {
+		_, err := to.Write([]byte(request[1:]))
+		require.NoError(t, err)
+		to.Close()
+	}
+	wait.Wait()
+	assert.Zero(t, s.buffered.Load())
+	for body, buffered := range map[int64]int64{0: 256 << 20, -1: 256 << 20, 300e6: 600e6, math.MaxInt64: 256 << 20} {
+		assert.Equal(t, buffered, Options{MaxBodyBytes: body}.withDefaults().MaxBufferedBytes, body)
 	}
 }
 

@@ -340,7 +340,7 @@ func (c *call) ollamaShow() error {
 		Model string `json:"model"`
 		Name  string `json:"name"`
 	}
-	if _, err := decodeBody(c.w, c.r, 64<<10, c.options.MaxInputs, &q); err != nil {
+	if err := decodeBody(c.w, c.r, 64<<10, c.options.MaxInputs, &q); err != nil {
 		return err
 	}
 	name := cmp.Or(q.Model, q.Name)

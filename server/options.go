@@ -25,7 +25,7 @@ type Model struct {
 type Options struct {
 	MaxConcurrent    int           // requests at work, beyond which there is a 429; 512
 	MaxBodyBytes     int64         // of a request, beyond which there is a 413; 2 MiB
-	MaxBufferedBytes int64         // of the bodies and results of all requests at work, beyond which there is a 429, or a 413 for one that is over it alone; 256 MiB
+	MaxBufferedBytes int64         // of the bodies and results of all requests at work, beyond which there is a 429, or a 413 for one that is over it alone; 256 MiB, or twice MaxBodyBytes if that is more
 	MaxInputs        int           // texts of a request, beyond which there is a 413; 2048
 	MaxTokens        int           // of a request, after truncation, beyond which there is a 413; 1,048,576
 	MaxQueuedTokens  int           // of the requests at work by one model, beyond which there is a 429; 1,048,576. For a request of up to a quarter of a batch only such requests count: the others do not hold it up. What finds nothing ahead of it is let in
@@ -53,7 +53,7 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	o.MaxConcurrent = cmp.Or(o.MaxConcurrent, 512)
 	o.MaxBodyBytes = cmp.Or(o.MaxBodyBytes, 2<<20)
-	o.MaxBufferedBytes = cmp.Or(o.MaxBufferedBytes, 256<<20)
+	o.MaxBufferedBytes = cmp.Or(o.MaxBufferedBytes, max(256<<20, 2*o.MaxBodyBytes))
 	o.MaxInputs = cmp.Or(o.MaxInputs, 2048)
 	o.MaxTokens = cmp.Or(o.MaxTokens, 1<<20)
 	o.MaxQueuedTokens = cmp.Or(o.MaxQueuedTokens, 1<<20)
