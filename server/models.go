@@ -24,7 +24,7 @@ type served struct {
 	loading chan struct{} // closed when a load ends; nil: there is none
 	err     error         // of the last load
 	kind    vkbert.Kind   // "" until it is known
-	users   int
+	users   int           // also those that wait for the load
 	keep    time.Duration
 	timer   *time.Timer // unloads it
 	expires time.Time   // when it will
@@ -66,31 +66,28 @@ func (m *served) state() (string, error) {
 	return stateUnloaded, nil
 }
 
-// acquire returns the open model, loading it first if need be, and how long that took. Each acquire has its release.
-func (m *served) acquire(ctx context.Context) (*engine, time.Duration, error) {
+// acquire returns the open model, loading it first if need be, and how long that took. Each acquire that does not fail has its release.
+func (m *served) acquire(ctx context.Context) (e *engine, took time.Duration, err error) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	m.users++ // already while it waits: else the model may be gone before it wakes
+	defer func() {
+		if err != nil {
+			m.users--
+			m.idle()
+		}
+	}()
+	if m.timer != nil {
+		m.timer.Stop()
+		m.timer = nil
+	}
 	start := time.Now()
-	for waited := false; ; waited = true {
-		m.mutex.Lock()
+	for waited := false; m.closed || m.engine == nil; waited = true {
 		switch {
 		case m.closed:
-			m.mutex.Unlock()
 			return nil, 0, &failure{class: unhealthy, message: "the server is shutting down", cause: vkbert.ErrClosed}
-		case m.engine != nil:
-			m.users++
-			if m.timer != nil {
-				m.timer.Stop()
-				m.timer = nil
-			}
-			e := m.engine
-			m.mutex.Unlock()
-			if !waited {
-				return e, 0, nil
-			}
-			return e, time.Since(start), nil
 		case m.loading == nil && waited && m.err != nil:
-			err := m.err
-			m.mutex.Unlock()
-			return nil, 0, &failure{class: unhealthy, message: fmt.Sprintf("model %q could not be loaded: %v", m.Name, err), cause: err}
+			return nil, 0, &failure{class: unhealthy, message: fmt.Sprintf("model %q could not be loaded: %v", m.Name, m.err), cause: m.err}
 		case m.loading == nil:
 			m.loading = make(chan struct{})
 			m.err = nil
@@ -102,9 +99,15 @@ func (m *served) acquire(ctx context.Context) (*engine, time.Duration, error) {
 		select {
 		case <-wait:
 		case <-ctx.Done():
-			return nil, 0, ctx.Err()
+			err = ctx.Err()
 		}
+		m.mutex.Lock()
+		if err != nil {
+			return nil, 0, err
+		}
+		took = time.Since(start)
 	}
+	return m.engine, took, nil
 }
 
 func (m *served) load() {

@@ -1,7 +1,9 @@
 package server
 
 import (
+	"context"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -114,6 +116,33 @@ func TestKeepAlive(t *testing.T) {
 	var m served
 	m.stats()
 	assert.GreaterOrEqual(t, s.models[0].stats().Sequences, uint64(2), "counts go on")
+}
+
+// TestShortKeepAlive: a model stays loaded for those who waited for it, however short its keep-alive is.
+func TestShortKeepAlive(t *testing.T) {
+	s := start(t, Options{KeepAlive: time.Nanosecond}, model("raw", "tiny", "mean"))
+	m := s.models[0]
+	const clients = 8
+	var wait sync.WaitGroup
+	for range clients {
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			a := s.post("/embed", `{"inputs":"a"}`)
+			assert.Equal(t, 200, a.status, a.body)
+		}()
+	}
+	wait.Wait()
+	loads := func() int { m.mutex.Lock(); defer m.mutex.Unlock(); return m.loads }
+	assert.LessOrEqual(t, loads(), 1+clients, "one for Load, one for each request")
+	unloaded := func() bool { return m.look() == nil }
+	require.Eventually(t, unloaded, 5*time.Second, time.Millisecond)
+	before := loads()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, _, err := m.acquire(ctx) // gives up
+	require.ErrorIs(t, err, context.Canceled)
+	require.Eventually(t, func() bool { return loads() == before+1 && unloaded() }, 5*time.Second, time.Millisecond, "a load that nobody waits for starts the clock")
 }
 
 func TestWeaviate(t *testing.T) {
