@@ -100,7 +100,11 @@ func (c *call) openaiModels() error {
 }
 
 func (c *call) openaiModel() error {
-	m, err := c.find(c.r.PathValue("id"))
+	id := c.r.PathValue("id")
+	m, err := c.find(id)
+	if other, ok := c.byName["/"+id]; err != nil && ok { // proxies make one slash of two
+		m, err = other, nil
+	}
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,9 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"math"
+	"net/url"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -184,6 +187,23 @@ func TestOpenAIModels(t *testing.T) {
 		assert.InDelta(t, s.started.Unix(), m["created"], 0)
 	}
 	assert.Equal(t, list["data"].([]any)[0], s.do("GET", "/v1/models/tiny", "").good(t))
+}
+
+// TestOpenAIModelPaths: every id in the list can be asked for, paths too, with their slashes as they are or escaped.
+func TestOpenAIModelPaths(t *testing.T) {
+	relative := testmodel.Path("tiny", "mean") // it begins with ".."
+	absolute, err := filepath.Abs(relative)
+	require.NoError(t, err)
+	s := start(t, Options{CORSOrigins: []string{"*"}}, Model{Path: absolute, Options: cpu()}, Model{Path: relative, Options: cpu()})
+	for _, m := range s.do("GET", "/v1/models", "").good(t).(map[string]any)["data"].([]any) {
+		id := m.(map[string]any)["id"].(string)
+		for _, path := range []string{id, strings.TrimPrefix(id, "/"), url.PathEscape(id), strings.ReplaceAll(id, "/", "%2F")} {
+			assert.Equal(t, m, s.do("GET", "/v1/models/"+path, "").good(t), path)
+		}
+		s.bad(405, openaiError(t, s.post("/v1/models/"+id, ""), "", ""), "method")
+		assert.Equal(t, 204, s.do("OPTIONS", "/v1/models/"+id, "").status)
+	}
+	s.bad(404, openaiError(t, s.do("GET", "/v1/models//none/../"+absolute, ""), "model", "model_not_found"), "no model")
 }
 
 func TestOpenAIRerank(t *testing.T) {

@@ -6,6 +6,9 @@ import (
 	"strings"
 )
 
+// modelsPath is what ids of models come behind.
+const modelsPath = "/v1/models/"
+
 // route sets the table of paths up.
 func (s *Server) route() {
 	s.mux, s.methods = http.NewServeMux(), map[string][]string{}
@@ -19,7 +22,7 @@ func (s *Server) route() {
 	add("POST", openai, "work", (*call).openaiEmbeddings, "/v1/embeddings", "/embeddings")
 	add("POST", openai, "work", (*call).openaiRerank, "/v1/rerank")
 	add("GET", openai, "", (*call).openaiModels, "/v1/models")
-	add("GET", openai, "", (*call).openaiModel, "/v1/models/{id...}")
+	add("GET", openai, "", (*call).openaiModel, modelsPath+"{id...}")
 
 	add("POST", tei, "work", (*call).teiAny, "/{$}", "/invocations")
 	add("POST", tei, "work", reads((*call).teiEmbed), "/embed")

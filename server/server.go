@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -86,7 +87,15 @@ func New(models []Model, o Options) (*Server, error) {
 }
 
 // ServeHTTP answers a request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if id, ok := strings.CutPrefix(r.URL.Path, modelsPath); ok { // which may be a path, whose slashes and dots the mux would clean away
+		changed, u := *r, *r.URL
+		u.RawPath = modelsPath + url.PathEscape(id)
+		changed.URL = &u
+		r = &changed
+	}
+	s.mux.ServeHTTP(w, r)
+}
 
 // Drain ends the taking of work: requests under way go on, and new ones get a 503. It returns when none is at work any more, or with ctx's error.
 func (s *Server) Drain(ctx context.Context) error {
