@@ -372,9 +372,10 @@ func (c *call) count(tokens int) error {
 
 // timed measures tokenizing or computing, and makes a span of it.
 func (c *call) timed(name string, total *time.Duration, do func(ctx context.Context) error) error {
-	ctx, span := c.ctx, trace.Span(nil)
+	ctx := c.ctx
 	if c.span.IsRecording() {
-		ctx, span = c.tracer.Start(c.ctx, name)
+		var span trace.Span
+		ctx, span = c.tracer.Start(ctx, name)
 		defer span.End()
 	}
 	start := time.Now()

@@ -25,9 +25,7 @@ func TestMain(m *testing.M) {
 }
 
 // cpu is how the tests open models.
-func cpu(options ...vkbert.Option) []vkbert.Option {
-	return append([]vkbert.Option{vkbert.WithDevice("cpu")}, options...)
-}
+func cpu() []vkbert.Option { return []vkbert.Option{vkbert.WithDevice("cpu")} }
 
 func model(name string, path ...string) Model {
 	return Model{Name: name, Path: testmodel.Path(path...), Options: cpu()}
