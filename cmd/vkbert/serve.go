@@ -2,11 +2,14 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,13 +48,15 @@ loaded. SIGTERM ends it: requests at work finish, new ones get a 503, and the ex
 --api-key-file, or in the environment variable VKBERT_API_KEY with commas between them; without one, everybody who reaches the
 address may ask. Traces go by OTLP over HTTP to where OTEL_EXPORTER_OTLP_ENDPOINT says.
 
-A model may be on a device of its own: -m MODEL[=ALIAS]@DEVICE.`,
+A model is -m MODEL[@REVISION][=ALIAS][@DEVICE]: requests know it as ALIAS, and it is on a device of its own. What follows an @ is a device if it is auto, cpu,
+reference, vulkan, vulkan:N or vulkan:NAME, or a list of these with commas; else it is a revision, as of vkbert download. A path may have = and @ in it: as
+much of it is taken as exists.`,
 		Example: `  vkbert serve -m sentence-transformers/all-MiniLM-L6-v2=minilm -m cross-encoder/ms-marco-MiniLM-L6-v2=rerank@cpu`,
 		Args:    cobra.NoArgs,
 	}
 	cmd.RunE = run(func(cmd *cobra.Command, _ []string) error { return f.serve(cmd, &model) })
 	flags := cmd.Flags()
-	flags.StringArrayVarP(&f.models, "model", "m", nil, "model to serve, with =ALIAS under another name, with @DEVICE on a device of its own; may be repeated")
+	flags.StringArrayVarP(&f.models, "model", "m", nil, "model to serve, of an id with @REVISION that revision, with =ALIAS under another name, with @DEVICE on a device of its own; may be repeated")
 	cmd.MarkFlagRequired("model") //nolint:errcheck // the flag is there
 	flags.StringVar(&f.addr, "addr", "127.0.0.1:8080", "address to listen on; port 0 is any that is free")
 	flags.StringVar(&f.keyFile, "api-key-file", "", "file with an API key a line")
@@ -152,25 +157,64 @@ func (f *serveFlags) serve(cmd *cobra.Command, model *modelFlags) (err error) {
 	return <-served
 }
 
-// parseServed takes MODEL[=ALIAS][@DEVICE] apart.
+// parseServed takes MODEL[@REVISION][=ALIAS][@DEVICE] apart. path is MODEL[@REVISION], as vkbert.Open takes it.
 func parseServed(spec, device string) (path, name, on string, err error) {
-	path, on = spec, device
-	if i := strings.LastIndexByte(path, '@'); i > 0 {
-		path, on = path[:i], path[i+1:]
+	path, rest := cutModel(spec)
+	wrong := usagef("-m %s: want MODEL[@REVISION][=ALIAS][@DEVICE]", spec)
+	if path == "" {
+		return "", "", "", wrong
 	}
-	if i := strings.LastIndexByte(path, '='); i > 0 {
-		path, name = path[:i], path[i+1:]
-		if name == "" {
-			return "", "", "", usagef("-m %s: the alias is empty", spec)
+	revision := ""
+	for rest != "" {
+		sign, part := rest[0], rest[1:]
+		rest = ""
+		if i := strings.IndexAny(part, "=@"); i >= 0 {
+			part, rest = part[:i], part[i:]
 		}
-	}
-	if path == "" || on == "" {
-		return "", "", "", usagef("-m %s: want MODEL[=ALIAS][@DEVICE]", spec)
+		switch {
+		case sign == '=' && part == "":
+			return "", "", "", usagef("-m %s: the alias is empty", spec)
+		case sign == '=' && name == "":
+			name = part
+		case sign == '@' && isDevice(part) && on == "":
+			on = part
+		case sign == '@' && !isDevice(part) && part != "" && revision == "":
+			revision = "@" + part
+		default:
+			return "", "", "", wrong
+		}
 	}
 	if strings.HasPrefix(path, "random:") {
 		return "", "", "", usagef("-m %s: random weights come without a tokenizer and are for bench and info alone", spec)
 	}
-	return path, name, on, nil
+	return path + revision, name, cmp.Or(on, device), nil
+}
+
+// cutModel cuts MODEL off. Since a path may have = and @ in it, as much is taken as exists; of a path that does not, all up to its last name.
+func cutModel(spec string) (model, rest string) {
+	for i := len(spec); i > 0; i = strings.LastIndexAny(spec[:i], "=@") {
+		if _, err := os.Stat(spec[:i]); err == nil {
+			return spec[:i], spec[i:]
+		}
+	}
+	last := 0
+	if filepath.IsAbs(spec) || strings.HasPrefix(spec, ".") {
+		last = strings.LastIndexByte(spec, '/') + 1
+	}
+	if i := strings.IndexAny(spec[last:], "=@"); i >= 0 {
+		return spec[:last+i], spec[last+i:]
+	}
+	return spec, ""
+}
+
+// isDevice says whether a text is what --device takes, or a list of that with commas, and not a revision.
+func isDevice(s string) bool {
+	for one := range strings.SplitSeq(s, ",") {
+		if !slices.Contains([]string{"auto", "cpu", "reference", "vulkan"}, one) && !strings.HasPrefix(one, "vulkan:") {
+			return false
+		}
+	}
+	return true
 }
 
 // keys reads the API keys.
