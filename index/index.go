@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,8 +22,10 @@ import (
 var (
 	// ErrNoIndex: there is no index in the file, or it has no vectors yet.
 	ErrNoIndex = errors.New("no index")
-	// ErrDamaged: the file is not an index, or not a whole one.
+	// ErrDamaged: the file is an index that is not whole.
 	ErrDamaged = errors.New("not a whole index")
+	// ErrNotIndex: the file is something else.
+	ErrNotIndex = errors.New("not a vkbert index")
 	// ErrModel: the index was made by another model.
 	ErrModel = errors.New("made by another model")
 	// ErrBusy: another process holds the index, or has changed it meanwhile.
@@ -79,11 +82,11 @@ type Settings struct {
 	Overlap int    // -1: an eighth of Tokens
 }
 
-// ReadMeta reads what the index at path says of itself, without a model.
-func ReadMeta(path string) (Meta, error) { return readMeta(path) }
-
-// Create makes an empty index, in place of whatever is at path once that is done.
+// Create makes an empty index at path, where nothing must be.
 func Create(ctx context.Context, path string, model Model, s Settings) (*Index, error) {
+	if _, err := os.Lstat(path); err == nil {
+		return nil, fmt.Errorf("%w: %s is there already, want a new file", ErrInput, path)
+	}
 	room, err := room(model)
 	if err != nil {
 		return nil, err
@@ -111,9 +114,33 @@ func Create(ctx context.Context, path string, model Model, s Settings) (*Index, 
 	return x, createStore(path, x.meta)
 }
 
+// Rebuild makes the index at path, which may be damaged, anew. The old one stays as it was, and can be searched, until the update has succeeded.
+func Rebuild(ctx context.Context, path string, model Model, s Settings, u Update) (Report, error) {
+	if _, err := ReadMeta(path); err != nil && !errors.Is(err, ErrDamaged) {
+		return Report{}, err
+	}
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return Report{}, err
+	}
+	x, err := Create(ctx, filepath.Join(filepath.Dir(path), fmt.Sprintf(".%.100s.%08x.part", filepath.Base(path), rand.Uint32())), model, s)
+	if err != nil {
+		return Report{}, err
+	}
+	defer os.Remove(x.path)
+	report, err := x.Update(ctx, u)
+	if err == nil {
+		err = os.Rename(x.path, path)
+	}
+	if err != nil {
+		return Report{}, err // nothing of it stays
+	}
+	return report, nil
+}
+
 // Open opens the index at path, and refuses a model that is not the one that made it.
 func Open(ctx context.Context, path string, model Model) (*Index, error) {
-	meta, err := readMeta(path)
+	meta, err := ReadMeta(path)
 	if err != nil {
 		return nil, err
 	}
@@ -130,9 +157,6 @@ func Open(ctx context.Context, path string, model Model) (*Index, error) {
 	}
 	return &Index{path: path, model: model, meta: meta}, nil
 }
-
-// Meta is what the index said of itself when it was opened.
-func (x *Index) Meta() Meta { return x.meta }
 
 func distance(a, b []float32) float64 {
 	sum := 0.0

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"hash/fnv"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	bolt "go.etcd.io/bbolt"
 
 	"github.com/vkbert/vkbert"
 )
@@ -282,8 +284,8 @@ func TestSettings(t *testing.T) {
 	assert.NoFileExists(t, path)
 	x, err := Create(t.Context(), path, newBag(), Settings{Overlap: -1})
 	require.NoError(t, err)
-	assert.Equal(t, 62, x.Meta().Tokens, "what the model has room for")
-	assert.Equal(t, 7, x.Meta().Overlap)
+	assert.Equal(t, 62, x.meta.Tokens, "what the model has room for")
+	assert.Equal(t, 7, x.meta.Overlap)
 }
 
 // An update that ends early leaves what it has written, and the next goes on from there.
@@ -339,6 +341,18 @@ func TestTwoAtOnce(t *testing.T) {
 	assert.Equal(t, 1, update(t, other).Files)
 }
 
+// otherDatabase is a database of another program.
+func otherDatabase(t *testing.T) []byte {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "other.db")
+	db, err := bolt.Open(path, 0o600, nil)
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return data
+}
+
 func TestDamaged(t *testing.T) {
 	dir, x := folder(t), create(t, newBag())
 	for i := range 50 {
@@ -347,13 +361,18 @@ func TestDamaged(t *testing.T) {
 	update(t, x, dir)
 	whole, err := os.ReadFile(x.path)
 	require.NoError(t, err)
-	for name, data := range map[string][]byte{
-		"empty": {}, "text": []byte("not an index at all\n"), "cut": whole[:len(whole)/2], "short": whole[:5000], "zeros": make([]byte, 1<<16),
+	for name, c := range map[string]struct {
+		data []byte
+		want error
+	}{
+		"empty": {nil, ErrDamaged}, "cut": {whole[:len(whole)/2], ErrDamaged}, "short": {whole[:5000], ErrDamaged},
+		"text": {[]byte("not an index at all\n"), ErrNotIndex}, "page": {bytes.Repeat([]byte("text "), 1000), ErrNotIndex}, "zeros": {make([]byte, 1<<16), ErrNotIndex},
+		"other": {otherDatabase(t), ErrNotIndex},
 	} {
-		path := filepath.Join(t.TempDir(), name)
+		data, path := c.data, filepath.Join(t.TempDir(), name)
 		require.NoError(t, os.WriteFile(path, data, 0o600))
 		_, err := Open(t.Context(), path, newBag())
-		assert.ErrorIs(t, err, ErrDamaged, name)
+		assert.ErrorIs(t, err, c.want, name)
 		after, err := os.ReadFile(path)
 		require.NoError(t, err)
 		assert.Equal(t, len(data), len(after), "%s: left as it was", name)

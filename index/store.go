@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -74,7 +75,7 @@ func transact(path string, write bool, f func(*bolt.Tx) error) (err error) {
 	case err != nil:
 		return err
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("%s: %w: no regular file", path, ErrDamaged)
+		return fmt.Errorf("%s: %w: no regular file", path, ErrNotIndex)
 	case info.Size() == 0: // which bbolt would begin to fill
 		return fmt.Errorf("%s: %w: an empty file", path, ErrDamaged)
 	}
@@ -95,7 +96,7 @@ func transact(path string, write bool, f func(*bolt.Tx) error) (err error) {
 		}
 		for _, name := range [][]byte{metaBucket, rootsBucket, filesBucket, chunksBucket, vectorsBucket} {
 			if tx.Bucket(name) == nil {
-				return fmt.Errorf("%s: %w: no bucket %q", path, ErrDamaged, name)
+				return fmt.Errorf("%s: %w: no bucket %q", path, ErrNotIndex, name) // another program's database
 			}
 		}
 		return f(tx)
@@ -113,11 +114,27 @@ func storeError(path string, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return err
 	}
-	var io *fs.PathError
-	if errors.As(err, &io) {
+	var inner *fs.PathError
+	if errors.As(err, &inner) {
 		return err
 	}
-	return fmt.Errorf("%s: %w: %w", path, ErrDamaged, err)
+	kind := ErrDamaged
+	if !isDatabase(path) {
+		kind = ErrNotIndex
+	}
+	return fmt.Errorf("%s: %w: %w", path, kind, err)
+}
+
+// isDatabase says that a file begins as bbolt's do: with a page's header of 16 bytes, then a magic number. Of a file that is too short, bbolt does not look at it.
+func isDatabase(path string) bool {
+	file, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	var head [20]byte
+	_, err = io.ReadFull(file, head[:])
+	return err == nil && binary.NativeEndian.Uint32(head[16:]) == 0xed0cdaed
 }
 
 // createStore writes an empty database under another name, then gives it its own.
@@ -167,7 +184,8 @@ func metaOf(tx *bolt.Tx, path string) (m Meta, err error) {
 	return m, nil
 }
 
-func readMeta(path string) (m Meta, err error) {
+// ReadMeta reads what the index at path says of itself, without a model.
+func ReadMeta(path string) (m Meta, err error) {
 	err = transact(path, false, func(tx *bolt.Tx) error {
 		m, err = metaOf(tx, path)
 		return err

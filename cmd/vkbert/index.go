@@ -59,7 +59,8 @@ func indexCommand() *cobra.Command {
 every chunk gets a vector; of JSON lines, every line is a text of its own: a JSON string, or the field "text" of an object.
 
 The first run needs -m; later ones use the model that made the index. A later run reads what is new or has changed, and takes out what has gone; without DIR it
-looks again at all folders that the index has. It may be broken off at any time: what was done is kept, and "vkbert search" works meanwhile.
+looks again at all folders that the index has. It may be broken off at any time: what was done is kept, but of --rebuild nothing, and "vkbert search" works
+meanwhile.
 
 Names that begin with a dot are left out, and so are links and binary files. A DIR that is a file is taken whatever its name. A file that cannot be read is
 named, what the index had of it stays, and the exit status is 1 when all else is done.`,
@@ -97,20 +98,26 @@ named, what the index had of it stays, and the exit status is 1 when all else is
 			return err
 		}
 		defer closeModel(cmd.Context(), m, &err)
-		var x *index.Index
-		if fresh {
-			x, err = index.Create(cmd.Context(), file, m, settings)
-		} else {
-			x, err = index.Open(cmd.Context(), file, m)
-		}
-		if err != nil {
-			return indexError(err)
+		work := func(u index.Update) (_ index.Report, err error) {
+			var x *index.Index
+			switch {
+			case fresh:
+				x, err = index.Create(cmd.Context(), file, m, settings)
+			case rebuild:
+				return index.Rebuild(cmd.Context(), file, m, settings, u)
+			default:
+				x, err = index.Open(cmd.Context(), file, m)
+			}
+			if err != nil {
+				return index.Report{}, err
+			}
+			return x.Update(cmd.Context(), u)
 		}
 		update := index.Update{Roots: args, Record: func(line []byte) (string, bool, error) { return parseJSONField(line, field) }}
 		if cmd.Flags().Changed("ext") || cmd.Flags().Changed("exclude") {
 			update.Filter = &filter
 		}
-		return updateIndex(cmd, x, update, verbose)
+		return updateIndex(cmd, work, update, verbose)
 	})
 	model.addOptionalModel(cmd)
 	model.addDevice(cmd)
@@ -121,27 +128,26 @@ named, what the index had of it stays, and the exit status is 1 when all else is
 	flags.StringVar(&field, "field", "text", "of JSON lines: the name of the text in an object")
 	flags.IntVar(&tokens, "chunk-tokens", 0, fmt.Sprintf("tokens of a chunk; 0 is %d, or what the model takes", index.DefaultTokens))
 	flags.IntVar(&overlap, "overlap", 0, "tokens that a chunk shares with the one before; the default is an eighth of --chunk-tokens")
-	flags.BoolVar(&rebuild, "rebuild", false, "make the index anew, with another model or other chunks")
+	flags.BoolVar(&rebuild, "rebuild", false, "make the index anew, with another model or other chunks; the old one stays until that is done")
 	flags.BoolVar(&remove, "remove", false, "take DIR out of the index, which need not be there any more")
 	flags.BoolVarP(&verbose, "verbose", "v", false, "name each file that is added, updated or removed")
 	return cmd
 }
 
-// planIndex checks what is asked for against the index that there is, before a model is opened: whether to make it anew, and with which model.
+// planIndex checks what is asked for against the index that there is, before a model is opened: whether there is none yet, and with which model to make it.
 func planIndex(file string, model *modelFlags, settings *index.Settings, dirs []string, rebuild bool) (fresh bool, err error) {
 	meta, err := index.ReadMeta(file)
-	known := err == nil
-	fresh = rebuild || errors.Is(err, index.ErrNoIndex)
-	if err != nil && !fresh {
+	fresh = errors.Is(err, index.ErrNoIndex)
+	if err != nil && !fresh && !(rebuild && errors.Is(err, index.ErrDamaged)) {
 		return false, indexError(err)
 	}
-	if model.model == "" && known {
+	if model.model == "" {
 		model.model = meta.Model
 	}
 	switch {
-	case fresh && (model.model == "" || len(dirs) == 0):
+	case (fresh || rebuild) && (model.model == "" || len(dirs) == 0):
 		return false, usagef("%s is to be made: want -m MODEL and DIR", file)
-	case fresh:
+	case fresh || rebuild:
 	case settings.Tokens != 0 && settings.Tokens != meta.Tokens, settings.Overlap >= 0 && settings.Overlap != meta.Overlap:
 		return false, fmt.Errorf("%s has chunks of %d tokens that share %d; --rebuild makes it anew", file, meta.Tokens, meta.Overlap)
 	}
@@ -164,8 +170,8 @@ func storedModel(model string) string {
 	return model
 }
 
-// updateIndex runs an update with a progress bar, and prints what it did.
-func updateIndex(cmd *cobra.Command, x *index.Index, update index.Update, verbose bool) error {
+// updateIndex runs an update by work, with a progress bar, and prints what it did.
+func updateIndex(cmd *cobra.Command, work func(index.Update) (index.Report, error), update index.Update, verbose bool) error {
 	bar := (*progress)(nil)
 	update.Progress = func(done, total int64, _, _ int) {
 		if bar == nil {
@@ -179,13 +185,13 @@ func updateIndex(cmd *cobra.Command, x *index.Index, update index.Update, verbos
 			changes = append(changes, fmt.Sprintf("%s\t%s\n", change, printable(shortPath(path))))
 		}
 	}
-	report, err := x.Update(cmd.Context(), update)
+	report, err := work(update)
 	bar.end()
 	if err != nil {
 		if done := report.Added + report.Updated; done > 0 && cmd.Context().Err() == nil {
 			err = fmt.Errorf("%w (%s done before; the next run goes on)", err, plural(done, "file"))
 		}
-		return err
+		return indexError(err)
 	}
 	for _, p := range report.Left {
 		if verbose {
@@ -232,6 +238,8 @@ func indexError(err error) error {
 		return fmt.Errorf("%w; leave out -m, or make it anew with vkbert index --rebuild", err)
 	case errors.Is(err, index.ErrDamaged):
 		return fmt.Errorf("%w; vkbert index --rebuild -m MODEL DIR makes it anew", err)
+	case errors.Is(err, index.ErrNotIndex):
+		return fmt.Errorf("%w; --index names another file", err)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("index: %w", err)
 	}

@@ -85,11 +85,29 @@ func TestIndexRefuses(t *testing.T) {
 	assert.Contains(t, o.out, "2 files:")
 
 	path := write(t, "index.db", "no index")
-	vkb(t, "", "search", "--index", path, "cat").bad(t, exitFailed, "--rebuild")
-	vkb(t, "", "index", "--index", path, "-m", tiny("mean"), dir).bad(t, exitFailed, "--rebuild")
+	vkb(t, "", "search", "--index", path, "cat").bad(t, exitFailed, "not a vkbert index")
+	vkb(t, "", "index", "--index", path, "-m", tiny("mean"), dir).bad(t, exitFailed, "not a vkbert index")
+	vkb(t, "", "index", "--index", path, "--rebuild", "-m", tiny("mean"), dir).bad(t, exitFailed, "--index names another file")
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)
 	assert.Equal(t, "no index", string(data))
+}
+
+func TestRebuildRefused(t *testing.T) {
+	dir := shelf(t)
+	flags := []string{"index", "-m", tiny("mean"), "--device", "cpu", "--field", "body"}
+	good(t, "", append(flags, dir)...)
+	before, err := os.ReadFile(os.Getenv("VKBERT_INDEX"))
+	require.NoError(t, err)
+	vkb(t, "", append(flags, "--rebuild", "--exclude", "[", dir)...).bad(t, exitFailed, "exclude")
+	after, err := os.ReadFile(os.Getenv("VKBERT_INDEX"))
+	require.NoError(t, err)
+	assert.Equal(t, before, after, "the old index is as it was")
+
+	// What search advises about a damaged index works.
+	require.NoError(t, os.Truncate(os.Getenv("VKBERT_INDEX"), 5000))
+	vkb(t, "", "search", "cat").bad(t, exitFailed, "vkbert index --rebuild -m MODEL DIR makes it anew")
+	assert.Contains(t, good(t, "", append(flags, "--rebuild", dir)...), "3 added")
 }
 
 func TestSearchOnATerminal(t *testing.T) {
