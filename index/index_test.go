@@ -226,6 +226,28 @@ func TestFilterStays(t *testing.T) {
 	assert.Equal(t, 1, update(t, x, dir).Files)
 	_, err = x.Update(t.Context(), Update{Filter: &Filter{Exclude: []string{"["}}})
 	assert.ErrorIs(t, err, ErrInput)
+	r, err = x.Update(t.Context(), Update{Filter: &Filter{}, Record: record})
+	require.NoError(t, err)
+	assert.Equal(t, 1, r.Added, "another filter of all roots")
+}
+
+// A file stays while any root takes it, whichever is looked at.
+func TestNestedRoots(t *testing.T) {
+	dir, x := folder(t), create(t, newBag())
+	files(t, dir, map[string]string{"a.txt": "alpha", "in/b.go": "beta", "in/c.txt": "gamma", "out/d.txt": "delta"})
+	in := filepath.Join(dir, "in")
+	assert.Equal(t, 3, update(t, x, dir).Files)
+	r, err := x.Update(t.Context(), Update{Roots: []string{in}, Filter: &Filter{Extensions: []string{"go"}}, Record: record})
+	require.NoError(t, err)
+	assert.Equal(t, Report{Files: 4, Chunks: 4, Added: 1, Unchanged: 1}, r)
+	for _, roots := range [][]string{{dir}, {in}, nil, {dir, in}} {
+		r := update(t, x, roots...)
+		assert.Equal(t, 4, r.Files, roots)
+		assert.Zero(t, r.Added+r.Updated+r.Removed, roots)
+	}
+	files(t, dir, map[string]string{"in/b.go": "", "in/c.txt": "", "out/d.txt": ""})
+	assert.Equal(t, 2, update(t, x, in).Removed, "of what is asked for")
+	assert.Equal(t, 1, update(t, x, dir).Removed)
 }
 
 func TestHostileFiles(t *testing.T) {

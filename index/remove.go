@@ -10,15 +10,12 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// removeGone removes the files below the roots that the walk has not seen.
-func (u *updater) removeGone(w *walk, roots map[string]Filter) error {
+// removeGone removes the files of what is asked for that the walk has not seen.
+func (u *updater) removeGone(w *walk) error {
 	var gone []string
 	for path := range u.files {
-		under := false
-		for root := range roots {
-			under = under || below(path, root)
-		}
-		if under && !w.seen[path] && !w.missed(path) {
+		asked := slices.ContainsFunc(u.asked, func(asked string) bool { return below(path, asked) })
+		if asked && !w.seen[path] && !w.missed(path) {
 			gone = append(gone, path)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 // Update says what to bring up to date.
 type Update struct {
 	Roots    []string                                                     // folders and files to add or to look at again; none: all that the index has
-	Filter   *Filter                                                      // of the roots; nil: as the index has it, or the default
+	Filter   *Filter                                                      // of these roots; nil: as the index has it, or the default
 	Record   func(line []byte) (text string, blank bool, err error)       // returns the text of a line of JSON
 	Progress func(doneBytes, totalBytes int64, doneFiles, totalFiles int) // is told now and then
 	Changed  func(path string, change Change)                             // is told of each file; nil: nobody
@@ -67,6 +67,7 @@ type ending struct {
 type updater struct {
 	*Index
 	Update
+	asked  []string        // what to look at
 	files  map[string]file // in the index
 	meta   Meta
 	report Report
@@ -93,8 +94,11 @@ func (x *Index) Update(ctx context.Context, u Update) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	w := walk{seen: map[string]bool{}}
+	w := walk{asked: up.asked, seen: map[string]bool{}}
 	for _, root := range slices.Sorted(maps.Keys(roots)) {
+		if !w.looksAt(root) {
+			continue
+		}
 		if _, err := os.Stat(root); err != nil {
 			w.unseen = append(w.unseen, root)
 			w.problem(root, err)
@@ -106,7 +110,7 @@ func (x *Index) Update(ctx context.Context, u Update) (Report, error) {
 		}
 	}
 	up.report.Problems = w.problems
-	if err := up.removeGone(&w, roots); err != nil {
+	if err := up.removeGone(&w); err != nil {
 		return up.report, err
 	}
 	changed := up.changed(w.files)
@@ -114,15 +118,14 @@ func (x *Index) Update(ctx context.Context, u Update) (Report, error) {
 	return up.report, errors.Join(err, up.count())
 }
 
-// begin reads the index, and writes the roots.
+// begin reads the index, writes the roots that are asked for, and returns all: what one of them takes of another's folder stays, whichever is asked for.
 func (u *updater) begin() (map[string]Filter, error) {
-	asked := map[string]bool{}
 	for _, root := range u.Roots {
 		abs, err := absolute(root)
 		if err != nil {
 			return nil, err
 		}
-		asked[abs] = true
+		u.asked = append(u.asked, abs)
 	}
 	var roots map[string]Filter
 	err := transact(u.path, true, func(tx *bolt.Tx) (err error) {
@@ -135,7 +138,10 @@ func (u *updater) begin() (map[string]Filter, error) {
 		if roots, err = decodeAll[Filter](tx, rootsBucket); err != nil {
 			return err
 		}
-		for root := range asked {
+		if len(u.asked) == 0 {
+			u.asked = slices.Collect(maps.Keys(roots))
+		}
+		for _, root := range u.asked {
 			filter := roots[root]
 			if u.Filter != nil {
 				filter = *u.Filter
@@ -159,9 +165,6 @@ func (u *updater) begin() (map[string]Filter, error) {
 	}
 	if len(roots) == 0 {
 		return nil, fmt.Errorf("%w: %s has no folders yet", ErrInput, u.path)
-	}
-	if len(asked) > 0 {
-		maps.DeleteFunc(roots, func(root string, _ Filter) bool { return !asked[root] })
 	}
 	return roots, nil
 }

@@ -60,6 +60,7 @@ type found struct {
 
 // walk is what lies below folders.
 type walk struct {
+	asked    []string // where to look; none: everywhere
 	files    []found
 	seen     map[string]bool // their paths
 	unseen   []string        // folders that could not be read: what lies there may still be there
@@ -72,6 +73,11 @@ func (w *walk) problem(path string, err error) {
 		err = inner.Err
 	}
 	w.problems = append(w.problems, Problem{Path: path, Err: err})
+}
+
+// looksAt says that a path is asked for, or leads to what is.
+func (w *walk) looksAt(path string) bool {
+	return len(w.asked) == 0 || slices.ContainsFunc(w.asked, func(asked string) bool { return below(path, asked) || below(asked, path) })
 }
 
 // root adds the files below a folder, or the one file. Links below it are not followed, so no loop is.
@@ -87,7 +93,7 @@ func (w *walk) root(root string, f Filter) {
 		}
 		below, _ := filepath.Rel(root, path)
 		name := entry.Name()
-		if path != root && (strings.HasPrefix(name, ".") || f.excludes(name, below)) {
+		if path != root && (strings.HasPrefix(name, ".") || f.excludes(name, below) || !w.looksAt(path)) {
 			if entry.IsDir() {
 				return fs.SkipDir
 			}
