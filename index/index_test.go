@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -89,7 +90,15 @@ func folder(t *testing.T) string {
 	return dir
 }
 
-func record(line []byte) (string, bool, error) {
+func record(line []byte, field string) (string, bool, error) {
+	if strings.HasPrefix(string(line), "{") { // one word, one value
+		_, text, ok := strings.Cut(string(line), `"`+field+`":"`)
+		text, _, _ = strings.Cut(text, `"`)
+		if !ok {
+			return "", false, errors.New("want a JSON string " + field)
+		}
+		return text, false, nil
+	}
 	if len(line) > 0 && line[0] != '"' {
 		return "", false, errors.New("want a JSON string")
 	}
@@ -248,6 +257,74 @@ func TestNestedRoots(t *testing.T) {
 	files(t, dir, map[string]string{"in/b.go": "", "in/c.txt": "", "out/d.txt": ""})
 	assert.Equal(t, 2, update(t, x, in).Removed, "of what is asked for")
 	assert.Equal(t, 1, update(t, x, dir).Removed)
+}
+
+// The field of JSON lines is remembered; where another is asked for, their files are read anew, and they alone.
+func TestField(t *testing.T) {
+	dir, x := folder(t), create(t, newBag())
+	files(t, dir, map[string]string{"a.jsonl": `{"title":"alpha","body":"beta"}`, "in/b.jsonl": `{"title":"gamma","body":"delta"}`, "c.txt": "epsilon"})
+	ago(t, dir)
+	with := func(m *bag, field string, roots ...string) (Report, error) {
+		return (&Index{path: x.path, model: m, meta: x.meta}).Update(t.Context(), Update{Roots: roots, Field: field, Record: record})
+	}
+	texts := func() (all []string) {
+		for _, r := range search(t, x, "alpha") {
+			all = append(all, r.Text)
+		}
+		slices.Sort(all)
+		return all
+	}
+	r, err := with(newBag(), "title", dir)
+	require.NoError(t, err)
+	assert.Equal(t, Report{Files: 3, Chunks: 3, Added: 3}, r)
+	assert.Equal(t, Report{Files: 3, Chunks: 3, Unchanged: 3}, update(t, x, dir))
+	_, err = with(&bag{dims: 512, stop: func() error { return errors.New("broken off") }}, "body", dir)
+	require.Error(t, err)
+	r, err = with(newBag(), "", dir) // goes on
+	require.NoError(t, err)
+	assert.Equal(t, Report{Files: 3, Chunks: 3, Updated: 2, Unchanged: 1}, r)
+	assert.Equal(t, []string{"beta", "delta", "epsilon"}, texts())
+
+	in := filepath.Join(dir, "in")
+	assert.Equal(t, 1, update(t, x, in).Unchanged, "a root has the field of the one around it")
+	_, err = with(newBag(), "title", in)
+	require.NoError(t, err)
+	assert.Equal(t, Report{Files: 3, Chunks: 3, Unchanged: 3}, update(t, x), "or its own")
+	assert.Equal(t, []string{"beta", "epsilon", "gamma"}, texts())
+	files(t, dir, map[string]string{"a.jsonl": `{"title":"zeta","body":"eta"}`})
+	update(t, x)
+	assert.Equal(t, []string{"epsilon", "eta", "gamma"}, texts())
+	r, err = with(newBag(), "title")
+	require.NoError(t, err)
+	assert.Equal(t, 1, r.Updated, "without roots, the field of all")
+}
+
+// Indexes that were made before the field was remembered have neither a root's nor a file's.
+func TestNoField(t *testing.T) {
+	dir, x := folder(t), create(t, newBag())
+	files(t, dir, map[string]string{"a.jsonl": `{"text":"alpha","body":"beta"}`})
+	ago(t, dir)
+	update(t, x, dir)
+	require.NoError(t, transact(x.path, true, func(tx *bolt.Tx) error {
+		for _, name := range [][]byte{rootsBucket, filesBucket} {
+			all, err := decodeAll[map[string]any](tx, name)
+			if err != nil {
+				return err
+			}
+			for path, v := range all {
+				delete(v, "field")
+				if err := put(tx, name, []byte(path), v); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}))
+	assert.Equal(t, Report{Files: 1, Chunks: 1, Unchanged: 1}, update(t, x))
+	r, err := x.Update(t.Context(), Update{Field: "body", Record: record})
+	require.NoError(t, err)
+	assert.Equal(t, Report{Files: 1, Chunks: 1, Updated: 1}, r)
+	assert.Equal(t, "beta", search(t, x, "beta")[0].Text)
 }
 
 func TestHostileFiles(t *testing.T) {

@@ -77,8 +77,8 @@ func Remove(path string, paths ...string) (removed int, err error) {
 	gone := slices.DeleteFunc(slices.Sorted(maps.Keys(u.files)), func(path string) bool { return !under(path) })
 	known := len(gone) > 0
 	err = u.change(func(tx *bolt.Tx, _ *Meta) error {
-		filters, err := decodeAll[Filter](tx, rootsBucket)
-		for root := range filters {
+		all, err := decodeAll[root](tx, rootsBucket)
+		for root := range all {
 			if err == nil && under(root) {
 				known = true
 				err = tx.Bucket(rootsBucket).Delete([]byte(root))

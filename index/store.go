@@ -21,12 +21,18 @@ import (
 // Buckets of the database.
 var (
 	metaBucket    = []byte("meta")    // "meta" → Meta
-	rootsBucket   = []byte("roots")   // path → Filter
+	rootsBucket   = []byte("roots")   // path → root
 	filesBucket   = []byte("files")   // path → file
 	chunksBucket  = []byte("chunks")  // chunkKey → Chunk
 	vectorsBucket = []byte("vectors") // chunkKey → float32, little-endian
 	metaKey       = []byte("meta")
 )
+
+// root says how the files below a folder are read.
+type root struct {
+	Filter
+	Field string `json:"field,omitempty"` // of JSON lines; "": that of a root around it, or [DefaultField]
+}
 
 // file is what is known of a file whose chunks are in the index.
 type file struct {
@@ -36,6 +42,7 @@ type file struct {
 	Read   time.Time `json:"read"` // when it was read
 	Hash   []byte    `json:"hash"` // SHA-256
 	Chunks int       `json:"chunks"`
+	Field  string    `json:"field,omitempty"`  // of JSON lines, that it was read with; "": [DefaultField]
 	Reason string    `json:"reason,omitempty"` // why it has none
 }
 

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,11 +15,12 @@ import (
 
 // Update says what to bring up to date.
 type Update struct {
-	Roots    []string                                                     // folders and files to add or to look at again; none: all that the index has
-	Filter   *Filter                                                      // of these roots; nil: as the index has it, or the default
-	Record   func(line []byte) (text string, blank bool, err error)       // returns the text of a line of JSON
-	Progress func(doneBytes, totalBytes int64, doneFiles, totalFiles int) // is told now and then
-	Changed  func(path string, change Change)                             // is told of each file; nil: nobody
+	Roots    []string                                                             // folders and files to add or to look at again; none: all that the index has
+	Filter   *Filter                                                              // of these roots; nil: as the index has it, or the default
+	Field    string                                                               // of JSON lines in these roots; "": as the index has it, or [DefaultField]
+	Record   func(line []byte, field string) (text string, blank bool, err error) // returns the text of a line of JSON
+	Progress func(doneBytes, totalBytes int64, doneFiles, totalFiles int)         // is told now and then
+	Changed  func(path string, change Change)                                     // is told of each file; nil: nobody
 }
 
 // Change is what an update does with a file.
@@ -68,6 +70,7 @@ type updater struct {
 	*Index
 	Update
 	asked  []string        // what to look at
+	roots  map[string]root // in the index
 	files  map[string]file // in the index
 	meta   Meta
 	report Report
@@ -90,12 +93,11 @@ func (x *Index) Update(ctx context.Context, u Update) (Report, error) {
 			return Report{}, err
 		}
 	}
-	roots, err := up.begin()
-	if err != nil {
+	if err := up.begin(); err != nil {
 		return Report{}, err
 	}
 	w := walk{asked: up.asked, seen: map[string]bool{}}
-	for _, root := range slices.Sorted(maps.Keys(roots)) {
+	for _, root := range slices.Sorted(maps.Keys(up.roots)) {
 		if !w.looksAt(root) {
 			continue
 		}
@@ -104,7 +106,7 @@ func (x *Index) Update(ctx context.Context, u Update) (Report, error) {
 			w.problem(root, err)
 			continue
 		}
-		w.root(root, roots[root])
+		w.root(root, up.roots[root].Filter)
 		if err := ctx.Err(); err != nil {
 			return up.report, err
 		}
@@ -114,20 +116,19 @@ func (x *Index) Update(ctx context.Context, u Update) (Report, error) {
 		return up.report, err
 	}
 	changed := up.changed(w.files)
-	err = up.run(ctx, changed)
+	err := up.run(ctx, changed)
 	return up.report, errors.Join(err, up.count())
 }
 
-// begin reads the index, writes the roots that are asked for, and returns all: what one of them takes of another's folder stays, whichever is asked for.
-func (u *updater) begin() (map[string]Filter, error) {
+// begin reads the index, with all roots, as what one takes of another's folder stays whichever is asked for; and writes those that are asked for.
+func (u *updater) begin() error {
 	for _, root := range u.Roots {
 		abs, err := absolute(root)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		u.asked = append(u.asked, abs)
 	}
-	var roots map[string]Filter
 	err := transact(u.path, true, func(tx *bolt.Tx) (err error) {
 		if u.meta, err = metaOf(tx, u.path); err != nil {
 			return err
@@ -135,19 +136,20 @@ func (u *updater) begin() (map[string]Filter, error) {
 		if !slices.Equal(u.meta.Probe, u.Index.meta.Probe) {
 			return fmt.Errorf("%s: %w: it was made anew", u.path, ErrBusy)
 		}
-		if roots, err = decodeAll[Filter](tx, rootsBucket); err != nil {
+		if u.roots, err = decodeAll[root](tx, rootsBucket); err != nil {
 			return err
 		}
 		if len(u.asked) == 0 {
-			u.asked = slices.Collect(maps.Keys(roots))
+			u.asked = slices.Collect(maps.Keys(u.roots))
 		}
-		for _, root := range u.asked {
-			filter := roots[root]
+		for _, path := range u.asked {
+			r := u.roots[path]
 			if u.Filter != nil {
-				filter = *u.Filter
+				r.Filter = *u.Filter
 			}
-			roots[root] = filter
-			if err := put(tx, rootsBucket, []byte(root), filter); err != nil {
+			r.Field = cmp.Or(u.Field, r.Field)
+			u.roots[path] = r
+			if err := put(tx, rootsBucket, []byte(path), r); err != nil {
 				return err
 			}
 		}
@@ -160,13 +162,10 @@ func (u *updater) begin() (map[string]Filter, error) {
 		u.meta.Generation++
 		return put(tx, metaBucket, metaKey, u.meta)
 	})
-	if err != nil {
-		return nil, err
+	if err == nil && len(u.roots) == 0 {
+		err = fmt.Errorf("%w: %s has no folders yet", ErrInput, u.path)
 	}
-	if len(roots) == 0 {
-		return nil, fmt.Errorf("%w: %s has no folders yet", ErrInput, u.path)
-	}
-	return roots, nil
+	return err
 }
 
 // change runs a transaction, unless another process has changed the index since the last.
@@ -198,11 +197,28 @@ func (u *updater) tell(path string, change Change) {
 	}
 }
 
+// known is what the index has of a file, unless it was read with another field.
+func (u *updater) known(f found) (file, bool) {
+	old, known := u.files[f.path]
+	return old, known && (!isRecords(f.path) || cmp.Or(old.Field, DefaultField) == u.field(f.path))
+}
+
+// field is the name of the text in a file of JSON lines: what the innermost root around it says that says anything.
+func (u *updater) field(path string) string {
+	field, inmost := DefaultField, ""
+	for around, r := range u.roots {
+		if r.Field != "" && below(path, around) && len(around) > len(inmost) {
+			field, inmost = r.Field, around
+		}
+	}
+	return field
+}
+
 // changed leaves out the files that are as they were, going by size and time.
 func (u *updater) changed(all []found) []found {
 	var list []found
 	for _, f := range all {
-		old, known := u.files[f.path]
+		old, known := u.known(f)
 		// A file that was read within a moment of its last change may have been changed again at the same time.
 		if known && old.Size == f.info.Size() && old.Time.Equal(f.info.ModTime()) && old.Read.Sub(old.Time) > 2*time.Second {
 			u.unchanged(f.path, old)

@@ -67,7 +67,7 @@ func (u *updater) readFile(ctx context.Context, f found, id uint64) (file, error
 		return record, err
 	}
 	record.Size, record.Time = info.Size(), info.ModTime()
-	if old, known := u.files[f.path]; known && old.Size == record.Size {
+	if old, known := u.known(f); known && old.Size == record.Size {
 		hash, err := hashOf(in)
 		if err != nil {
 			return record, err
@@ -98,7 +98,8 @@ func (u *updater) readFile(ctx context.Context, f found, id uint64) (file, error
 	}
 	data := io.TeeReader(in, sum)
 	if isRecords(f.path) {
-		err = readRecords(data, c, u.Record)
+		record.Field = u.field(f.path)
+		err = readRecords(data, c, func(line []byte) (string, bool, error) { return u.Record(line, record.Field) })
 	} else {
 		err = readText(data, c)
 	}

@@ -13,6 +13,9 @@ import (
 // Extensions are the names' endings of the files that are taken where nothing else is asked for.
 var Extensions = []string{".txt", ".text", ".md", ".markdown", ".rst", ".adoc", ".org", ".jsonl", ".ndjson"}
 
+// DefaultField is the name of the text in an object of JSON lines where nothing else is asked for.
+const DefaultField = "text"
+
 // isRecords says that a file holds JSON lines.
 func isRecords(path string) bool {
 	ext := strings.ToLower(filepath.Ext(path))

@@ -58,9 +58,9 @@ func indexCommand() *cobra.Command {
 		Long: `Keep a semantic index of the text, Markdown and JSON lines files in folders, for "vkbert search". A file is cut into chunks of tokens that overlap, and
 every chunk gets a vector; of JSON lines, every line is a text of its own: a JSON string, or the field "text" of an object.
 
-The first run needs -m; later ones use the model that made the index. A later run reads what is new or has changed, and takes out what has gone; without DIR it
-looks again at all folders that the index has. It may be broken off at any time: what was done is kept, but of --rebuild nothing, and "vkbert search" works
-meanwhile.
+The first run needs -m; later ones use the model that made the index, and what --ext, --exclude and --field said of a DIR. A later run reads what is new or has
+changed, and takes out what has gone; without DIR it looks again at all folders that the index has. It may be broken off at any time: what was done is kept, but
+of --rebuild nothing, and "vkbert search" works meanwhile.
 
 Names that begin with a dot are left out, and so are links and binary files. A DIR that is a file is taken whatever its name. A file that cannot be read is
 named, what the index had of it stays, and the exit status is 1 when all else is done.`,
@@ -113,7 +113,7 @@ named, what the index had of it stays, and the exit status is 1 when all else is
 			}
 			return x.Update(cmd.Context(), u)
 		}
-		update := index.Update{Roots: args, Record: func(line []byte) (string, bool, error) { return parseJSONField(line, field) }}
+		update := index.Update{Roots: args, Field: field, Record: parseJSONField}
 		if cmd.Flags().Changed("ext") || cmd.Flags().Changed("exclude") {
 			update.Filter = &filter
 		}
@@ -125,7 +125,7 @@ named, what the index had of it stays, and the exit status is 1 when all else is
 	flags := cmd.Flags()
 	flags.StringSliceVar(&filter.Extensions, "ext", nil, "take files whose names end so, with or without the dot (default "+strings.Join(index.Extensions, ",")+")")
 	flags.StringSliceVar(&filter.Exclude, "exclude", nil, `leave out names, or paths below DIR, that match (as "draft*" or "old/*.md")`)
-	flags.StringVar(&field, "field", "text", "of JSON lines: the name of the text in an object")
+	flags.StringVar(&field, "field", "", fmt.Sprintf("of JSON lines: the name of the text in an object (default %q)", index.DefaultField))
 	flags.IntVar(&tokens, "chunk-tokens", 0, fmt.Sprintf("tokens of a chunk; 0 is %d, or what the model takes", index.DefaultTokens))
 	flags.IntVar(&overlap, "overlap", 0, "tokens that a chunk shares with the one before; the default is an eighth of --chunk-tokens")
 	flags.BoolVar(&rebuild, "rebuild", false, "make the index anew, with another model or other chunks; the old one stays until that is done")

@@ -49,11 +49,13 @@ func TestIndexAndSearch(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(dir, "dog.txt")))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "cat.md"), []byte("a cat\x1b[31m ran\nagain"), 0o600))
 	assert.Contains(t, good(t, "", append([]string{"search", "a dog ran"}, flags...)...), "dog.txt:1 (changed since)")
-	out = good(t, "", append([]string{"index", "-v", "--field", "body"}, flags...)...)
+	out = good(t, "", append([]string{"index", "-v"}, flags...)...)
 	assert.Equal(t, "removed\t"+filepath.Join(dir, "dog.txt")+"\nupdated\t"+filepath.Join(dir, "cat.md")+
 		"\n2 files: 2 chunks (0 added, 1 updated, 1 removed, 1 unchanged)\n", out)
 	assert.Contains(t, good(t, "", append([]string{"search", "cat"}, flags...)...), "cat.md:1-2\ta cat [31m ran again\n")
 
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "more.jsonl"), []byte("{\"body\":\"the cat ran\"}\n"), 0o600))
+	assert.Contains(t, good(t, "", append([]string{"index"}, flags...)...), "1 updated", "the field is remembered")
 	vkb(t, "", append([]string{"index", "--chunk-tokens", "12"}, flags...)...).bad(t, exitFailed, "--rebuild")
 	vkb(t, "", append([]string{"search", "-m", tiny("mean"), "cat"}, flags...)...).bad(t, exitFailed, "made by another model")
 	vkb(t, "", append([]string{"index", "-m", tiny("head11"), dir}, flags...)...).bad(t, exitFailed, "made by another model")
