@@ -60,7 +60,7 @@ type Meta struct {
 	Overlap    int       `json:"overlap"` // tokens that a chunk shares with the one before it, at most
 	Probe      []float32 `json:"probe"`   // the vector of probeText: another model would have another
 
-	Generation uint64 `json:"generation"` // counts the changes
+	Generation uint64 `json:"generation"` // counts the changes, from a random number on
 	NextID     uint64 `json:"next_id"`    // of files
 }
 
@@ -111,6 +111,7 @@ func Create(ctx context.Context, path string, model Model, s Settings) (*Index, 
 		return nil, err
 	}
 	x := &Index{path: path, model: model, meta: Meta{Format: format, Model: s.Model, Dimensions: len(probe), Tokens: s.Tokens, Overlap: s.Overlap, Probe: probe, NextID: 1}}
+	x.meta.Generation = rand.Uint64() >> 1 // so that an update of the index that was at path before sees that this is another
 	return x, createStore(path, x.meta)
 }
 

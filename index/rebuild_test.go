@@ -78,6 +78,20 @@ func TestRebuildThatFails(t *testing.T) {
 	}
 }
 
+// An update that is under way when another process makes the index anew writes nothing into the new one.
+func TestRebuildMeanwhile(t *testing.T) {
+	dir, m := folder(t), newBag()
+	x := create(t, m)
+	files(t, dir, map[string]string{"a.txt": "alpha"})
+	m.after, m.stop = 1, func() error {
+		_, err := Rebuild(t.Context(), x.path, newBag(), Settings{Model: "bag", Overlap: -1}, Update{Roots: []string{folder(t)}, Record: record})
+		return err
+	}
+	_, err := x.Update(t.Context(), Update{Roots: []string{dir}, Record: record})
+	require.ErrorIs(t, err, ErrBusy)
+	assert.Empty(t, search(t, x, "alpha"))
+}
+
 // A file that is no index is never replaced.
 func TestForeignFile(t *testing.T) {
 	dir := folder(t)
