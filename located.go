@@ -1,6 +1,7 @@
 package vkbert
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/vkbert/vkbert/loader"
@@ -21,7 +22,7 @@ func (m *Model) Locate(text string, special bool) ([]LocatedToken, error) {
 		return nil, err
 	}
 	defer leave()
-	found, err := t.Locate(text, special)
+	found, err := t.Locate(context.Background(), text, special)
 	if err != nil {
 		return nil, err
 	}

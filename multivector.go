@@ -73,14 +73,14 @@ func (m *Model) tokenSet(text, task string, w way) (Tokens, error) {
 	if err != nil {
 		return Tokens{}, err
 	}
-	set, err := to.encodeTask(text, task, w.prompt, TruncateAsOpened, 0)
+	set, err := to.encodeTask(context.Background(), text, task, w.prompt, TruncateAsOpened, 0)
 	return Tokens{IDs: set.IDs, Tokens: to.tokenizer.Tokens(set.IDs)}, err
 }
 
 // encodeTask tokenizes a text for a task; index is its number in the call.
-func (m *Model) encodeTask(text, task string, p prompt, cut Truncation, index int) (loader.TokenSet, error) {
+func (m *Model) encodeTask(ctx context.Context, text, task string, p prompt, cut Truncation, index int) (loader.TokenSet, error) {
 	if cut == TruncateNone || cut == TruncateAsOpened && !m.truncate {
-		enc, err := m.tokenizer.Encode(p.text + text)
+		enc, err := m.tokenizer.Encode(ctx, p.text+text)
 		if err != nil {
 			return loader.TokenSet{}, err
 		}
@@ -88,7 +88,7 @@ func (m *Model) encodeTask(text, task string, p prompt, cut Truncation, index in
 			return loader.TokenSet{}, &TooLongError{Text: index, Tokens: len(enc.IDs), Limit: limit}
 		}
 	}
-	return m.tokenizer.EncodeTask(m.files, p.text+text, task)
+	return m.tokenizer.EncodeTask(ctx, m.files, p.text+text, task)
 }
 
 func (m *Model) prepareMulti(ctx context.Context, texts []string, task string, w way, cut Truncation) (*Prepared, error) {
@@ -120,7 +120,7 @@ func (m *Model) tokenSets(ctx context.Context, texts []string, task string, w wa
 	}
 	sets := make([]loader.TokenSet, len(texts))
 	p, err := m.tokenizeAll(ctx, len(texts), func(i int) (loader.Encoding, error) {
-		set, err := m.encodeTask(texts[i], task, w.prompt, cut, i)
+		set, err := m.encodeTask(ctx, texts[i], task, w.prompt, cut, i)
 		sets[i] = set
 		return loader.Encoding{IDs: set.IDs, TypeIDs: set.TypeIDs}, err
 	})

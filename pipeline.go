@@ -32,7 +32,7 @@ func (c *chunk) free() {
 }
 
 // tokenize fills a chunk; first is the number of the first text in its call. On an error it returns the number of the text too.
-func (m *Model) tokenize(c *chunk, texts []string, first int, p prompt) (int, error) {
+func (m *Model) tokenize(ctx context.Context, c *chunk, texts []string, first int, p prompt) (int, error) {
 	start := time.Now()
 	defer func() { m.tokenizing.Add(int64(time.Since(start))) }()
 	if m.tokenizer == nil {
@@ -48,7 +48,7 @@ func (m *Model) tokenize(c *chunk, texts []string, first int, p prompt) (int, er
 			text = p.text + text
 		}
 		from := len(c.ids)
-		ids, types, err := m.tokenizer.Append(c.ids, text, limit)
+		ids, types, err := m.tokenizer.Append(ctx, c.ids, text, limit)
 		if n := len(ids) - from; err == nil && n > m.maxTokens {
 			err = fmt.Errorf("%w: %d tokens, and the model takes %d (truncation is off)", ErrInput, n, m.maxTokens)
 		}
@@ -66,7 +66,7 @@ func (m *Model) vectors(ctx context.Context, texts []string, w way) ([][]float32
 	if m.inline(texts) {
 		c := chunks.Get().(*chunk)
 		defer c.free()
-		if _, err := m.tokenize(c, texts, 0, w.prompt); err != nil {
+		if _, err := m.tokenize(ctx, c, texts, 0, w.prompt); err != nil {
 			return nil, err
 		}
 		return m.encoder.EmbedTask(ctx, w.task, c.seqs)
@@ -122,7 +122,7 @@ func (p *pipeline) run() {
 			break
 		}
 		c := chunks.Get().(*chunk)
-		if at, err := p.model.tokenize(c, p.texts[first:min(first+chunkTexts, len(p.texts))], first, p.prompt); err != nil {
+		if at, err := p.model.tokenize(p.ctx, c, p.texts[first:min(first+chunkTexts, len(p.texts))], first, p.prompt); err != nil {
 			c.free()
 			p.fail(at, err)
 			break

@@ -157,7 +157,7 @@ func (m *Model) prepare(ctx context.Context, texts []string, cut Truncation, w w
 		return nil, err
 	}
 	defer to.calls.leave()
-	p, err := to.tokenizeAll(ctx, len(texts), func(i int) (loader.Encoding, error) { return to.encodeCut(texts[i], w.prompt, cut, i) })
+	p, err := to.tokenizeAll(ctx, len(texts), func(i int) (loader.Encoding, error) { return to.encodeCut(ctx, texts[i], w.prompt, cut, i) })
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +194,7 @@ func (m *Model) tokenizeAll(ctx context.Context, n int, encode func(i int) (load
 }
 
 // encodeCut is encode with a truncation of the call.
-func (m *Model) encodeCut(text string, p prompt, cut Truncation, index int) (loader.Encoding, error) {
+func (m *Model) encodeCut(ctx context.Context, text string, p prompt, cut Truncation, index int) (loader.Encoding, error) {
 	if m.tokenizer == nil {
 		return loader.Encoding{}, errNoTokenizer
 	}
@@ -211,10 +211,10 @@ func (m *Model) encodeCut(text string, p prompt, cut Truncation, index int) (loa
 		text = p.text + text
 	}
 	if cut == TruncateEnd && !m.tokenizer.TruncatesStart() { // cheaper for long texts
-		ids, types, err := m.tokenizer.Append(nil, text, m.maxTokens)
+		ids, types, err := m.tokenizer.Append(ctx, nil, text, m.maxTokens)
 		return loader.Encoding{IDs: ids, TypeIDs: types}, err
 	}
-	enc, err := m.tokenizer.Encode(text)
+	enc, err := m.tokenizer.Encode(ctx, text)
 	if err != nil || len(enc.IDs) <= m.maxTokens {
 		return enc, err
 	}
@@ -246,7 +246,7 @@ func (r *Reranker) PreparePairs(ctx context.Context, pairs []Pair, cut Truncatio
 	defer m.calls.leave()
 	first := m.defaultPrompt().text
 	return m.tokenizeAll(ctx, len(pairs), func(i int) (loader.Encoding, error) {
-		enc, err := m.tokenizer.EncodePair(first+pairs[i][0], pairs[i][1], limit)
+		enc, err := m.tokenizer.EncodePair(ctx, first+pairs[i][0], pairs[i][1], limit)
 		if err == nil && len(enc.IDs) > m.maxTokens {
 			err = &TooLongError{Text: i, Tokens: len(enc.IDs), Limit: m.maxTokens}
 		}

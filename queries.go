@@ -24,7 +24,7 @@ func (m *Model) tokensOf(text string, w way) (Tokens, error) {
 }
 
 func (m *Model) tokens(text string, p prompt) (Tokens, error) {
-	enc, err := m.encode(text, p)
+	enc, err := m.encode(context.Background(), text, p)
 	if err != nil {
 		return Tokens{}, err
 	}

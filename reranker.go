@@ -111,7 +111,7 @@ func (r *Reranker) Logits(ctx context.Context, pairs []Pair) ([][]float32, error
 	defer m.calls.leave()
 	seqs := make([]bert.Sequence, len(pairs))
 	err := m.parallel(ctx, len(pairs), func(i int) error {
-		enc, err := r.encode(pairs[i])
+		enc, err := r.encode(ctx, pairs[i])
 		seqs[i] = bert.Sequence{IDs: enc.IDs, TypeIDs: enc.TypeIDs}
 		return err
 	})
@@ -128,20 +128,20 @@ func (r *Reranker) Tokenize(pair Pair) (Tokens, error) {
 		return Tokens{}, err
 	}
 	defer r.m.calls.leave()
-	enc, err := r.encode(pair)
+	enc, err := r.encode(context.Background(), pair)
 	if err != nil {
 		return Tokens{}, err
 	}
 	return Tokens{IDs: enc.IDs, Tokens: r.m.tokenizer.Tokens(enc.IDs)}, nil
 }
 
-func (r *Reranker) encode(pair Pair) (loader.Encoding, error) {
+func (r *Reranker) encode(ctx context.Context, pair Pair) (loader.Encoding, error) {
 	m := r.m
 	limit := m.maxTokens
 	if !m.truncate {
 		limit = 0
 	}
-	enc, err := m.tokenizer.EncodePair(m.defaultPrompt().text+pair[0], pair[1], limit)
+	enc, err := m.tokenizer.EncodePair(ctx, m.defaultPrompt().text+pair[0], pair[1], limit)
 	if err == nil && len(enc.IDs) > m.maxTokens {
 		err = fmt.Errorf("%w: %d tokens, and the model takes %d (truncation is off)", ErrInput, len(enc.IDs), m.maxTokens)
 	}

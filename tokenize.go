@@ -34,7 +34,7 @@ func (m *Model) CountTokens(text string) (int, error) {
 	if m.tokenizer == nil {
 		return 0, errNoTokenizer
 	}
-	enc, err := m.tokenizer.Encode(m.defaultPrompt().text + text)
+	enc, err := m.tokenizer.Encode(context.Background(), m.defaultPrompt().text+text)
 	return len(enc.IDs), err
 }
 
@@ -47,11 +47,11 @@ func (m *Model) promptNames() string {
 	return strings.Join(slices.Sorted(maps.Keys(m.prompts)), ", ")
 }
 
-func (m *Model) encode(text string, p prompt) (loader.Encoding, error) {
+func (m *Model) encode(ctx context.Context, text string, p prompt) (loader.Encoding, error) {
 	if m.tokenizer == nil {
 		return loader.Encoding{}, errNoTokenizer
 	}
-	enc, err := m.tokenizer.Encode(p.text + text)
+	enc, err := m.tokenizer.Encode(ctx, p.text+text)
 	if err != nil {
 		return enc, err
 	}
@@ -65,7 +65,7 @@ func (m *Model) encode(text string, p prompt) (loader.Encoding, error) {
 func (m *Model) sequences(ctx context.Context, texts []string, p prompt) ([]bert.Sequence, error) {
 	seqs := make([]bert.Sequence, len(texts))
 	err := m.parallel(ctx, len(texts), func(i int) error {
-		enc, err := m.encode(texts[i], p)
+		enc, err := m.encode(ctx, texts[i], p)
 		seqs[i] = bert.Sequence{IDs: enc.IDs, TypeIDs: enc.TypeIDs, PoolStart: p.tokens}
 		return err
 	})

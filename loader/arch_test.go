@@ -58,7 +58,7 @@ func TestArchIDs(t *testing.T) {
 				defer tok.Close()
 				require.Len(t, want.IDs, len(texts))
 				for i, text := range texts {
-					e, err := tok.Encode(want.Prompt + text)
+					e, err := tok.Encode(t.Context(), want.Prompt+text)
 					require.NoError(t, err)
 					if route.MaxSeqLength > 0 {
 						e, err = tok.Truncate(e, route.MaxSeqLength)

@@ -53,7 +53,7 @@ func encodeChecked(t *testing.T, document, text string) {
 		return
 	}
 	for _, text := range []string{"", text, text + " a\x00", "\u3000 e\u0301 " + text} {
-		e, err := tok.Encode(text)
+		e, err := tok.Encode(t.Context(), text)
 		if err != nil {
 			require.ErrorIs(t, err, ErrEncode)
 			continue
@@ -63,7 +63,7 @@ func encodeChecked(t *testing.T, document, text string) {
 			assert.Less(t, int(id), tok.VocabSize())
 		}
 	}
-	if pair, err := tok.EncodePair(text, "b", 0); err == nil {
+	if pair, err := tok.EncodePair(t.Context(), text, "b", 0); err == nil {
 		require.Len(t, pair.TypeIDs, len(pair.IDs))
 	} else {
 		require.ErrorIs(t, err, ErrEncode)

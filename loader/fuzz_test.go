@@ -158,7 +158,7 @@ func FuzzTokenizerCheck(f *testing.F) {
 			return
 		}
 		for _, text := range []string{"", "hello ab Ａﬁ extra", "\x00 [SEP] \xff"} {
-			e, err := tok.Encode(text)
+			e, err := tok.Encode(t.Context(), text)
 			if err != nil {
 				require.True(t, errors.Is(err, ErrEncode), "%v", err)
 				continue

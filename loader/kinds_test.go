@@ -45,7 +45,7 @@ func TestCrossEncoders(t *testing.T) {
 			require.Equal(t, KindCrossEncoder, m.Kind)
 			tok := openArchTokenizer(t, m)
 			for i, pair := range golden.Pairs {
-				e, err := tok.EncodePair(m.Prompts[m.DefaultPrompt]+pair[0], pair[1], m.MaxSeqLength)
+				e, err := tok.EncodePair(t.Context(), m.Prompts[m.DefaultPrompt]+pair[0], pair[1], m.MaxSeqLength)
 				require.NoError(t, err)
 				assert.Equal(t, golden.IDs[i], e.IDs, "%.80q", pair)
 				assert.Equal(t, golden.TypeIDs[i], e.TypeIDs, "%.80q", pair)
@@ -133,7 +133,7 @@ func TestMultiVector(t *testing.T) {
 			for task, want := range map[string]section{"query": golden.Query, "document": golden.Document} {
 				assert.Equal(t, want.Prompt, m.Prompts[task])
 				for i, text := range golden.Texts {
-					s, err := tok.EncodeTask(m, m.Prompts[task]+text, task)
+					s, err := tok.EncodeTask(t.Context(), m, m.Prompts[task]+text, task)
 					require.NoError(t, err)
 					assert.Equal(t, want.IDs[i], s.IDs, "%s: %.60q", task, text)
 					assert.Equal(t, want.Attended[i], ints(s.Attended), "%s: %.60q", task, text)
@@ -253,7 +253,7 @@ func TestMultiVectorRefused(t *testing.T) {
 		require.ErrorIs(t, err, ErrBadConfig, text)
 	}
 	m := openArch(t, "splade")
-	_, err := openArchTokenizer(t, m).EncodeTask(m, "cat", "query")
+	_, err := openArchTokenizer(t, m).EncodeTask(t.Context(), m, "cat", "query")
 	require.ErrorIs(t, err, ErrUnsupported)
 }
 
@@ -289,9 +289,9 @@ func TestLongestFirst(t *testing.T) {
 		}
 	}
 	tok := openTestTokenizer(t, nil)
-	_, err := tok.EncodePair("hello", "world", 2)
+	_, err := tok.EncodePair(t.Context(), "hello", "world", 2)
 	require.ErrorIs(t, err, ErrEncode)
-	e, err := tok.EncodePair("hello", "world", 5)
+	e, err := tok.EncodePair(t.Context(), "hello", "world", 5)
 	require.NoError(t, err)
 	_, err = tok.Truncate(e, 4)
 	require.ErrorIs(t, err, ErrEncode, "a pair is cut once")

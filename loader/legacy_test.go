@@ -75,7 +75,7 @@ func TestPyLate(t *testing.T) {
 			for task, want := range map[string]legacyTask{"query": want.Query, "document": want.Document} {
 				assert.Equal(t, want.Prompt, m.Prompts[task])
 				for i, text := range golden.Texts {
-					s, err := tok.EncodeTask(m, m.Prompts[task]+text, task)
+					s, err := tok.EncodeTask(t.Context(), m, m.Prompts[task]+text, task)
 					require.NoError(t, err)
 					assert.Equal(t, want.Rows[i], [3][]int32{s.IDs, ints(s.Attended), ints(s.Kept)}, "%s: %q", task, text)
 				}
@@ -106,7 +106,7 @@ func TestVocab(t *testing.T) {
 		for i, text := range want.Texts {
 			assert.Equal(t, want.IDs[i], encode(t, tok, text), "%v: %q", want.Config, text)
 		}
-		e, err := tok.EncodePair("the dog", "cat", 0)
+		e, err := tok.EncodePair(t.Context(), "the dog", "cat", 0)
 		require.NoError(t, err)
 		assert.Equal(t, want.Pair, [2][]int32{e.IDs, e.TypeIDs})
 	}

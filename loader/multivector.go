@@ -1,6 +1,7 @@
 package loader
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -186,11 +187,11 @@ type TokenSet struct {
 
 // EncodeTask tokenizes a text, prompt in front, for the multi-vector model m: task
 // is "query" or "document", and "" counts as document but for the length.
-func (t *Tokenizer) EncodeTask(m *Model, text, task string) (TokenSet, error) {
+func (t *Tokenizer) EncodeTask(ctx context.Context, m *Model, text, task string) (TokenSet, error) {
 	if m.MultiVector == nil {
 		return TokenSet{}, fmt.Errorf("%w: %s is a %s, not a %s", ErrUnsupported, m.Dir, m.Kind, KindMultiVector)
 	}
-	e, err := t.Encode(text)
+	e, err := t.Encode(ctx, text)
 	if err != nil {
 		return TokenSet{}, err
 	}

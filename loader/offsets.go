@@ -1,6 +1,7 @@
 package loader
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -21,7 +22,7 @@ type offsetter interface {
 // Locate tokenizes a text without truncating it and says where each token comes
 // from. special puts the special tokens around it. Offsets are as the tokenizer
 // library gives them: of the text before normalization.
-func (t *Tokenizer) Locate(text string, special bool) ([]Located, error) {
+func (t *Tokenizer) Locate(ctx context.Context, text string, special bool) ([]Located, error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if t.lib == nil {
@@ -36,7 +37,11 @@ func (t *Tokenizer) Locate(text string, special bool) ([]Located, error) {
 	if strings.IndexByte(text, 0) >= 0 {
 		given = strings.ReplaceAll(text, "\x00", t.spec.nul)
 	}
-	ids, offsets := lib.encodeOffsets(given, special)
+	var ids []uint32
+	var offsets [][2]int
+	if err := inLibrary(ctx, len(given), func() { ids, offsets = lib.encodeOffsets(given, special) }); err != nil {
+		return nil, err
+	}
 	prefix, suffix := 0, 0
 	if special {
 		prefix, suffix = len(t.spec.prefix), len(t.spec.suffix)

@@ -1,6 +1,7 @@
 package loader
 
 import (
+	"context"
 	"fmt"
 	"slices"
 )
@@ -23,12 +24,12 @@ var bothTexts = []piece{{sequence: 'A'}, {sequence: 'B', typeID: 1}}
 // result cannot be truncated further.
 //
 // Source: truncate_encodings in tokenizers/src/utils/truncation.rs.
-func (t *Tokenizer) EncodePair(a, b string, limit int) (Encoding, error) {
+func (t *Tokenizer) EncodePair(ctx context.Context, a, b string, limit int) (Encoding, error) {
 	template := t.spec.pair
 	if template == nil {
 		template = bothTexts
 	}
-	texts, err := t.encodeBoth(a, b)
+	texts, err := t.encodeBoth(ctx, a, b)
 	if err != nil {
 		return Encoding{}, err
 	}
@@ -69,9 +70,9 @@ func (t *Tokenizer) EncodePair(a, b string, limit int) (Encoding, error) {
 }
 
 // encodeBoth tokenizes two texts without special tokens.
-func (t *Tokenizer) encodeBoth(a, b string) (texts [2][]int32, err error) {
+func (t *Tokenizer) encodeBoth(ctx context.Context, a, b string) (texts [2][]int32, err error) {
 	for i, text := range []string{a, b} {
-		e, err := t.Encode(text)
+		e, err := t.Encode(ctx, text)
 		if err != nil {
 			return texts, err
 		}

@@ -45,7 +45,7 @@ func TestArchPairs(t *testing.T) {
 				for i, pair := range golden.Pairs {
 					for j, limit := range golden.Limits {
 						row := rows[i*len(golden.Limits)+j]
-						e, err := tok.EncodePair(pair[0], pair[1], limit)
+						e, err := tok.EncodePair(t.Context(), pair[0], pair[1], limit)
 						require.NoError(t, err)
 						assert.Equal(t, row[0], e.IDs, "%q, limit %d, from the left %t", pair, limit, side)
 						assert.Equal(t, row[1], e.TypeIDs, "%q, limit %d, from the left %t: types", pair, limit, side)

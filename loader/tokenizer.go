@@ -1,6 +1,7 @@
 package loader
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -28,8 +29,9 @@ type library interface {
 }
 
 // Tokenizer turns texts into token ids as the reference does. Its methods may be
-// called from any number of goroutines, which then encode at the same time;
-// Close waits for the calls that are under way.
+// called from any number of goroutines, which then encode at the same time, but for
+// long texts that the library encodes: those wait for each other, as its memory is a
+// multiple of theirs. Close waits for the calls that are under way.
 type Tokenizer struct {
 	mu       sync.RWMutex
 	lib      library // nil after Close
@@ -149,12 +151,13 @@ func (t *Tokenizer) probe() error {
 }
 
 // Encode tokenizes a text, special tokens included, without truncating it.
-// Invalid UTF-8 counts as U+FFFD. A failure inside the library is an ErrEncode.
+// Invalid UTF-8 counts as U+FFFD. A failure inside the library is an ErrEncode. The
+// end of ctx is the end of waiting for other texts, not of encoding.
 //
 // U+0000 is treated as by the reference: deleted by BERT's normalizer, a token of
 // its own in a vocabulary of bytes, unknown to one of characters.
-func (t *Tokenizer) Encode(text string) (Encoding, error) {
-	ids, types, err := t.Append(nil, text, 0)
+func (t *Tokenizer) Encode(ctx context.Context, text string) (Encoding, error) {
+	ids, types, err := t.Append(ctx, nil, text, 0)
 	if err != nil {
 		return Encoding{}, err
 	}
@@ -167,7 +170,7 @@ func (t *Tokenizer) Encode(text string) (Encoding, error) {
 // Append is [Tokenizer.Encode] and [Tokenizer.Truncate] to limit tokens, 0 for
 // any number, in one, which is cheaper for a long text: it appends the ids to
 // dst. types are the type ids of this text alone, or nil where all are 0.
-func (t *Tokenizer) Append(dst []int32, text string, limit int) (ids, types []int32, err error) {
+func (t *Tokenizer) Append(ctx context.Context, dst []int32, text string, limit int) (ids, types []int32, err error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if t.lib == nil {
@@ -185,7 +188,7 @@ func (t *Tokenizer) Append(dst []int32, text string, limit int) (ids, types []in
 			return ids, nil, nil
 		}
 	}
-	e, err := t.encodeByLibrary(text)
+	e, err := t.encodeByLibrary(ctx, text)
 	if err == nil && limit > 0 {
 		e, err = t.Truncate(e, limit)
 	}
@@ -230,11 +233,14 @@ func (t *Tokenizer) native(dst []int32, text string, limit int) ([]int32, bool) 
 }
 
 // encodeByLibrary encodes valid UTF-8.
-func (t *Tokenizer) encodeByLibrary(text string) (Encoding, error) {
+func (t *Tokenizer) encodeByLibrary(ctx context.Context, text string) (Encoding, error) {
 	if strings.IndexByte(text, 0) >= 0 {
 		text = strings.ReplaceAll(text, "\x00", t.spec.nul)
 	}
-	ids, types := t.lib.encode(text, !t.untyped)
+	var ids, types []uint32
+	if err := inLibrary(ctx, len(text), func() { ids, types = t.lib.encode(text, !t.untyped) }); err != nil {
+		return Encoding{}, err
+	}
 	e := Encoding{IDs: make([]int32, len(ids)), TypeIDs: make([]int32, len(ids)), Prefix: len(t.spec.prefix), Suffix: len(t.spec.suffix)}
 	if len(ids) < e.Prefix+e.Suffix || len(ids) == 0 && !blank(text) {
 		return Encoding{}, fmt.Errorf("%w: want at least %d tokens for a text of %d bytes, got %d", ErrEncode, max(1, e.Prefix+e.Suffix), len(text), len(ids))
@@ -299,7 +305,7 @@ func (t *Tokenizer) TruncateSide(e Encoding, limit int, start bool) (Encoding, e
 // prompt's, as the reference counts them to leave them out of pooling: those of
 // the prompt alone, less a special token at its end.
 func (t *Tokenizer) PromptLength(prompt string) (int, error) {
-	e, err := t.Encode(prompt)
+	e, err := t.Encode(context.Background(), prompt)
 	if err != nil {
 		return 0, err
 	}
@@ -341,7 +347,7 @@ func (t *Tokenizer) unknownPrefixes(prefixes []string) ([]string, error) {
 			if !known {
 				continue
 			}
-			e, err := t.Encode(token)
+			e, err := t.Encode(context.Background(), token)
 			if err != nil {
 				return nil, err
 			}

@@ -24,7 +24,7 @@ func openTestTokenizer(t testing.TB, change map[string]string) *Tokenizer {
 }
 
 func encode(t testing.TB, tok *Tokenizer, text string) []int32 {
-	e, err := tok.Encode(text)
+	e, err := tok.Encode(t.Context(), text)
 	require.NoError(t, err, "%.60q", text)
 	require.Len(t, e.TypeIDs, len(e.IDs))
 	return e.IDs
@@ -57,7 +57,7 @@ func TestEncode(t *testing.T) {
 		assert.Equal(t, want, words(t, tok, text), "%.60q", text)
 		assert.Equal(t, encode(t, tok, text), encode(t, tok, text), "%.60q again", text)
 	}
-	e, err := tok.Encode("hello")
+	e, err := tok.Encode(t.Context(), "hello")
 	require.NoError(t, err)
 	assert.Equal(t, Encoding{IDs: []int32{2, 4, 3}, TypeIDs: []int32{0, 0, 0}, Prefix: 1, Suffix: 1}, e)
 	assert.Equal(t, 9, tok.VocabSize())
@@ -78,7 +78,7 @@ func TestTruncate(t *testing.T) {
 		2: {"[CLS] [SEP]", "[CLS] [SEP]"},
 	} {
 		for i, tok := range []*Tokenizer{right, left} {
-			e, err := tok.Encode("hello worlds a")
+			e, err := tok.Encode(t.Context(), "hello worlds a")
 			require.NoError(t, err)
 			before := fmt.Sprint(e)
 			cut, err := tok.Truncate(e, limit)
@@ -88,7 +88,7 @@ func TestTruncate(t *testing.T) {
 			assert.Equal(t, before, fmt.Sprint(e), "the encoding itself is left alone")
 		}
 	}
-	e, err := right.Encode("hello")
+	e, err := right.Encode(t.Context(), "hello")
 	require.NoError(t, err)
 	for _, limit := range []int{1, 0, -1} {
 		_, err = right.Truncate(e, limit)
@@ -189,7 +189,7 @@ func TestSilentFailureIsAnError(t *testing.T) {
 		"a type id over 31 bits":   {brokenLibrary{[]uint32{2, 3}, []uint32{0, 1 << 31}}, special, "text", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := (&Tokenizer{lib: tt.lib, spec: tt.spec}).Encode(tt.text)
+			_, err := (&Tokenizer{lib: tt.lib, spec: tt.spec}).Encode(t.Context(), tt.text)
 			if tt.ok {
 				require.NoError(t, err)
 			} else {
@@ -215,7 +215,7 @@ func TestTokenizerFromManyGoroutines(t *testing.T) {
 			defer wg.Done()
 			for i := range 20 {
 				n := (g + i) % len(texts)
-				e, err := tok.Encode(texts[n])
+				e, err := tok.Encode(t.Context(), texts[n])
 				assert.NoError(t, err)
 				assert.Equal(t, want[n], e.IDs)
 			}
@@ -232,7 +232,7 @@ func TestTokenizerClosed(t *testing.T) {
 		go func() {
 			defer wg.Done()
 			for {
-				if _, err := tok.Encode("hello"); err != nil {
+				if _, err := tok.Encode(t.Context(), "hello"); err != nil {
 					assert.ErrorIs(t, err, ErrClosed)
 					return
 				}
@@ -280,7 +280,7 @@ func TestRealTokenizer(t *testing.T) {
 	defer tok.Close()
 	assert.Equal(t, 30522, tok.VocabSize())
 	for i, text := range golden.Texts {
-		e, err := tok.Encode(text)
+		e, err := tok.Encode(t.Context(), text)
 		require.NoError(t, err)
 		e, err = tok.Truncate(e, m.MaxSeqLength)
 		require.NoError(t, err)
@@ -298,7 +298,7 @@ func BenchmarkEncode(b *testing.B) {
 	text := strings.Repeat("The quick brown fox jumps over the lazy dog, and runs away from it. ", 8)
 	n := len(encode(b, tok, text))
 	for b.Loop() {
-		_, _ = tok.Encode(text)
+		_, _ = tok.Encode(b.Context(), text)
 	}
 	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "tokens/s")
 }

@@ -63,7 +63,7 @@ func same(t testing.TB, tok *Tokenizer, text string) bool {
 	if !ok {
 		return false
 	}
-	want, err := tok.encodeByLibrary(text)
+	want, err := tok.encodeByLibrary(t.Context(), text)
 	require.NoError(t, err, "%.200q", text)
 	if !slices.Equal(want.IDs, got) {
 		t.Fatalf("%.300q:\nwant %.300q\ngot  %.300q", text, tok.Tokens(want.IDs), tok.Tokens(got))
@@ -247,20 +247,20 @@ func TestWordPieceLimit(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 8))
 	for range 2000 {
 		text := randomText(random)
-		full, err := tok.Encode(text)
+		full, err := tok.Encode(t.Context(), text)
 		require.NoError(t, err)
 		for _, left := range []bool{false, true} {
 			tok.fromLeft = left
 			limit := 2 + random.IntN(12)
 			want, err := tok.Truncate(full, limit)
 			require.NoError(t, err)
-			got, types, err := tok.Append([]int32{7}, text, limit)
+			got, types, err := tok.Append(t.Context(), []int32{7}, text, limit)
 			require.NoError(t, err)
 			require.Equal(t, append([]int32{7}, want.IDs...), got, "%q", text)
 			require.Nil(t, types)
 		}
 	}
-	_, _, err := tok.Append(nil, "a", 1)
+	_, _, err := tok.Append(t.Context(), nil, "a", 1)
 	require.ErrorIs(t, err, ErrEncode)
 }
 
@@ -324,7 +324,7 @@ func FuzzWordPiece(f *testing.F) {
 			return
 		}
 		if same(t, tok, text) && utf8.ValidString(text) {
-			e, err := tok.Encode(text)
+			e, err := tok.Encode(t.Context(), text)
 			require.NoError(t, err)
 			require.Len(t, e.TypeIDs, len(e.IDs))
 		}
@@ -372,7 +372,7 @@ func BenchmarkWordPiece(b *testing.B) {
 	})
 	b.Run("library", func(b *testing.B) {
 		rate(b, func(text string) int {
-			e, _ := tok.encodeByLibrary(text)
+			e, _ := tok.encodeByLibrary(b.Context(), text)
 			return len(e.IDs)
 		})
 	})

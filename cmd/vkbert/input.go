@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	maxLine    = 64 << 20  // bytes; the tokenizer takes some fifty times as much memory
+	maxLine    = 64 << 20  // bytes; the tokenizer library takes two to six hundred times as much memory, for one long text at a time
 	chunkTexts = 1024      // texts that are embedded in one call
 	chunkBytes = 256 << 10 // or their bytes, if they get there first
 )

@@ -86,7 +86,7 @@ func compareIDs(t *testing.T, m *loader.Model, g golden, model string) {
 	defer tok.Close()
 	require.Positive(t, m.MaxSeqLength)
 	for i, text := range g.texts {
-		e, err := tok.Encode(text)
+		e, err := tok.Encode(t.Context(), text)
 		require.NoError(t, err)
 		e, err = tok.Truncate(e, m.MaxSeqLength)
 		require.NoError(t, err)
