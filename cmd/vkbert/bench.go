@@ -170,10 +170,14 @@ func (f *benchFlags) bench(cmd *cobra.Command) (_ benchReport, err error) {
 	}
 	defer closeModel(cmd.Context(), m, &err)
 	info := m.Info()
-	if f.input.path == "" && f.lengths == "" && f.tokens > info.MaxTokens {
-		return benchReport{}, fmt.Errorf("--tokens %d: the model takes at most %d", f.tokens, info.MaxTokens)
+	if work.longest > info.MaxTokens { // before its ids are made
+		from := "--tokens"
+		if f.lengths != "" {
+			from = "--lengths " + f.lengths + ":"
+		}
+		return benchReport{}, fmt.Errorf("%s %d: the model takes at most %d", from, work.longest, info.MaxTokens)
 	}
-	perCall := f.perCall
+	perCall := min(f.perCall, work.count)
 	if perCall == 0 {
 		perCall = work.count
 	}
@@ -215,6 +219,7 @@ func (f *benchFlags) bench(cmd *cobra.Command) (_ benchReport, err error) {
 }
 
 const (
+	maxTexts  = 1 << 24                // of a run, a call and a call beside them: their ids take gigabytes
 	warmUp    = 300 * time.Millisecond // a GPU idles at low clocks
 	leastRuns = 3
 )
@@ -248,13 +253,17 @@ func (f *benchFlags) measure(ctx context.Context, once func(context.Context) err
 
 func (f *benchFlags) check() error {
 	for _, n := range []struct {
-		flag         string
-		value, least int
+		flag               string
+		value, least, most int
 	}{
-		{"batch", f.batch, 1}, {"tokens", f.tokens, 1}, {"callers", f.callers, 1}, {"runs", f.runs, 0}, {"limit", f.limit, 0}, {"per-call", f.perCall, 0}, {"beside", f.beside, 0},
+		{"batch", f.batch, 1, maxTexts}, {"tokens", f.tokens, 1, math.MaxInt32}, {"callers", f.callers, 1, math.MaxInt}, {"runs", f.runs, 0, math.MaxInt},
+		{"limit", f.limit, 0, math.MaxInt}, {"per-call", f.perCall, 0, maxTexts}, {"beside", f.beside, 0, maxTexts},
 	} {
 		if n.value < n.least {
 			return usagef("--%s %d: want %d or more", n.flag, n.value, n.least)
+		}
+		if n.value > n.most {
+			return usagef("--%s %d: want at most %d", n.flag, n.value, n.most)
 		}
 	}
 	if !(f.seconds > 0) {

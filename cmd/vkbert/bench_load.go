@@ -21,6 +21,7 @@ import (
 // A load is the work of one run: count texts, of which embed does those from one to before another in a call. repeated is a load of n texts, the same ones in turn.
 type load struct {
 	count    int
+	longest  int // tokens of a text; 0 where that is not known
 	embed    func(ctx context.Context, m *vkbert.Model, from, to int) error
 	repeated func(n int) load
 }
@@ -82,7 +83,7 @@ func idLoad(lengths []int) load {
 	var once sync.Once
 	var ids [][]int32
 	return load{
-		count: len(lengths),
+		count: len(lengths), longest: slices.Max(lengths),
 		embed: func(ctx context.Context, m *vkbert.Model, from, to int) error {
 			once.Do(func() { ids = randomIDs(lengths, m.Info().Vocabulary) })
 			_, err := m.EmbedTokens(ctx, ids[from:to])
