@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -109,12 +110,15 @@ func newLines(in io.Reader, file *texts) *lineReader {
 	return &lineReader{in: bufio.NewReaderSize(in, 64<<10), file: file, limit: maxLine}
 }
 
-// next returns a line without its end, which may be a carriage return and a newline. Bytes that are not UTF-8 stay as they are.
+// next returns a line without its end, which may be a carriage return and a newline, and the first without a byte order mark. Bytes that are not UTF-8 stay as they are.
 func (r *lineReader) next() (string, error) {
 	var line []byte
 	for {
 		part, err := r.in.ReadSlice('\n')
 		r.file.read += int64(len(part))
+		if r.number == 0 && len(line) == 0 {
+			part = bytes.TrimPrefix(part, []byte("\ufeff"))
+		}
 		if len(line)+len(part) > r.limit {
 			return "", fmt.Errorf("%s: line %d is longer than %d bytes; is it a text file?", r.file.name, r.number+1, r.limit)
 		}
@@ -175,15 +179,15 @@ func parseJSONField(line []byte, field string) (text string, blank bool, err err
 	if line[i] == '{' {
 		var object map[string]json.RawMessage
 		if err := json.Unmarshal(line, &object); err != nil {
-			return "", false, fmt.Errorf("%s: %w", want, err)
+			return "", false, fmt.Errorf("%s, got %.40q: %w", want, line, err)
 		}
 		raw = object[field]
 	}
 	if len(raw) == 0 || raw[0] != '"' {
-		return "", false, errors.New(want)
+		return "", false, fmt.Errorf("%s, got %.40q", want, line)
 	}
 	if err := json.Unmarshal(raw, &text); err != nil {
-		return "", false, fmt.Errorf("%s: %w", want, err)
+		return "", false, fmt.Errorf("%s, got %.40q: %w", want, line, err)
 	}
 	return text, false, nil
 }
@@ -217,7 +221,7 @@ func (t *texts) chunks(ctx context.Context) <-chan chunk {
 }
 
 func (t *texts) chunk() (c chunk, more bool) {
-	for bytes := 0; len(c.texts) < chunkTexts && bytes < chunkBytes; {
+	for size := 0; len(c.texts) < chunkTexts && size < chunkBytes; {
 		text, err := t.next()
 		if err != nil {
 			if !errors.Is(err, io.EOF) {
@@ -227,7 +231,7 @@ func (t *texts) chunk() (c chunk, more bool) {
 			return c, false
 		}
 		c.texts = append(c.texts, text)
-		bytes += len(text)
+		size += len(text)
 	}
 	c.read = t.read
 	return c, true
