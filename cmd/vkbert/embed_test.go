@@ -280,6 +280,10 @@ func TestOutputFile(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, readJSONL(t, string(data)), 1)
 
+	long := filepath.Join(dir, strings.Repeat("世", 84))
+	good(t, "", "embed", "-m", tiny("mean"), "--device", "cpu", "-o", long, "cat")
+	assert.FileExists(t, long)
+
 	good(t, "cat", "embed", "-m", tiny("mean"), "--device", "cpu", "-o", os.DevNull, "--format", "npy")
 	info, err = os.Stat(os.DevNull)
 	require.NoError(t, err)

@@ -70,7 +70,8 @@ func openOutput(cmd *cobra.Command, path string) (*output, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
-	part := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%.100s.%08x.part", filepath.Base(path), rand.Uint32()))
+	// A name has 255 bytes, and a character up to four.
+	part := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%.40s.%08x.part", filepath.Base(path), rand.Uint32()))
 	file, err := os.OpenFile(part, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		if missing := (*fs.PathError)(nil); errors.As(err, &missing) { // name what was asked for

@@ -40,7 +40,7 @@ type Options struct {
 // .bin, .index.json or .gguf file, whose small neighbours then go along (a .gguf
 // has none: its configuration and tokenizer are made from its metadata).
 //
-// dst must not exist, or be empty. It appears when all of it is written; before,
+// dst must not exist, or be empty; it may be a link to an empty one. It appears when all of it is written; before,
 // and after an error, there is nothing. Tensors that keep their type keep their
 // bits. Every error names the file, and wraps one of this package's or of
 // package loader's; when ctx is done it is ctx.Err().
@@ -58,8 +58,12 @@ func Convert(ctx context.Context, src, dst string, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 
+	if real, err := filepath.EvalSymlinks(dst); err == nil {
+		dst = real // a link stays one
+	}
 	parent, base := filepath.Split(filepath.Clean(dst))
-	part := filepath.Join(parent, fmt.Sprintf(".%.100s.%08x.part", base, rand.Uint32()))
+	// A name has 255 bytes, and a character up to four.
+	part := filepath.Join(parent, fmt.Sprintf(".%.40s.%08x.part", base, rand.Uint32()))
 	if err := os.Mkdir(part, 0o777); err != nil {
 		return err
 	}

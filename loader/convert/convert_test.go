@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -213,6 +214,23 @@ func TestDestination(t *testing.T) {
 	empty := t.TempDir()
 	require.NoError(t, Convert(context.Background(), src, empty+"/", Options{}))
 	noLeftovers(t, empty, "model.safetensors")
+}
+
+func TestDestinationNames(t *testing.T) {
+	src := filepath.Join(tiny, "old")
+	dir := t.TempDir()
+	empty, link, long := filepath.Join(dir, "empty"), filepath.Join(dir, "link"), filepath.Join(dir, strings.Repeat("世", 84))
+	require.NoError(t, os.Mkdir(empty, 0o777))
+	if runtime.GOOS != "windows" { // where a link takes a privilege
+		require.NoError(t, os.Symlink("empty", link))
+		require.NoError(t, Convert(t.Context(), src, link, Options{}))
+		info, err := os.Lstat(link)
+		require.NoError(t, err)
+		assert.NotZero(t, info.Mode()&os.ModeSymlink, "the link stays one")
+		assert.FileExists(t, filepath.Join(empty, "model.safetensors"))
+	}
+	require.NoError(t, Convert(t.Context(), src, long, Options{}))
+	assert.NoError(t, WriteSafetensors(long+"/"+filepath.Base(long), nil, nil))
 }
 
 func TestProgressAndCancel(t *testing.T) {

@@ -81,7 +81,8 @@ func WriteSafetensors(path string, tensors []Tensor, metadata map[string]string)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	part := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%.100s.%08x.part", filepath.Base(path), rand.Uint32()))
+	// A name has 255 bytes, and a character up to four.
+	part := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%.40s.%08x.part", filepath.Base(path), rand.Uint32()))
 	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return err
