@@ -71,10 +71,11 @@ func (m *Model) PrepareDocuments(ctx context.Context, texts []string, cut Trunca
 
 // PrepareTokens is for callers that tokenize themselves; the lists are as for [Model.EmbedTokens].
 func (m *Model) PrepareTokens(ids [][]int32) (*Prepared, error) {
-	to, err := m.to("")
+	to, err := m.enterRoute("")
 	if err != nil {
 		return nil, err
 	}
+	defer to.calls.leave()
 	if len(ids) == 0 {
 		return nil, fmt.Errorf("%w: no texts", ErrInput)
 	}
@@ -121,6 +122,9 @@ func (m *Model) TokenVectors(ctx context.Context, p *Prepared) ([][][]float32, e
 
 // enterFor begins a call with what was prepared; the model that is returned does it, and leaves the call.
 func (m *Model) enterFor(p *Prepared) (*Model, error) {
+	if p == nil {
+		return nil, fmt.Errorf("%w: no prepared texts", ErrInput)
+	}
 	if err := m.owns(p.model); err != nil {
 		return nil, err
 	}
@@ -177,7 +181,7 @@ func (m *Model) tokenizeAll(ctx context.Context, n int, encode func(i int) (load
 		p.seqs[i] = bert.Sequence{IDs: enc.IDs, TypeIDs: enc.TypeIDs}
 		return err
 	}
-	err := error(nil)
+	var err error
 	if n == 1 && m.tokenizer != nil && m.tokenizer.Native() {
 		err = one(0) // fast enough for this goroutine
 	} else {

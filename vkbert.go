@@ -79,6 +79,9 @@ func openKind(ctx context.Context, model string, kind loader.Kind, opts []Option
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if strings.IndexByte(o.device, 0) >= 0 { // C would read what is before it
+		return nil, fmt.Errorf("%w: device: got %q, want a selector without a NUL", ErrInput, o.device)
+	}
 	for what, n := range map[string]int{"dimensions": o.dimensions, "batch tokens": o.batch, "threads": o.threads} {
 		if n < 0 || n > math.MaxInt32 {
 			return nil, fmt.Errorf("%w: %s: got %d, want 0 to %d", ErrInput, what, n, math.MaxInt32)

@@ -59,12 +59,14 @@ func TestBadCallsAreErrorsAndTheNextGoodOneWorks(t *testing.T) {
 	m := openTiny(t, "mean", vkbert.WithTruncation(false))
 	vocabulary := int32(m.Info().Vocabulary)
 	calls := map[string]func() error{
-		"no texts":     func() error { _, err := m.EmbedBatch(ctx, nil); return err },
-		"no ids":       func() error { _, err := m.EmbedTokens(ctx, [][]int32{{}}); return err },
-		"no sequences": func() error { _, err := m.EmbedTokens(ctx, nil); return err },
-		"id too large": func() error { _, err := m.EmbedTokens(ctx, [][]int32{{1, vocabulary}}); return err },
-		"negative id":  func() error { _, err := m.EmbedTokens(ctx, [][]int32{{-1}}); return err },
-		"too long":     func() error { _, err := m.EmbedTokens(ctx, [][]int32{make([]int32, 41)}); return err },
+		"no texts":                      func() error { _, err := m.EmbedBatch(ctx, nil); return err },
+		"no ids":                        func() error { _, err := m.EmbedTokens(ctx, [][]int32{{}}); return err },
+		"nothing prepared":              func() error { _, err := m.EmbedPrepared(ctx, nil); return err },
+		"no tokens of nothing prepared": func() error { _, err := m.TokenVectors(ctx, nil); return err },
+		"no sequences":                  func() error { _, err := m.EmbedTokens(ctx, nil); return err },
+		"id too large":                  func() error { _, err := m.EmbedTokens(ctx, [][]int32{{1, vocabulary}}); return err },
+		"negative id":                   func() error { _, err := m.EmbedTokens(ctx, [][]int32{{-1}}); return err },
+		"too long":                      func() error { _, err := m.EmbedTokens(ctx, [][]int32{make([]int32, 41)}); return err },
 		"text too long, truncation off": func() error {
 			_, err := m.Embed(ctx, strings.Repeat("a b ", 100))
 			return err
@@ -101,6 +103,7 @@ func TestOpenErrors(t *testing.T) {
 		"dimensions":        {tiny, []vkbert.Option{vkbert.WithDimensions(61)}, vkbert.ErrInput, "60"},
 		"far too many":      {tiny, []vkbert.Option{vkbert.WithMaxBatchTokens(1 << 40)}, vkbert.ErrInput, "batch tokens"},
 		"negative":          {tiny, []vkbert.Option{vkbert.WithMaxBatchTokens(-1)}, vkbert.ErrInput, "-1"},
+		"NUL in a device":   {tiny, []vkbert.Option{vkbert.WithDevice("cpu\x00x")}, vkbert.ErrInput, `"cpu\x00x"`},
 		"random":            {"random:huge", nil, vkbert.ErrNotFound, "minilm-l6"},
 	}
 	for name, c := range cases {
@@ -387,6 +390,8 @@ func TestClosed(t *testing.T) {
 	_, err := m.Embed(ctx, "a")
 	require.ErrorIs(t, err, vkbert.ErrClosed)
 	_, err = m.EmbedTokens(ctx, [][]int32{{1}})
+	require.ErrorIs(t, err, vkbert.ErrClosed)
+	_, err = m.PrepareTokens([][]int32{{1}})
 	require.ErrorIs(t, err, vkbert.ErrClosed)
 	require.ErrorIs(t, m.HealthCheck(ctx), vkbert.ErrClosed)
 }
