@@ -68,5 +68,5 @@ func TestCacheDir(t *testing.T) {
 }
 
 func TestThreads(t *testing.T) {
-	assert.Equal(t, 1, int(openTiny(t, "mean", vkbert.WithThreads(1)).Info().Device.Threads))
+	assert.Equal(t, 1, openTiny(t, "mean", vkbert.WithThreads(1)).Info().Device.Threads)
 }

@@ -35,7 +35,8 @@ func WithDevice(selector string) Option { return func(o *options) { o.device = s
 func WithDType(dtype string) Option { return func(o *options) { o.dtype = dtype } }
 
 // WithMaxBatchTokens sets how many tokens the device works on at a time; 0, the default, goes by the kind of device. More tokens take more device
-// memory and let a call wait longer behind another. A batch always takes at least the longest text.
+// memory and let a call wait longer behind another. A batch always takes at least the longest text, or 8,192 tokens where the model takes longer ones: those are
+// then refused with [ErrInput], unless n is as large.
 func WithMaxBatchTokens(n int) Option { return func(o *options) { o.batch = n } }
 
 // WithThreads sets the threads of the CPU backend; 0, the default, means all that the process may use.

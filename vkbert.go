@@ -305,7 +305,7 @@ func (m *Model) EmbedWithPrompt(ctx context.Context, name string, texts []string
 }
 
 // EmbedTokens returns a vector for each list of token ids, special tokens included, for callers that tokenize themselves. Nothing is truncated: a list may be as
-// long as the model has positions, which can be more than Info().MaxTokens, and is refused with [ErrInput] beyond that.
+// long as the model has positions and a batch holds, which can be more than Info().MaxTokens, and is refused with [ErrInput] beyond that.
 func (m *Model) EmbedTokens(ctx context.Context, ids [][]int32) ([][]float32, error) {
 	if len(ids) == 0 {
 		return nil, fmt.Errorf("%w: no texts", ErrInput)

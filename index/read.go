@@ -16,7 +16,7 @@ var (
 
 const (
 	lineBytes = 64 << 10 // of a text that are looked at together; a longer line is taken in parts
-	maxRecord = 64 << 20 // bytes of a line of JSON; the tokenizer takes some fifty times as much memory
+	maxRecord = 64 << 20 // bytes of a line of JSON; the tokenizer library takes two to six hundred times as much memory, for one long text at a time
 )
 
 // readText hands the lines of a text to the chunker.

@@ -70,7 +70,11 @@ func (r modelReport) print(w io.Writer) error {
 	}
 	row("architecture", "%s: %d layers of %d, %d heads, vocabulary of %d", r.Architecture, r.Layers, r.Hidden, r.Heads, r.Vocabulary)
 	row("dimensions", "%d", r.Dimensions)
-	row("longest text", "%d tokens", r.MaxTokens)
+	more := ""
+	if r.MaxTokens > r.MaxBatchTokens {
+		more = fmt.Sprintf(", beyond %d of them only with --batch-tokens", r.MaxBatchTokens)
+	}
+	row("longest text", "%d tokens%s", r.MaxTokens, more)
 	row("modules", "%s", orNone(strings.Join(r.Modules, ", ")))
 	row("pooling", "%s", orNone(strings.Join(r.Pooling, ", ")))
 	for _, name := range slices.Sorted(maps.Keys(r.Prompts)) {
