@@ -16,13 +16,14 @@ type LocatedToken struct {
 }
 
 // Locate tokenizes a text as the tokenizer alone does, without a prompt and uncut, and says where each token comes from. special puts the special tokens around it.
-func (m *Model) Locate(text string, special bool) ([]LocatedToken, error) {
+// The end of ctx ends its waiting for other long texts.
+func (m *Model) Locate(ctx context.Context, text string, special bool) ([]LocatedToken, error) {
 	t, leave, err := m.withTokenizer()
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	found, err := t.Locate(context.Background(), text, special)
+	found, err := t.Locate(ctx, text, special)
 	if err != nil {
 		return nil, err
 	}
@@ -60,8 +61,8 @@ func (m *Model) withTokenizer() (*loader.Tokenizer, func(), error) {
 }
 
 // Locate tokenizes a text and says where each token comes from; see [Model.Locate].
-func (k kind) Locate(text string, special bool) ([]LocatedToken, error) {
-	return k.m.Locate(text, special)
+func (k kind) Locate(ctx context.Context, text string, special bool) ([]LocatedToken, error) {
+	return k.m.Locate(ctx, text, special)
 }
 
 // Decode turns token ids into a text; see [Model.Decode].

@@ -195,7 +195,7 @@ func TestLocate(t *testing.T) {
 			require.NoError(t, err)
 			defer m.Close()
 			const text = "the cat, the dog. house"
-			tokens, err := m.Locate(text, true)
+			tokens, err := m.Locate(t.Context(), text, true)
 			require.NoError(t, err)
 			var ids []int32
 			for _, tok := range tokens {
@@ -210,7 +210,7 @@ func TestLocate(t *testing.T) {
 			got, err := m.Decode(ids, true)
 			require.NoError(t, err)
 			assert.Equal(t, text, got)
-			bare, err := m.Locate("\x00h\u00e9 the\u2028cat \U0001f600", false)
+			bare, err := m.Locate(t.Context(), "\x00h\u00e9 the\u2028cat \U0001f600", false)
 			require.NoError(t, err)
 			last := 0
 			for _, tok := range bare {

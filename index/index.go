@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	bolt "go.etcd.io/bbolt"
+
 	"github.com/vkbert/vkbert"
 )
 
@@ -84,6 +86,12 @@ type Settings struct {
 
 // Create makes an empty index at path, where nothing must be.
 func Create(ctx context.Context, path string, model Model, s Settings) (*Index, error) {
+	if target, err := os.Readlink(path); err == nil { // the file that a link leads to is the one to make
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(filepath.Dir(path), target)
+		}
+		path = target
+	}
 	if _, err := os.Lstat(path); err == nil {
 		return nil, fmt.Errorf("%w: %s is there already, want a new file", ErrInput, path)
 	}
@@ -115,28 +123,58 @@ func Create(ctx context.Context, path string, model Model, s Settings) (*Index, 
 	return x, createStore(path, x.meta)
 }
 
-// Rebuild makes the index at path, which may be damaged, anew. The old one stays as it was, and can be searched, until the update has succeeded.
+// Rebuild makes the index at path, which may be damaged, anew, with what it says of the folders that u names, unless u says something else. The old one stays as
+// it was, and can be searched, until the update has succeeded; and for good where a file of it cannot be read any more, or another process has changed it meanwhile.
 func Rebuild(ctx context.Context, path string, model Model, s Settings, u Update) (Report, error) {
-	if _, err := ReadMeta(path); err != nil && !errors.Is(err, ErrDamaged) {
+	old, err := readContents(path)
+	if err != nil && !errors.Is(err, ErrDamaged) {
 		return Report{}, err
 	}
-	path, err := filepath.EvalSymlinks(path)
-	if err != nil {
+	whole := err == nil
+	if path, err = filepath.EvalSymlinks(path); err != nil {
 		return Report{}, err
 	}
-	x, err := Create(ctx, filepath.Join(filepath.Dir(path), fmt.Sprintf(".%.100s.%08x.part", filepath.Base(path), rand.Uint32())), model, s)
+	x, err := Create(ctx, filepath.Join(filepath.Dir(path), fmt.Sprintf(".%.40s.%08x.part", filepath.Base(path), rand.Uint32())), model, s)
 	if err != nil {
 		return Report{}, err
 	}
 	defer os.Remove(x.path)
-	report, err := x.Update(ctx, u)
-	if err == nil {
-		err = os.Rename(x.path, path)
+	if err := x.keepRoots(old.roots, u.Roots); err != nil {
+		return Report{}, err
 	}
+	report, err := x.Update(ctx, u)
 	if err != nil {
 		return Report{}, err // nothing of it stays
 	}
-	return report, nil
+	for _, problem := range report.Problems {
+		for file := range old.files {
+			if below(file, problem.Path) {
+				return Report{}, fmt.Errorf("%s is left as it was: %w", path, problem)
+			}
+		}
+	}
+	if !whole {
+		return report, os.Rename(x.path, path)
+	}
+	return report, replaceStore(path, x.path, old.meta)
+}
+
+// keepRoots writes what another index says of the folders asked for.
+func (x *Index) keepRoots(roots map[string]root, asked []string) error {
+	return transact(x.path, true, func(tx *bolt.Tx) error {
+		for _, path := range asked {
+			abs, err := absolute(path)
+			if err != nil {
+				return err
+			}
+			if r, known := roots[abs]; known {
+				if err := put(tx, rootsBucket, []byte(abs), r); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
 }
 
 // Open opens the index at path, and refuses a model that is not the one that made it.

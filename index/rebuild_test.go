@@ -78,6 +78,59 @@ func TestRebuildThatFails(t *testing.T) {
 	}
 }
 
+// What is said of a folder stays where nothing else is asked for, and so does an index of which a file cannot be read any more.
+func TestRebuildKeeps(t *testing.T) {
+	dir, x := folder(t), create(t, newBag())
+	rebuild := func(u Update) (Report, error) {
+		u.Roots, u.Record = []string{dir}, record
+		return Rebuild(t.Context(), x.path, newBag(), Settings{Model: "bag", Overlap: -1}, u)
+	}
+	files(t, dir, map[string]string{"a.jsonl": `{"body":"alpha"}` + "\n", "c.go": "gamma"})
+	_, err := x.Update(t.Context(), Update{Roots: []string{dir}, Record: record, Field: "body", Filter: &Filter{Extensions: []string{"jsonl", "go"}}})
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(x.path, 0o640))
+	r, err := rebuild(Update{})
+	require.NoError(t, err)
+	assert.Equal(t, Report{Files: 2, Chunks: 2, Added: 2}, r)
+	info, err := os.Stat(x.path)
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o640), info.Mode().Perm())
+
+	before := whole(t, filepath.Dir(x.path))
+	_, err = rebuild(Update{Field: "title"})
+	require.ErrorContains(t, err, "is left as it was")
+	require.ErrorContains(t, err, "a.jsonl")
+	assert.Equal(t, before, whole(t, filepath.Dir(x.path)))
+}
+
+// What another process adds while the index is made anew is not lost.
+func TestRebuildBesideUpdate(t *testing.T) {
+	dir, other, m := folder(t), folder(t), newBag()
+	x := create(t, newBag())
+	files(t, dir, map[string]string{"a.txt": "alpha"})
+	files(t, other, map[string]string{"b.txt": "beta"})
+	update(t, x, dir)
+	m.after, m.stop = 1, func() error { update(t, x, other); return nil }
+	_, err := Rebuild(t.Context(), x.path, m, Settings{Model: "bag", Overlap: -1}, Update{Roots: []string{dir}, Record: record})
+	require.ErrorIs(t, err, ErrBusy)
+	assert.Len(t, search(t, x, "beta"), 2)
+}
+
+// A name may be as long as the system takes, and a link may lead to a file that is to be made.
+func TestNames(t *testing.T) {
+	dir := folder(t)
+	files(t, dir, map[string]string{"a.txt": "alpha"})
+	path := filepath.Join(folder(t), strings.Repeat("語", 80))
+	link := filepath.Join(folder(t), "link.db")
+	require.NoError(t, os.Symlink(path, link))
+	_, err := Create(t.Context(), link, newBag(), Settings{Model: "bag", Overlap: -1})
+	require.NoError(t, err)
+	_, err = Rebuild(t.Context(), path, newBag(), Settings{Model: "bag", Overlap: -1}, Update{Roots: []string{dir}, Record: record})
+	require.NoError(t, err)
+	_, err = ReadMeta(link)
+	require.NoError(t, err)
+}
+
 // An update that is under way when another process makes the index anew writes nothing into the new one.
 func TestRebuildMeanwhile(t *testing.T) {
 	dir, m := folder(t), newBag()

@@ -146,7 +146,7 @@ func isDatabase(path string) bool {
 
 // createStore writes an empty database under another name, then gives it its own.
 func createStore(path string, meta Meta) error {
-	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.part")
+	temp, err := os.CreateTemp(filepath.Dir(path), fmt.Sprintf(".%.40s.*.part", filepath.Base(path)))
 	if err != nil {
 		return err
 	}
@@ -168,6 +168,46 @@ func createStore(path string, meta Meta) error {
 		return err
 	}
 	return os.Rename(temp.Name(), path)
+}
+
+// replaceStore puts a database in the place of the one at path, unless that has changed since its meta was read.
+func replaceStore(path, by string, since Meta) error {
+	return transact(path, true, func(tx *bolt.Tx) error { // which keeps writers out meanwhile
+		now, err := metaOf(tx, path)
+		if err != nil {
+			return err
+		}
+		if now.Generation != since.Generation {
+			return fmt.Errorf("%s: %w: it was changed meanwhile", path, ErrBusy)
+		}
+		if info, err := os.Stat(path); err == nil {
+			if err := os.Chmod(by, info.Mode().Perm()); err != nil {
+				return err
+			}
+		}
+		return os.Rename(by, path)
+	})
+}
+
+// contents is what an index has, but for its chunks.
+type contents struct {
+	meta  Meta
+	roots map[string]root
+	files map[string]file
+}
+
+func readContents(path string) (c contents, err error) {
+	err = transact(path, false, func(tx *bolt.Tx) error {
+		if c.meta, err = metaOf(tx, path); err != nil {
+			return err
+		}
+		if c.roots, err = decodeAll[root](tx, rootsBucket); err != nil {
+			return err
+		}
+		c.files, err = decodeAll[file](tx, filesBucket)
+		return err
+	})
+	return c, err
 }
 
 func put(tx *bolt.Tx, bucket, key []byte, value any) error {

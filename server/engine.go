@@ -13,7 +13,7 @@ type opened interface {
 	Stats() vkbert.Stats
 	Health() error
 	HealthCheck(ctx context.Context) error
-	Locate(text string, special bool) ([]vkbert.LocatedToken, error)
+	Locate(ctx context.Context, text string, special bool) ([]vkbert.LocatedToken, error)
 	Decode(ids []int32, skipSpecial bool) (string, error)
 	Close() error
 }

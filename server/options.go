@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"log/slog"
+	"math"
 	"net/http"
 	"time"
 
@@ -55,7 +56,7 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	o.MaxConcurrent = cmp.Or(o.MaxConcurrent, 512)
 	o.MaxBodyBytes = cmp.Or(o.MaxBodyBytes, 2<<20)
-	o.MaxBufferedBytes = cmp.Or(o.MaxBufferedBytes, max(256<<20, 2*o.MaxBodyBytes))
+	o.MaxBufferedBytes = cmp.Or(o.MaxBufferedBytes, max(256<<20, 2*min(o.MaxBodyBytes, math.MaxInt64/2)))
 	o.MaxInputs = cmp.Or(o.MaxInputs, 2048)
 	o.MaxTokens = cmp.Or(o.MaxTokens, 1<<20)
 	o.MaxQueuedTokens = cmp.Or(o.MaxQueuedTokens, 1<<20)

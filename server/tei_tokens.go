@@ -49,7 +49,7 @@ func (c *call) teiTokenize() error {
 		if c.ctx.Err() != nil {
 			return c.ctx.Err()
 		}
-		if located[i], err = u.Locate(prompt+text, q.Special == nil || *q.Special); err != nil {
+		if located[i], err = u.Locate(c.ctx, prompt+text, q.Special == nil || *q.Special); err != nil {
 			return err
 		}
 		c.inputs++

@@ -170,12 +170,12 @@ func (f *benchFlags) bench(cmd *cobra.Command) (_ benchReport, err error) {
 	}
 	defer closeModel(cmd.Context(), m, &err)
 	info := m.Info()
-	if work.longest > info.MaxTokens { // before its ids are made
-		from := "--tokens"
-		if f.lengths != "" {
-			from = "--lengths " + f.lengths + ":"
-		}
-		return benchReport{}, fmt.Errorf("%s %d: the model takes at most %d", from, work.longest, info.MaxTokens)
+	from, most := "--tokens", info.MaxTokens
+	if f.lengths != "" { // lists of ids may be as long as there are positions
+		from, most = "--lengths "+f.lengths+":", max(info.MaxTokens, info.MaxBatchTokens)
+	}
+	if work.longest > most { // before its ids are made
+		return benchReport{}, fmt.Errorf("%s %d: the model takes at most %d", from, work.longest, most)
 	}
 	perCall := min(f.perCall, work.count)
 	if perCall == 0 {

@@ -18,7 +18,7 @@ func TestBenchRefusesNumbersBeyondMemory(t *testing.T) {
 		"per call": {exitUsage, "--per-call " + huge, []string{"--per-call", huge}},
 		"beside":   {exitUsage, "--beside " + huge, []string{"--beside", huge}},
 		"tokens":   {exitUsage, "--tokens " + huge, []string{"--tokens", huge}},
-		"lengths":  {exitFailed, lengths + ": 99999999999999: the model takes at most 40", []string{"--lengths", lengths}},
+		"lengths":  {exitFailed, lengths + ": 99999999999999: the model takes at most 2048", []string{"--lengths", lengths}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			vkb(t, "", append([]string{"bench", "-m", tiny("mean"), "--device", "cpu", "--runs", "1"}, c.args...)...).bad(t, c.status, c.says)
