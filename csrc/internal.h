@@ -86,8 +86,8 @@ vkb_mutex *vkb_mutex_create(void);  /* NULL when out of memory */
 void vkb_mutex_destroy(vkb_mutex *mutex);
 void vkb_mutex_lock(vkb_mutex *mutex);
 void vkb_mutex_unlock(vkb_mutex *mutex);
-void vkb_mutex_wait(
-    vkb_mutex *mutex); /* the caller holds it, gives it away and has it again when another thread wakes it, or for no reason */
+/* The caller holds it, gives it away, and has it again when another thread wakes it, or for no reason. */
+void vkb_mutex_wait(vkb_mutex *mutex);
 void vkb_mutex_wake(vkb_mutex *mutex); /* all that wait */
 typedef struct vkb_thread vkb_thread;
 vkb_thread *vkb_thread_start(void (*main)(void *), void *argument); /* NULL: the system refuses. It gets no signals */

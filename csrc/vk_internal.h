@@ -322,9 +322,11 @@ typedef struct vkb_vk_usage { /* how a program uses a kernel */
 } vkb_vk_usage;
 
 /* Does such an op, small, with this kernel and on the reference. `reason` stays empty where they agree. An error is one that says nothing
-   about the kernel, or VKB_ERROR_DEVICE_LOST. reason NULL: makes the pipelines that it takes, and runs none of them. */
+   about the kernel, or VKB_ERROR_DEVICE_LOST. */
 vkb_status vkb_vk_selftest(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *usage, char *reason, size_t size,
                            vkb_error *error);
+/* Makes the pipelines that the test takes, and runs none of them. */
+vkb_status vkb_vk_selftest_make(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *usage, vkb_error *error);
 /* The kernel that this thread is testing, or NULL. */
 const vkb_kernel *vkb_vk_selftest_kernel(void);
 /* Whether this thread makes a test's pipelines, and what they would work out is not wanted. */

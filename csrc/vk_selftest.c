@@ -305,10 +305,10 @@ static uint64_t result_count(const probe *p) {
     return (uint64_t)(out->scope == VKB_PER_TOKEN ? p->tokens : SEQUENCES) * out->width;
 }
 
-/* *result: [rows, width] of the last op's output, to be freed; NULL: the program is made and not run. */
-static vkb_status run_probe(const probe *p, vkb_device *device, float **result, vkb_error *error) {
-    vkb_weights *weights = NULL;
-    vkb_program *program = NULL;
+static _Thread_local const vkb_kernel *under_test;
+static _Thread_local bool taken, only_makes;
+
+static vkb_status make_program(const probe *p, vkb_device *device, vkb_weights **weights, vkb_program **program, vkb_error *error) {
     uint32_t last = p->value_count - 1;
     vkb_program_desc desc = {.struct_size = sizeof desc,
                              .value_count = p->value_count,
@@ -320,6 +320,16 @@ static vkb_status run_probe(const probe *p, vkb_device *device, float **result, 
                              .max_tokens = p->tokens,
                              .max_sequences = SEQUENCES,
                              .activations = p->activations};
+    vkb_status status = vkb_weights_create(device, p->tensors, p->tensor_count, weights, error);
+    for (uint32_t t = 0; t < p->tensor_count && !status && !only_makes; t++) status = put_numbers(p, *weights, t, error);
+    if (!status) status = vkb_weights_seal(*weights, NULL, error);
+    return status ? status : vkb_program_create(*weights, &desc, program, error);
+}
+
+/* *result: [rows, width] of the last op's output, to be freed. Where the program is only made, NULL. */
+static vkb_status run_probe(const probe *p, vkb_device *device, float **result, vkb_error *error) {
+    vkb_weights *weights = NULL;
+    vkb_program *program = NULL;
     vkb_batch batch = {.struct_size = sizeof batch,
                        .tokens = p->tokens,
                        .sequences = SEQUENCES,
@@ -328,13 +338,12 @@ static vkb_status run_probe(const probe *p, vkb_device *device, float **result, 
                        .cu_seqlens = p->cu_seqlens,
                        .pool_start = p->pool_start};
     uint64_t count = result_count(p);
-    if (result) *result = malloc(count * sizeof **result);
-    if (result && !*result) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "self-test: out of memory");
-    vkb_status status = vkb_weights_create(device, p->tensors, p->tensor_count, &weights, error);
-    for (uint32_t t = 0; t < p->tensor_count && !status && result; t++) status = put_numbers(p, weights, t, error);
-    if (!status) status = vkb_weights_seal(weights, NULL, error);
-    if (!status) status = vkb_program_create(weights, &desc, &program, error);
-    if (!status && result) status = vkb_program_run(program, &batch, &(vkb_output){*result, count}, error);
+    vkb_status status = make_program(p, device, &weights, &program, error);
+    if (!status && !only_makes) {
+        *result = malloc(count * sizeof **result);
+        status = *result ? vkb_program_run(program, &batch, &(vkb_output){*result, count}, error)
+                         : vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "self-test: out of memory");
+    }
     vkb_program_destroy(program);
     vkb_weights_destroy(weights);
     return status;
@@ -372,9 +381,6 @@ static float compare(const probe *p, const float *got, const float *want, char *
     return most;
 }
 
-static _Thread_local const vkb_kernel *under_test;
-static _Thread_local bool taken, only_makes;
-
 const vkb_kernel *vkb_vk_selftest_kernel(void) { return under_test; }
 
 bool vkb_vk_selftest_only_makes(void) { return only_makes; }
@@ -393,7 +399,7 @@ bool vkb_vk_selftest_takes(const vkb_abilities *abilities, const vkb_task *task)
 
 static vkb_status test(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *usage, uint32_t folds, char *reason,
                        size_t size, vkb_error *error) {
-    if (reason) *reason = '\0';
+    *reason = '\0';
     probe *p = calloc(1, sizeof *p);
     if (!p) return vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "self-test: out of memory");
     p->like = usage->tensors;
@@ -403,21 +409,19 @@ static vkb_status test(vkb_vk_device *device, const vkb_kernel *kernel, const vk
     vkb_error why = {0};
     vkb_status status = VKB_OK;
     if (!build(p, kernel, usage, folds)) goto done;
-    if (!reason) {
-        under_test = kernel;
-        only_makes = true;
-        status = run_probe(p, &device->base, NULL, error);
-        only_makes = false;
-        under_test = NULL;
-        goto done;
+    if (!only_makes) {
+        status = vkb_ref_open(&(vkb_device_options){.struct_size = sizeof(vkb_device_options)}, &reference, error);
+        if (!status) status = run_probe(p, reference, &want, error);
+        if (status) goto done;
     }
-    status = vkb_ref_open(&(vkb_device_options){.struct_size = sizeof(vkb_device_options)}, &reference, error);
-    if (!status) status = run_probe(p, reference, &want, error);
-    if (status) goto done;
     under_test = kernel;
     taken = false;
     status = run_probe(p, &device->base, &got, &why);
     under_test = NULL;
+    if (only_makes) {
+        if (error) *error = why;
+        goto done;
+    }
     switch (status) {
     case VKB_OK:
         if (!taken) {
@@ -454,7 +458,15 @@ vkb_status vkb_vk_selftest(vkb_vk_device *device, const vkb_kernel *kernel, cons
                         linear && usage->gate && vkb_kernel_gates(kernel, usage->gate - 1) ? VKB_FOLD_GATE : 0};
     uint32_t others = kernel->folds & ~(uint32_t)(linear ? VKB_FOLD_NORM_RESIDUAL | VKB_FOLD_ATTENTION | VKB_FOLD_NORM : 0);
     vkb_status status = test(device, kernel, usage, others, reason, size, error);
-    for (size_t i = 0; i < sizeof apart / sizeof *apart && !status && !(reason && *reason); i++)
+    for (size_t i = 0; i < sizeof apart / sizeof *apart && !status && !*reason; i++)
         if (apart[i]) status = test(device, kernel, usage, apart[i], reason, size, error);
+    return status;
+}
+
+vkb_status vkb_vk_selftest_make(vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *usage, vkb_error *error) {
+    char reason[1]; /* nothing is compared */
+    only_makes = true;
+    vkb_status status = vkb_vk_selftest(device, kernel, usage, reason, sizeof reason, error);
+    only_makes = false;
     return status;
 }

@@ -334,7 +334,7 @@ typedef struct pending_list {
     uint32_t count;
 } pending_list;
 
-static void make_one(vkb_vk_device *device, pending *t) { t->status = vkb_vk_selftest(device, t->kernel, &t->usage, NULL, 0, &t->error); }
+static void make_one(vkb_vk_device *device, pending *t) { t->status = vkb_vk_selftest_make(device, t->kernel, &t->usage, &t->error); }
 
 static void test_one(vkb_vk_device *device, pending *t) {
     double start = vkb_seconds();

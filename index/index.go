@@ -18,6 +18,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/vkbert/vkbert"
+	"github.com/vkbert/vkbert/internal/part"
 )
 
 // Kinds of error, for errors.Is.
@@ -134,7 +135,7 @@ func Rebuild(ctx context.Context, path string, model Model, s Settings, u Update
 	if path, err = filepath.EvalSymlinks(path); err != nil {
 		return Report{}, err
 	}
-	x, err := Create(ctx, filepath.Join(filepath.Dir(path), fmt.Sprintf(".%.40s.%08x.part", filepath.Base(path), rand.Uint32())), model, s)
+	x, err := Create(ctx, part.Name(path), model, s)
 	if err != nil {
 		return Report{}, err
 	}

@@ -10,12 +10,13 @@ import (
 	"io/fs"
 	"math"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/vkbert/vkbert/internal/part"
 )
 
 // Buckets of the database.
@@ -146,13 +147,9 @@ func isDatabase(path string) bool {
 
 // createStore writes an empty database under another name, then gives it its own.
 func createStore(path string, meta Meta) error {
-	temp, err := os.CreateTemp(filepath.Dir(path), fmt.Sprintf(".%.40s.*.part", filepath.Base(path)))
-	if err != nil {
-		return err
-	}
-	temp.Close()
-	defer os.Remove(temp.Name())
-	db, err := bolt.Open(temp.Name(), 0o600, nil)
+	temp := part.Name(path)
+	defer os.Remove(temp)
+	db, err := bolt.Open(temp, 0o600, nil)
 	if err != nil {
 		return err
 	}
@@ -167,7 +164,7 @@ func createStore(path string, meta Meta) error {
 	if err := errors.Join(err, db.Close()); err != nil {
 		return err
 	}
-	return os.Rename(temp.Name(), path)
+	return os.Rename(temp, path)
 }
 
 // replaceStore puts a database in the place of the one at path, unless that has changed since its meta was read.
@@ -198,15 +195,20 @@ type contents struct {
 
 func readContents(path string) (c contents, err error) {
 	err = transact(path, false, func(tx *bolt.Tx) error {
-		if c.meta, err = metaOf(tx, path); err != nil {
-			return err
-		}
-		if c.roots, err = decodeAll[root](tx, rootsBucket); err != nil {
-			return err
-		}
-		c.files, err = decodeAll[file](tx, filesBucket)
+		c, err = contentsOf(tx, path)
 		return err
 	})
+	return c, err
+}
+
+func contentsOf(tx *bolt.Tx, path string) (c contents, err error) {
+	if c.meta, err = metaOf(tx, path); err != nil {
+		return c, err
+	}
+	if c.roots, err = decodeAll[root](tx, rootsBucket); err != nil {
+		return c, err
+	}
+	c.files, err = decodeAll[file](tx, filesBucket)
 	return c, err
 }
 

@@ -129,15 +129,14 @@ func (u *updater) begin() error {
 		}
 		u.asked = append(u.asked, abs)
 	}
-	err := transact(u.path, true, func(tx *bolt.Tx) (err error) {
-		if u.meta, err = metaOf(tx, u.path); err != nil {
+	err := transact(u.path, true, func(tx *bolt.Tx) error {
+		has, err := contentsOf(tx, u.path)
+		if err != nil {
 			return err
 		}
+		u.meta, u.roots, u.files = has.meta, has.roots, has.files
 		if !slices.Equal(u.meta.Probe, u.Index.meta.Probe) {
 			return fmt.Errorf("%s: %w: it was made anew", u.path, ErrBusy)
-		}
-		if u.roots, err = decodeAll[root](tx, rootsBucket); err != nil {
-			return err
 		}
 		if len(u.asked) == 0 {
 			u.asked = slices.Collect(maps.Keys(u.roots))
@@ -152,9 +151,6 @@ func (u *updater) begin() error {
 			if err := put(tx, rootsBucket, []byte(path), r); err != nil {
 				return err
 			}
-		}
-		if u.files, err = decodeAll[file](tx, filesBucket); err != nil {
-			return err
 		}
 		if err := removeOrphans(tx, u.files); err != nil {
 			return err

@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/vkbert/vkbert/internal/part"
 )
 
 var errReaderGone = errors.New("the reader of standard output has gone")
@@ -70,9 +71,7 @@ func openOutput(cmd *cobra.Command, path string) (*output, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
-	// A name has 255 bytes, and a character up to four.
-	part := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%.40s.%08x.part", filepath.Base(path), rand.Uint32()))
-	file, err := os.OpenFile(part, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
+	file, err := os.OpenFile(part.Name(path), os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		if missing := (*fs.PathError)(nil); errors.As(err, &missing) { // name what was asked for
 			err = missing.Err

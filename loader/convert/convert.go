@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path"
 	"path/filepath"
 	"strings"
 
+	"github.com/vkbert/vkbert/internal/part"
 	"github.com/vkbert/vkbert/loader"
 )
 
@@ -61,9 +61,7 @@ func Convert(ctx context.Context, src, dst string, o Options) (err error) {
 	if real, err := filepath.EvalSymlinks(dst); err == nil {
 		dst = real // a link stays one
 	}
-	parent, base := filepath.Split(filepath.Clean(dst))
-	// A name has 255 bytes, and a character up to four.
-	part := filepath.Join(parent, fmt.Sprintf(".%.40s.%08x.part", base, rand.Uint32()))
+	part := part.Name(dst)
 	if err := os.Mkdir(part, 0o777); err != nil {
 		return err
 	}

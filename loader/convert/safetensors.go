@@ -7,12 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
-	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/vkbert/vkbert/internal/part"
 	"github.com/vkbert/vkbert/loader"
 )
 
@@ -81,8 +80,7 @@ func WriteSafetensors(path string, tensors []Tensor, metadata map[string]string)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	// A name has 255 bytes, and a character up to four.
-	part := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%.40s.%08x.part", filepath.Base(path), rand.Uint32()))
+	part := part.Name(path)
 	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return err
