@@ -185,14 +185,14 @@ func (f *benchFlags) bench(cmd *cobra.Command) (_ benchReport, err error) {
 	var calls []time.Duration
 	var start vkbert.Stats
 	stop := func() error { return nil }
-	times, err := f.measure(cmd.Context(), func(ctx context.Context) error {
+	times, err := f.measure(cmd.Context(), func(ctx context.Context) (time.Duration, error) {
 		before := m.Stats().Tokens
-		once, err := work.run(ctx, m, f.callers, perCall)
+		took, once, err := work.run(ctx, m, f.callers, perCall)
 		if start.Batches == 0 || f.beside == 0 { // else it is not the only one
 			tokens = m.Stats().Tokens - before
 		}
 		calls = append(calls, once...)
-		return err
+		return took, err
 	}, func() {
 		if f.beside > 0 {
 			stop = work.repeated(f.beside).keepBusy(cmd.Context(), m)
@@ -225,9 +225,9 @@ const (
 )
 
 // measure times runs, after some that do not count; warm is called between.
-func (f *benchFlags) measure(ctx context.Context, once func(context.Context) error, warm func()) ([]time.Duration, error) {
+func (f *benchFlags) measure(ctx context.Context, once func(context.Context) (time.Duration, error), warm func()) ([]time.Duration, error) {
 	for start := time.Now(); time.Since(start) < warmUp; {
-		if err := once(ctx); err != nil {
+		if _, err := once(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -236,11 +236,11 @@ func (f *benchFlags) measure(ctx context.Context, once func(context.Context) err
 	var times []time.Duration
 	for begin := time.Now(); ; {
 		time.Sleep(f.interval)
-		start := time.Now()
-		if err := once(ctx); err != nil {
+		took, err := once(ctx)
+		if err != nil {
 			return nil, err
 		}
-		times = append(times, time.Since(start))
+		times = append(times, took)
 		enough := len(times) >= leastRuns && time.Since(begin) >= limit
 		if f.runs > 0 {
 			enough = len(times) >= f.runs
