@@ -143,6 +143,8 @@ vkb_status vkb_vk_submit(vkb_vk_device *device, const vkb_vk_work *work, vkb_err
 /* Waits for the fence; for `spin` seconds without giving the CPU away. A GPU that takes longer than its slowest kind would is given up, as
    lost. On failure nothing is on the device any more, or it has hung. */
 vkb_status vkb_vk_wait(vkb_vk_device *device, vkb_vk_fence *fence, double spin, vkb_error *error);
+/* Its work is known to be done, though nobody has waited for the fence: what comes after it is not given the time for it too. */
+void vkb_vk_done(vkb_vk_device *device, vkb_vk_fence *fence);
 /*
  * Waits for all that was submitted; then no work is on this device, for other threads too, until as many calls of vkb_vk_resume as of
  * vkb_vk_pause that did not fail. Work that has to wait for that comes before the next pause.

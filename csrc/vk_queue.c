@@ -103,9 +103,14 @@ static vkb_status give_up(vkb_vk_device *device, const vkb_vk_fence *fence, vkb_
                        device->base.info.name, (double)fence->limit / 1e3);
 }
 
+void vkb_vk_done(vkb_vk_device *device, vkb_vk_fence *fence) {
+    atomic_fetch_sub(&device->owed, fence->own);
+    fence->own = 0;
+}
+
 vkb_status vkb_vk_wait(vkb_vk_device *device, vkb_vk_fence *fence, double spin, vkb_error *error) {
     VkResult result = wait_for(device, fence, spin);
-    atomic_fetch_sub(&device->owed, fence->own);
+    vkb_vk_done(device, fence);
     if (result == VK_TIMEOUT) return give_up(device, fence, error);
     vkb_status status = vkb_vk_check(device, result, "waiting for the device", error);
     if (status) drain(device);
@@ -119,9 +124,10 @@ vkb_status vkb_vk_pause(vkb_vk_device *device, vkb_error *error) {
     vkb_mutex_lock(device->queue_mutex);
     while (device->kept_back) vkb_mutex_wait(device->queue_mutex);
     device->pauses++;
-    VkResult result = submit(device, &(vkb_vk_work){.fence = &fence});
+    bool lost = atomic_load(&device->lost); /* meanwhile */
+    VkResult result = lost ? VK_ERROR_DEVICE_LOST : submit(device, &(vkb_vk_work){.fence = &fence});
     vkb_mutex_unlock(device->queue_mutex);
-    status = vkb_vk_check(device, result, "vkQueueSubmit", error);
+    status = lost ? vkb_vk_alive(device, error) : vkb_vk_check(device, result, "vkQueueSubmit", error);
     if (!status) status = vkb_vk_wait(device, &fence, device->spin_limit, error);
     vkb_vk_fence_destroy(device, &fence);
     if (status) vkb_vk_resume(device);

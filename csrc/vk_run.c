@@ -185,7 +185,10 @@ static vkb_status run(task *t, vkb_error *error) {
     status = submit(t, error);
     if (status) return status;
     double start = vkb_seconds();
-    if (!watch || !watch_results(t, spin)) status = vkb_vk_frame_settle(p, t->frame, watch ? 0 : spin, error);
+    if (watch && watch_results(t, spin))
+        vkb_vk_done(vkb_vk_device_of(&p->base), &t->frame->fence);
+    else
+        status = vkb_vk_frame_settle(p, t->frame, watch ? 0 : spin, error);
     t->recording->seconds = vkb_seconds() - start;
     return status ? status : read_results(t, error);
 }

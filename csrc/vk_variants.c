@@ -297,13 +297,15 @@ static void log_test(const vkb_vk_device *device, const vkb_kernel *kernel, doub
 
 /* The caller holds the mutex. Afterwards the row is off, or this use of it has passed. */
 static vkb_status run_test(vkb_vk_variants *v, vkb_vk_device *device, const vkb_kernel *kernel, const vkb_vk_usage *u, vkb_error *error) {
+    vkb_status status = vkb_vk_alive(device, error); /* else it is not the kernel's fault */
+    if (status) return status;
     uint32_t row = (uint32_t)(kernel - vkb_kernels);
     char reason[REASON];
     char *path = marker_path(device);
     vkb_marker *marker = vkb_marker_begin(path, kernel->name);
     free(path);
     double start = vkb_seconds();
-    vkb_status status = vkb_vk_selftest(device, kernel, u, reason, sizeof reason, error);
+    status = vkb_vk_selftest(device, kernel, u, reason, sizeof reason, error);
     vkb_marker_end(marker);
     log_test(device, kernel, start);
     if (status == VKB_ERROR_DEVICE_LOST) note_suspect(v, device, row, "a process lost the device");

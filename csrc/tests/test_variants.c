@@ -56,6 +56,7 @@ static void parent(void) {
     expect("variants", NULL, "-linear*,+linear split", 0);
     expect("whole", NULL, "-embed few,-norm sums,-tensor maps", 0); /* no more than these, and what reads what they make */
     expect("beside", NULL, NULL, 0);
+    expect("watched", NULL, NULL, 0);
     expect("lie", folder, NULL, 0);
     expect("lie remembered", folder, NULL, 0);
     empty_folder();
@@ -253,6 +254,12 @@ static void hang(const char *reason) {
     CHECK(status == VKB_ERROR_DEVICE_LOST && strstr(error.message, "hangs"), "status %d: %s", (int)status, error.message);
     status = fixture_try(&f, device, &got, &error);
     CHECK(status == VKB_ERROR_DEVICE_LOST && strstr(error.message, "lost earlier"), "status %d: %s", (int)status, error.message);
+    static vkb_variant rows[256];
+    uint32_t count = 0;
+    status = vkb_device_variants(device, rows, COUNT(rows), &count, &error); /* nor is any other kernel blamed */
+    CHECK(status == VKB_ERROR_DEVICE_LOST && strstr(error.message, "lost earlier"), "status %d: %s", (int)status, error.message);
+    const char *blamed = strstr(logged, "a process lost the device");
+    CHECK(!blamed || !strstr(blamed + 1, "a process lost the device"), "%s", logged);
     int alive = intercept_alive();
     vkb_device_close(device);
     CHECK(alive > 0 && intercept_alive() == alive, "%d objects, %d after it was closed", alive, intercept_alive());
@@ -333,6 +340,30 @@ static void beside(vkb_device *device) {
     CHECK(!intercept_beside(), "%u times", intercept_beside());
 }
 
+/* A run whose results were watched leaves no time for others to wait, though nobody has waited for its fence yet. */
+static void watched(vkb_device *device) {
+    vkb_vk_device *vk = (vkb_vk_device *)device;
+    vk->patience = 20000; /* software has none, and its results are not watched */
+    vk->spin_limit = 10;
+    vkb_error error = {0};
+    vkb_weights *weights = NULL;
+    vkb_program *program = NULL;
+    fixture f;
+    results got;
+    begin_linear(&f);
+    REQUIRE(!fixture_weights(&f, device, &weights, &error), "%s", error.message);
+    REQUIRE(!fixture_program(&f, weights, &program, &error), "%s", error.message);
+    REQUIRE(!fixture_execute(&f, program, &got, &error), "%s", error.message);
+    CHECK(!vk->owed, "%llu ms", (unsigned long long)vk->owed);
+    results_free(&got);
+    vkb_program_destroy(program);
+    CHECK(!vk->owed, "%llu ms in the end", (unsigned long long)vk->owed);
+    vkb_weights_destroy(weights);
+    fixture_end(&f);
+    vk->spin_limit = 0;
+    vk->patience = 0;
+}
+
 static void run_case(const char *name) {
     vkb_error error = {0};
     intercept_install();
@@ -364,6 +395,7 @@ static void run_case(const char *name) {
         if (!strcmp(name, "report")) report(device);
         if (!strcmp(name, "variants")) obeys(device);
         if (!strcmp(name, "beside")) beside(device);
+        if (!strcmp(name, "watched")) watched(device);
         if (!strcmp(name, "matrix")) {
             matrices(device);
         } else {
