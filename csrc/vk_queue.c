@@ -36,23 +36,26 @@ static void drain(vkb_vk_device *device) {
     if (result) atomic_store(&device->lost, true);
 }
 
-/* The caller holds the queue's mutex, so that what is counted as under way comes before this on the queue. */
-static VkResult submit(vkb_vk_device *device, const vkb_vk_work *work) {
+/* The caller holds the queue's mutex, so that what is counted as under way comes before this on the queue; it may have waited for that, and
+   the device been lost meanwhile. */
+static vkb_status submit(vkb_vk_device *device, const vkb_vk_work *work, vkb_error *error) {
     vkb_vk_fence *fence = work->fence;
     fence->own = device->patience ? device->patience + (uint64_t)(1e3 * work->products / slowest) : 0;
     fence->limit = atomic_fetch_add(&device->owed, fence->own) + fence->own;
     uint32_t next = work->under_way && atomic_fetch_add(work->under_way, 1) == 0;
-    VkResult result = VK_SUCCESS;
-    do { /* no commands at all: the fence alone */
+    vkb_status status = vkb_vk_alive(device, error);
+    while (!status) { /* no commands at all: the fence alone */
         uint32_t at_once = next >= work->alone ? work->count - next : work->under_way && next == 0 ? 2 : 1;
         VkSubmitInfo info = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
                              .commandBufferCount = at_once,
                              .pCommandBuffers = at_once ? work->commands + next : NULL};
         next += at_once;
-        result = device->vk.QueueSubmit(device->queue, 1, &info, next == work->count ? fence->handle : VK_NULL_HANDLE);
-    } while (next < work->count && result == VK_SUCCESS);
-    if (result) atomic_fetch_sub(&device->owed, fence->own);
-    return result;
+        VkResult result = device->vk.QueueSubmit(device->queue, 1, &info, next == work->count ? fence->handle : VK_NULL_HANDLE);
+        status = vkb_vk_check(device, result, "vkQueueSubmit", error);
+        if (next == work->count) break;
+    }
+    if (status) vkb_vk_done(device, fence);
+    return status;
 }
 
 /* The caller holds the queue's mutex. */
@@ -70,11 +73,8 @@ vkb_status vkb_vk_submit(vkb_vk_device *device, const vkb_vk_work *work, vkb_err
     if (status) return status;
     vkb_mutex_lock(device->queue_mutex);
     wait_for_pauses(device);
-    bool lost = atomic_load(&device->lost); /* meanwhile */
-    VkResult result = lost ? VK_ERROR_DEVICE_LOST : submit(device, work);
+    status = submit(device, work, error);
     vkb_mutex_unlock(device->queue_mutex);
-    if (lost) return vkb_vk_alive(device, error);
-    status = vkb_vk_check(device, result, "vkQueueSubmit", error);
     if (!status) return VKB_OK;
     drain(device);
     if (work->under_way) atomic_fetch_sub(work->under_way, 1);
@@ -124,10 +124,8 @@ vkb_status vkb_vk_pause(vkb_vk_device *device, vkb_error *error) {
     vkb_mutex_lock(device->queue_mutex);
     while (device->kept_back) vkb_mutex_wait(device->queue_mutex);
     device->pauses++;
-    bool lost = atomic_load(&device->lost); /* meanwhile */
-    VkResult result = lost ? VK_ERROR_DEVICE_LOST : submit(device, &(vkb_vk_work){.fence = &fence});
+    status = submit(device, &(vkb_vk_work){.fence = &fence}, error);
     vkb_mutex_unlock(device->queue_mutex);
-    status = lost ? vkb_vk_alive(device, error) : vkb_vk_check(device, result, "vkQueueSubmit", error);
     if (!status) status = vkb_vk_wait(device, &fence, device->spin_limit, error);
     vkb_vk_fence_destroy(device, &fence);
     if (status) vkb_vk_resume(device);

@@ -173,7 +173,8 @@ func (l load) run(ctx context.Context, m *vkbert.Model, callers, perCall int) (t
 			calls[i] = time.Since(start)
 		}
 	}
-	begin := time.Now()                      // what came before takes some 10 µs where a CPU wakes up, and is no part of a query
+	// What came before takes some 10 µs where a CPU wakes up, and is no part of a query.
+	begin := time.Now()
 	for range min(callers, len(calls)) - 1 { // this goroutine is one of them
 		all.Add(1)
 		go func() {

@@ -259,7 +259,7 @@ static void hang(const char *reason) {
     status = vkb_device_variants(device, rows, COUNT(rows), &count, &error); /* nor is any other kernel blamed */
     CHECK(status == VKB_ERROR_DEVICE_LOST && strstr(error.message, "lost earlier"), "status %d: %s", (int)status, error.message);
     const char *blamed = strstr(logged, "a process lost the device");
-    CHECK(!blamed || !strstr(blamed + 1, "a process lost the device"), "%s", logged);
+    CHECK(blamed && !strstr(blamed + 1, "a process lost the device"), "%s", logged);
     int alive = intercept_alive();
     vkb_device_close(device);
     CHECK(alive > 0 && intercept_alive() == alive, "%d objects, %d after it was closed", alive, intercept_alive());
