@@ -81,9 +81,10 @@
     .launched_bytes = (stages) * (((bm) + (bn)) * 128 + 16) + 4 * 64 * 128 + 4 * (bm) * (kept), \
     .needs = VKB_NEED_F16 | VKB_NEED_ADDRESSES | VKB_NEED_HOPPER, .weights = 1 << (form), .values = 1 << VKB_VALUES_F16, \
     .made_by = VKB_KERNEL_TENSOR_MAPS
-/* It does no activation but GELU; then its functions with a GATE, or NULL. */
-#define LINEAR_HOPPER_128(shader, form, ...) \
-    LINEAR_HOPPER(shader, form, 256, 128, 4, 0), .functions = {"plain", "activated", __VA_ARGS__}, .modes = 0xfe, .inputs_multiple = 128
+/* It does no activation but GELU, in a GATE SiLU too. */
+#define LINEAR_HOPPER_128(shader, form) \
+    LINEAR_HOPPER(shader, form, 256, 128, 4, 0), .functions = {"plain", "activated", "gated_gelu", "gated_silu"}, .modes = 0xfe, \
+                                                 .inputs_multiple = 128, .gates = 1 << VKB_ACT_GELU | 1 << VKB_ACT_SILU
 /* It does no activation. */
 #define LINEAR_HOPPER_384 \
     LINEAR_HOPPER(linear_hopper_norm, VKB_WEIGHTS_F16_TILES, 128, 384, 3, 1), \
@@ -234,17 +235,14 @@ const vkb_kernel vkb_kernels[] = {
     {.name = "linear narrow 16x32 wide", LINEAR_NARROW(2, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16, .min_outputs = 640},
     {.name = "linear narrow 16x16", LINEAR_NARROW(1, 12, 2, 2, VKB_FOLD_ATTENTION), .max_rows = 16},
     {.name = "linear hopper 128x384", LINEAR_HOPPER_384, .min_rows = 4096},
-    {.name = "linear hopper 256x128",
-     LINEAR_HOPPER_128(linear_hopper_f16, VKB_WEIGHTS_F16_TILES, "gated_gelu", "gated_silu"),
-     .gates = 1 << VKB_ACT_GELU | 1 << VKB_ACT_SILU,
-     .min_rows = 4096},
+    {.name = "linear hopper 256x128", LINEAR_HOPPER_128(linear_hopper_f16, VKB_WEIGHTS_F16_TILES), .min_rows = 4096},
     {.name = "linear fragments 64x256", LINEAR_FRAGMENTS(64, 256, 128, 256), .min_rows = 4096},
     /* for long K: 1536 → 384 in 144 µs instead of 164, but 384 → 1152 in 127 instead of 119 */
     {.name = "linear fragments 128x128", LINEAR_FRAGMENTS(128, 128, 512, 0), .min_rows = 4096},
     {.name = "linear fragments 64x128", LINEAR_FRAGMENTS(64, 128, 128, 0), .min_rows = 17},
     {.name = "linear matrix2 128x128", LINEAR_MATRIX2, .min_rows = 1024},
     {.name = "linear matrix 64x64", LINEAR_MATRIX(64, 32), .min_rows = 17},
-    {.name = "linear bytes hopper 256x128", LINEAR_HOPPER_128(linear_hopper_bytes, VKB_WEIGHTS_I8, NULL), .min_rows = 4096},
+    {.name = "linear bytes hopper 256x128", LINEAR_HOPPER_128(linear_hopper_bytes, VKB_WEIGHTS_I8), .min_rows = 4096},
     {.name = "linear bytes fragments 128x128", LINEAR_BYTES_FRAGMENTS(128, 128, 128), .min_rows = 1024},
     {.name = "linear bytes matrix 128x128", LINEAR_BYTES_MATRIX(128, 128, 64, 64, 128), .min_rows = 1024},
     {.name = "linear bytes matrix 64x64", LINEAR_BYTES_MATRIX(64, 64, 32, 32, 64), .min_rows = 128},

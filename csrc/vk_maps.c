@@ -4,7 +4,7 @@
  */
 #include "vk_program.h"
 
-enum { INPUT, RESIDUAL, WEIGHTS, OUTPUT, GATED, MAPS }; /* Maps of linear_hopper.cu */
+enum { INPUT, RESIDUAL, WEIGHTS, OUTPUT, GATED, PAIRS, MAPS }; /* Maps of linear_hopper.cu */
 enum { MAP_BYTES = 128 };
 
 typedef struct matrix { /* Matrix of tensor_maps.cu */
@@ -13,8 +13,9 @@ typedef struct matrix { /* Matrix of tensor_maps.cu */
     uint32_t columns, rows;
     uint32_t box_rows;
     uint32_t halves;
+    uint32_t pairs, unused;
 } matrix;
-_Static_assert(sizeof(matrix) == 32, "Matrix of tensor_maps.cu");
+_Static_assert(sizeof(matrix) == 40, "Matrix of tensor_maps.cu");
 
 static bool wants(const vkb_vk_program *p, uint32_t i) { return vkb_vk_made_for(p, i, VKB_KERNEL_TENSOR_MAPS); }
 
@@ -29,7 +30,7 @@ static void map(const vkb_vk_program *p, const vkb_vk_pipeline *pipeline, VkComm
 /* A value in f16, copied by parts of 64 rows. */
 static matrix parts_of(const vkb_vk_program *p, uint32_t value) {
     uint32_t stride = p->base.slots[value].stride;
-    return (matrix){vkb_vk_address_of(p, value), UINT64_C(2) * stride, stride, rows_of(p, value), 64, 1};
+    return (matrix){vkb_vk_address_of(p, value), UINT64_C(2) * stride, stride, rows_of(p, value), 64, 1, 0, 0};
 }
 
 static void record(const vkb_vk_program *p, const vkb_vk_pipeline *pipeline, VkCommandBuffer commands) {
@@ -42,14 +43,16 @@ static void record(const vkb_vk_program *p, const vkb_vk_pipeline *pipeline, VkC
         const uint64_t width = push->input_stride, x_bytes = bytes ? width : 2 * width;
         const uint32_t outputs = (uint32_t)vkb_align_up(push->output_width, VKB_OUTPUT_ALIGN);
         map(p, pipeline, commands, s->maps_address, INPUT,
-            (matrix){push->input_address, x_bytes, push->input_stride, rows_of(p, s->input), ROWS, !bytes});
+            (matrix){push->input_address, x_bytes, push->input_stride, rows_of(p, s->input), ROWS, !bytes, 0, 0});
         if (s->residual != VKB_NONE) map(p, pipeline, commands, s->maps_address, RESIDUAL, parts_of(p, s->residual));
-        if (bytes)
-            map(p, pipeline, commands, s->maps_address, WEIGHTS,
-                (matrix){push->weight_address, width, push->input_stride, outputs, OUTPUTS, 0});
+        matrix weights = {push->weight_address, width, push->input_stride, outputs, OUTPUTS, 0, 0, 0};
+        if (bytes) map(p, pipeline, commands, s->maps_address, WEIGHTS, weights);
         map(p, pipeline, commands, s->maps_address, OUTPUT, parts_of(p, s->output));
         uint32_t gate = p->folds[i].gate_after;
-        if (gate != VKB_NONE) map(p, pipeline, commands, s->maps_address, GATED, parts_of(p, p->steps[gate].output));
+        if (gate == VKB_NONE) continue;
+        map(p, pipeline, commands, s->maps_address, GATED, parts_of(p, p->steps[gate].output));
+        weights.pairs = 1; /* their rows are whole tiles: vk_fold.c */
+        if (bytes) map(p, pipeline, commands, s->maps_address, PAIRS, weights);
     }
 }
 

@@ -80,6 +80,14 @@ __device__ __forceinline__ void copy_tile(u32 to, const Map *map, u32 column, u3
                  : "memory");
 }
 
+// A tile of pairs of eight rows, as tensor_maps.cu has them: from the eight with this number on.
+__device__ __forceinline__ void copy_pairs(u32 to, const Map *map, u32 column, u32 eight, u32 barrier) {
+    asm volatile(
+        "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %3, %4}], [%5];" ::"r"(to),
+        "l"(map), "r"(column), "r"(0), "r"(eight), "r"(barrier)
+        : "memory");
+}
+
 // A tile from shared memory, what threads wrote there seen by the copy (staged_fence) before; its thread waits until all but LEFT of its
 // copies have read what they copy.
 __device__ __forceinline__ void staged_fence() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }

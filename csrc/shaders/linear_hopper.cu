@@ -15,7 +15,8 @@
 // over them less, in memory.
 //
 // With a GATE after it (VKB_FOLD_GATE) a workgroup makes 64 of its outputs. A warp's sixteen of the product are eight of the left half and
-// the same of the right, so that a thread has what belongs together; the two warpgroups write one part of results.
+// the same of the right, so that a thread has what belongs together; the two warpgroups write one part of results. In int8 a map of pairs
+// of eight rows brings weights in that order (tensor_maps.cu).
 #include "hopper.cuh"
 
 #ifdef NORM
@@ -65,7 +66,7 @@ struct Tiles {
 };
 
 struct Maps {
-    Map x, residual, weights, output, gated; // weights: BYTES; gated: the output of a GATE
+    Map x, residual, weights, output, gated, pairs; // weights: BYTES; gated: the output of a GATE; pairs: its weights, BYTES
 };
 
 // Of the products, or of the left half of what a GATE reads.
@@ -83,7 +84,7 @@ template <bool GATE> __device__ __forceinline__ void produce(const Push &push, c
     const u64 row_bytes = (u64)push.input_stride * ELEMENT, block_bytes = (GATE ? push.output_width : 64) * row_bytes;
     map_acquire(&maps->x);
     if (more) map_acquire(&maps->residual);
-    if (ELEMENT == 1) map_acquire(&maps->weights);
+    if (ELEMENT == 1) map_acquire(GATE ? &maps->pairs : &maps->weights);
     Ring ring = {0, 1};
     for (u32 tile = blockIdx.x; tile < tiles.count; tile += gridDim.x) {
         const u32 row0 = tile / tiles.across * ROWS, column0 = tile % tiles.across * (GATE ? OUTPUTS / 2 : OUTPUTS);
@@ -94,7 +95,8 @@ template <bool GATE> __device__ __forceinline__ void produce(const Push &push, c
                 arrive_expecting(full, STAGE_BYTES);
 #pragma unroll
                 for (u32 i = 0; i < ROWS; i += BOX) copy_tile(at + W_BYTES + i * LINE, &maps->x, k * (LINE / ELEMENT), row0 + i, full);
-                if (ELEMENT == 1) copy_tile(at, &maps->weights, k * LINE, column0, full);
+                if (ELEMENT == 1 && GATE) copy_pairs(at, &maps->pairs, k * LINE, column0 / 8, full);
+                if (ELEMENT == 1 && !GATE) copy_tile(at, &maps->weights, k * LINE, column0, full);
                 if (ELEMENT == 2) {
                     const u8 *weights = (const u8 *)push.weight_address + column0 * row_bytes + k * 64 * LINE;
 #pragma unroll
@@ -282,8 +284,19 @@ __device__ __forceinline__ float vector_or(const Push &push, u32 at, u32 output,
     return at == NONE ? otherwise : ((const float *)push.vectors_address)[at + output];
 }
 
+// Behind so many outputs' weights, in int8.
+__device__ __forceinline__ const float *scales_behind(const Push &push, u32 outputs) {
+    return (const float *)(push.weight_address + (u64)((outputs + 127) & ~127u) * push.input_stride);
+}
+
+// Of two rows from this one on, of which the last is there.
+__device__ __forceinline__ float2 row_scales(const Push &push, u32 row, u32 last) {
+    return ELEMENT == 1 ? *(const float2 *)((const float *)push.input_address + push.row_first + least(row, last & ~1u))
+                        : float2{1.0f, 1.0f};
+}
+
 __device__ __forceinline__ Outputs load_outputs(const Push &push, u32 output) {
-    const float *scales = (const float *)(push.weight_address + (u64)((push.output_width + 127) & ~127u) * push.input_stride); // BYTES
+    const float *scales = scales_behind(push, push.output_width);
     Outputs o;
 #pragma unroll
     for (u32 i = 0; i < 2; i++) {
@@ -297,12 +310,10 @@ __device__ __forceinline__ Outputs load_outputs(const Push &push, u32 output) {
 }
 
 // Of 16 rows, as add_halves has them: what the products are before anything is added.
-__device__ __forceinline__ void scale_products(float (&v)[8], const Sum *sum, const Outputs &o, const float *row_scales, u32 row,
-                                               u32 last) {
+__device__ __forceinline__ void scale_products(float (&v)[8], const Sum *sum, const Outputs &o, const Push &push, u32 row, u32 last) {
 #pragma unroll
     for (u32 e = 0; e < 8; e += 4) {
-        float2 rows = {1.0f, 1.0f};
-        if (ELEMENT == 1) rows = *(const float2 *)(row_scales + least(row + 2 * e, last & ~1u));
+        const float2 rows = row_scales(push, row + 2 * e, last);
 #pragma unroll
         for (u32 i = 0; i < 4; i++) v[e + i] = (float)sum[e + i] * ((i % 2 ? rows.y : rows.x) * o.scale[i / 2]) + o.bias[i / 2];
     }
@@ -434,7 +445,7 @@ __device__ __forceinline__ void finish(float (&v)[8], const Push &push, const Ti
                                        u32 from) {
     const bool residual = push.residual_stride != 0, before = push.residual_at == BEFORE_ACTIVATION;
     u32 halves[4];
-    scale_products(v, sum, o, (const float *)push.input_address + push.row_first, row + threadIdx.x % 4 * 2, tiles.rows - 1);
+    scale_products(v, sum, o, push, row + threadIdx.x % 4 * 2, tiles.rows - 1);
     if (residual) load_transposed(halves, from);
     if (residual && (!A || before)) add_halves(v, halves);
     activate<A>(v);
@@ -484,16 +495,21 @@ template <Activation A> __device__ __forceinline__ void consume(const Push &push
 // The width is a multiple of 64: there is no part of a tile.
 template <Activation A> __device__ __forceinline__ void consume_gated(const Push &push, const Tiles &tiles, const Maps *maps) {
     const u32 group = threadIdx.x / WARPGROUP, lane = threadIdx.x % 32, warp = threadIdx.x % WARPGROUP / 32;
-    const u32 stages = push.input_stride * ELEMENT / LINE, word = warp * 2 + group; // of a row of a part
-    const u32 fragment = lane * LINE + ((word ^ lane % 8) << 4);                    // what store_transposed asks for, of 32 rows
+    const u32 stages = push.input_stride * ELEMENT / LINE, word = ELEMENT == 1 ? group * WARPS + warp : warp * 2 + group; // of a part's row
+    const u32 fragment = lane * LINE + ((word ^ lane % 8) << 4); // what store_transposed asks for, of 32 rows
+    const float *scales = scales_behind(push, 2 * push.output_width);
     const bool stores = threadIdx.x == 0;
     if (stores) map_acquire(&maps->gated);
     Sums sum;
     Ring ring = {0, 0};
     for (u32 tile = blockIdx.x; tile < tiles.count; tile += gridDim.x) {
         const u32 row0 = tile / tiles.across * ROWS, column = tile % tiles.across * 64, output = column + word * 8 + lane / 4;
-        const float left_bias = vector_or(push, push.bias_at, output, 0.0f),
-                    right_bias = vector_or(push, push.bias_at, push.output_width + output, 0.0f);
+        float scale[2], bias[2]; // left, right
+#pragma unroll
+        for (u32 i = 0; i < 2; i++) {
+            scale[i] = ELEMENT == 1 ? scales[i * push.output_width + output] : 1.0f;
+            bias[i] = vector_or(push, push.bias_at, i * push.output_width + output, 0.0f);
+        }
         sum_products<true>(sum, ring, stages, group, 0);
         if (stores) stores_wait<0>();
         all_barrier(); // what was staged has been read
@@ -503,13 +519,18 @@ template <Activation A> __device__ __forceinline__ void consume_gated(const Push
 #pragma unroll
             for (u32 j = 0; j < PART / 32; j++) {
                 const Sum *from = sum[0] + part * (PART / 2) + 16 * j;
-                float v[8]; // of 32 rows: 8·(e / 2) + 2·(L % 4) + e % 2
+                float v[8], right[8]; // of 32 rows: 8·(e / 2) + 2·(L % 4) + e % 2
                 u32 halves[4];
 #pragma unroll
-                for (u32 e = 0; e < 8; e++) v[e] = from[e / 2 * 4 + e % 2] + left_bias;
+                for (u32 e = 0; e < 8; e++) {
+                    const float2 rows = row_scales(push, row0 + part * PART + 32 * j + e / 2 * 8 + lane % 4 * 2, tiles.rows - 1);
+                    const float row = e % 2 ? rows.y : rows.x;
+                    v[e] = (float)from[e / 2 * 4 + e % 2] * (row * scale[0]) + bias[0];
+                    right[e] = (float)from[e / 2 * 4 + 2 + e % 2] * (row * scale[1]) + bias[1];
+                }
                 activate<A>(v);
 #pragma unroll
-                for (u32 e = 0; e < 8; e++) v[e] *= from[e / 2 * 4 + 2 + e % 2] + right_bias;
+                for (u32 e = 0; e < 8; e++) v[e] *= right[e];
 #pragma unroll
                 for (u32 e = 0; e < 4; e++) halves[e] = narrow(v[2 * e], v[2 * e + 1]);
                 store_transposed(staged + fragment + j * 32 * LINE, halves);
@@ -558,8 +579,6 @@ constexpr u32 THREADS = (GROUPS + 1) * WARPGROUP;
 KERNEL(plain, NO_ACTIVATION, false)
 #ifndef NORM
 KERNEL(activated, GELU, false)
-#ifndef BYTES
 KERNEL(gated_gelu, GELU, true)
 KERNEL(gated_silu, SILU, true)
-#endif
 #endif

@@ -37,7 +37,6 @@ typedef struct work { /* a program that takes a kernel */
     uint32_t needs; /* beside those of all */
     bool maps;
     uint32_t imports; /* modules and functions */
-    uint32_t width;
     fixture f;
     results want;
 } work;
@@ -117,7 +116,7 @@ static const char *functions[] = {"", "tensor_maps", "plain", "activated", "gate
 
 typedef struct matrix { /* as vk_maps.c has it */
     uint64_t address, row_bytes;
-    uint32_t columns, rows, box_rows, halves;
+    uint32_t columns, rows, box_rows, halves, pairs, unused;
 } matrix;
 
 static struct {
@@ -193,10 +192,13 @@ static void look_at_linear(const VkCuLaunchInfoNVX *launch, bool gated) {
     memcpy(&push, launch->pParams[0], sizeof push);
     memcpy(&batch, launch->pParams[1], sizeof batch);
     memcpy(&first, launch->pParams[2], sizeof first);
-    const matrix *x = map_at(first), *residual = map_at(first + 128), *weights = map_at(first + 256),
+    const matrix *x = map_at(first), *residual = map_at(first + 128), *weights = map_at(first + (gated ? 640 : 256)),
                  *output = map_at(first + (gated ? 512 : 384));
     CHECK(batch && x->address == push.input_address && x->columns == push.input_stride, "its input has no map");
-    CHECK(x->halves || (weights->address == push.weight_address && weights->rows % VKB_OUTPUT_ALIGN == 0), "its weights have no map");
+    CHECK(x->halves || (weights->address == push.weight_address && weights->rows % VKB_OUTPUT_ALIGN == 0 && weights->pairs == gated),
+          "its weights have no map");
+    CHECK(!gated || x->halves || weights->rows == 2 * push.output_width, "%u rows of weights for a GATE of %u", weights->rows,
+          push.output_width);
     CHECK(!push.residual_stride || (residual->address == push.residual_address && residual->columns == push.residual_stride),
           "its residual has no map");
     CHECK(output->address == push.output_address && output->columns == push.output_stride, "its output has no map");
@@ -285,13 +287,19 @@ static uint32_t add_linear(fixture *f, uint32_t input, bool plain) {
     return fixture_op(f, op, VKB_PER_TOKEN, OUTPUTS);
 }
 
-static void add_gate(fixture *f, uint32_t input, uint32_t activation) {
-    vkb_op both = linear_op(f, input, 2 * GATED, VKB_F16), op = VKB_OP_INIT; /* whose results nobody else wants */
+static void add_gate(fixture *f, uint32_t input, uint32_t activation, uint32_t dtype) {
+    vkb_op both = linear_op(f, input, 2 * GATED, dtype), op = VKB_OP_INIT; /* whose results nobody else wants */
     both.output = op.input = fixture_value(f, VKB_PER_TOKEN, 2 * GATED);
     f->ops[f->op_count++] = both;
     op.kind = VKB_OP_GATE;
     op.activation = activation;
     fixture_op(f, op, VKB_PER_TOKEN, GATED);
+}
+
+static void add_gates(fixture *f, uint32_t x, uint32_t dtype) {
+    add_gate(f, x, VKB_ACT_GELU, dtype);
+    add_gate(f, x, VKB_ACT_SILU, dtype);
+    fixture_op(f, linear_op(f, x, GATED, dtype), VKB_PER_TOKEN, GATED); /* reads x last: no GATE's results lie there */
 }
 
 static void add_attention(fixture *f) {
@@ -335,7 +343,7 @@ static void one(const work *w) {
     }
     CHECK(!status, "%s: %s", now->about, error.message);
     for (uint32_t i = 0; i < f->output_count && !status; i++)
-        check_near(got.data[i], w->want.data[i], NULL, 0.02f, ROWS, w->width, now->about);
+        check_near(got.data[i], w->want.data[i], NULL, 0.02f, ROWS, f->values[f->outputs[i]].width, now->about);
     CHECK(!now->reason || (strstr(logged, name) && strstr(logged, now->reason)), "%s, %s: %s", w->kernel, now->about, logged);
     CHECK(now->reason || (!modules && !logged[0]), "%s: %u modules: %s", now->about, modules, logged);
     bool runs = now->reason && !now->lacks_functions && !now->module && !now->function;
@@ -386,20 +394,18 @@ static void begin(fixture *f) {
 }
 
 int main(int argc, char **argv) {
-    static work works[] = {{.kernel = "linear bytes hopper 256x128", .maps = true, .imports = 6, .width = OUTPUTS},
-                           {.kernel = "attention hopper head 32", .imports = 2, .width = HEADS * HEAD},
-                           {.kernel = "linear hopper 256x128", .needs = VKB_NEED_MATRIX, .maps = true, .imports = 8, .width = GATED}};
+    static work works[] = {{.kernel = "linear bytes hopper 256x128", .maps = true, .imports = 10},
+                           {.kernel = "attention hopper head 32", .imports = 2},
+                           {.kernel = "linear hopper 256x128", .needs = VKB_NEED_MATRIX, .maps = true, .imports = 8}};
     selector = argc > 1 ? argv[1] : "vulkan:0";
     for (size_t i = 0; i < COUNT(works); i++) begin(&works[i].f);
     uint32_t x = fixture_input(&works[0].f, K, 1);
     add_linear(&works[0].f, x, true);
     add_linear(&works[0].f, x, false);
+    add_gates(&works[0].f, x, VKB_I8);
     add_attention(&works[1].f);
     x = fixture_input(&works[2].f, K, 1);
-    add_gate(&works[2].f, x, VKB_ACT_GELU);
-    add_gate(&works[2].f, x, VKB_ACT_SILU);
-    fixture_op(&works[2].f, linear_op(&works[2].f, x, GATED, VKB_F16), VKB_PER_TOKEN,
-               GATED); /* reads x last: no GATE's results lie there */
+    add_gates(&works[2].f, x, VKB_F16);
     vkb_error error = {0};
     vkb_device *reference = open_device("reference");
     for (size_t i = 0; i < COUNT(works); i++) REQUIRE(!fixture_try(&works[i].f, reference, &works[i].want, &error), "%s", error.message);

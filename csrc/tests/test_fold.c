@@ -170,6 +170,8 @@ static vkb_op gate_op(uint32_t input, uint32_t activation) {
     return op;
 }
 
+static const char *const dtype_names[] = {[VKB_F32] = "f32", [VKB_F16] = "f16", [VKB_I8] = "int8"};
+
 /* What a kernel does together with the LINEAR before it: of widths that are whole tiles, of nothing that anybody else wants. */
 static void gate_shapes(const vkb_kernel *kernel, vkb_task task, uint32_t rows, uint32_t inputs, uint32_t dtype) {
     static const uint32_t widths[] = {
@@ -177,8 +179,9 @@ static void gate_shapes(const vkb_kernel *kernel, vkb_task task, uint32_t rows, 
     fixture f;
     char about[160];
     fixture_begin(&f, &rows, 1, rows + inputs);
-    f.dtype = f.activations = dtype;
+    f.dtype = f.activations = dtype == VKB_I8 ? VKB_F16 : dtype;
     uint32_t x = fixture_input(&f, inputs, 1), want = 0;
+    f.dtype = dtype;
     for (uint32_t i = 0; i < COUNT(widths); i++) {
         bool active = i == 1 && rows == 130; /* the LINEAR has an activation of its own */
         task.mode = active ? VKB_ACT_RELU : VKB_ACT_NONE;
@@ -192,7 +195,7 @@ static void gate_shapes(const vkb_kernel *kernel, vkb_task task, uint32_t rows, 
         if (i == 2 && rows == 65) fixture_output(&f, both);
         want += widths[i] % 64 == 0 && !active && !(i == 2 && rows == 65) && vkb_kernel_gates(kernel, activation);
     }
-    snprintf(about, sizeof about, "gates, %s, %u rows of %u, %s", kernel->name, rows, inputs, dtype == VKB_F16 ? "f16" : "f32");
+    snprintf(about, sizeof about, "gates, %s, %u rows of %u, %s", kernel->name, rows, inputs, dtype_names[dtype]);
     vkb_error error = {0};
     vkb_weights *weights = NULL;
     vkb_program *program = NULL;
@@ -206,7 +209,7 @@ static void gate_shapes(const vkb_kernel *kernel, vkb_task task, uint32_t rows, 
     if (!status) CHECK(folded_by_makers(program) == want, "%s: %u are folded, want %u", about, folded_by_makers(program), want);
     if (!status && fixture_run(&f, reference, &right, "reference")) {
         for (uint32_t o = 0; o < f.output_count; o++)
-            check_near(got.data[o], right.data[o], NULL, dtype == VKB_F16 ? 3e-2f : 3e-5f, rows, f.values[f.outputs[o]].width, about);
+            check_near(got.data[o], right.data[o], NULL, dtype == VKB_F32 ? 3e-5f : 3e-2f, rows, f.values[f.outputs[o]].width, about);
         results_free(&right);
     }
     if (!status) results_free(&got);
@@ -221,10 +224,11 @@ static void gates(uint32_t dtype) {
     const vkb_abilities *abilities = &((const vkb_vk_device *)device)->abilities;
     bool tiles = dtype == VKB_F16 && abilities->needs & VKB_NEED_MATRIX;
     vkb_task task = {.kind = VKB_OP_LINEAR,
-                     .weights = tiles              ? VKB_WEIGHTS_F16_TILES
+                     .weights = dtype == VKB_I8    ? VKB_WEIGHTS_I8
+                                : tiles            ? VKB_WEIGHTS_F16_TILES
                                 : dtype == VKB_F16 ? VKB_WEIGHTS_F16
                                                    : VKB_WEIGHTS_F32,
-                     .values = dtype == VKB_F16 ? VKB_VALUES_F16 : 0,
+                     .values = dtype == VKB_F32 ? 0 : VKB_VALUES_F16,
                      .inputs = 256,
                      .outputs = 256};
     for (uint32_t i = 0; i < vkb_kernel_count; i++) {
@@ -278,6 +282,7 @@ int main(int argc, char **argv) {
     const vkb_abilities *abilities = &((const vkb_vk_device *)device)->abilities;
     uint32_t folding = 0;
     wide_encoders();
+    gates(VKB_I8);
     for (uint32_t dtype = VKB_F32; dtype <= VKB_F16; dtype++) {
         encoders(dtype, "usual");
         deterministic(dtype);
