@@ -17,10 +17,15 @@ static void extend(life *lives, uint32_t value, uint32_t op) {
     if (op > lives[value].last) lives[value].last = op;
 }
 
+/* Whether the next op may do this one by the way, or this one the next (vk_fold.c): then what it reads has to be there still. */
+static bool may_fold(const vkb_op *op, const vkb_op *next) {
+    return op->kind == VKB_OP_ATTENTION || (op->kind == VKB_OP_LINEAR && next && next->kind == VKB_OP_GATE && next->input == op->output);
+}
+
 static void find_lives(const vkb_program *p, life *lives) {
     for (uint32_t i = 0; i < p->value_count; i++) lives[i] = (life){.first = UINT32_MAX, .last = 0};
     for (uint32_t i = 0; i < p->op_count; i++) {
-        bool kept = p->ops[i].kind == VKB_OP_ATTENTION; /* which the next op may do by the way (vk_fold.c) */
+        bool kept = may_fold(&p->ops[i], i + 1 < p->op_count ? &p->ops[i + 1] : NULL);
         extend(lives, p->ops[i].input, kept ? i + 1 : i);
         extend(lives, p->ops[i].residual, i);
         extend(lives, p->ops[i].output, i);

@@ -174,8 +174,7 @@ static const char *const dtype_names[] = {[VKB_F32] = "f32", [VKB_F16] = "f16", 
 
 /* What a kernel does together with the LINEAR before it: of widths that are whole tiles, of nothing that anybody else wants. */
 static void gate_shapes(const vkb_kernel *kernel, vkb_task task, uint32_t rows, uint32_t inputs, uint32_t dtype) {
-    static const uint32_t widths[] = {
-        64, 128, 320, 256, 64, 128, 104}; /* the results of the last may lie where x did: then it is not folded, as 104 never is */
+    static const uint32_t widths[] = {64, 128, 320, 256, 104, 64, 128}; /* nobody wants x after the last, but its LINEAR */
     fixture f;
     char about[160];
     fixture_begin(&f, &rows, 1, rows + inputs);
