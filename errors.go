@@ -34,6 +34,7 @@ var (
 	ErrNoDevice error = cgo.NoDevice
 	// ErrOutOfMemory: the device or the host has too little memory; the message has the sizes.
 	ErrOutOfMemory error = cgo.OutOfDeviceMemory
-	// ErrDeviceLost: the device stopped; the model must be closed and opened again.
+	// ErrDeviceLost: the device stopped. The first time the model is loaded again by itself, and calls work when that is done; after a second time it must be closed
+	// and opened again.
 	ErrDeviceLost error = cgo.DeviceLost
 )

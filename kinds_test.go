@@ -1,7 +1,12 @@
 package vkbert_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -153,4 +158,87 @@ func TestMaxSim(t *testing.T) {
 	document := [][]float32{{0.5, -1}, {-2, -3}}
 	assert.InDelta(t, 0.5-1, vkbert.MaxSim(query, document), 1e-6)
 	assert.Zero(t, vkbert.MaxSim(query, nil))
+}
+
+// Options that say what an embedding is are refused where none is made.
+func TestOptionsOfOtherKinds(t *testing.T) {
+	ctx := context.Background()
+	for _, opt := range []vkbert.Option{vkbert.WithDimensions(5), vkbert.WithNormalize(true), vkbert.WithPooling("cls")} {
+		_, err := vkbert.OpenSparse(ctx, testmodel.Path("arch", "splade"), vkbert.WithDevice("cpu"), opt)
+		require.ErrorIs(t, err, vkbert.ErrUnsupported)
+		assert.ErrorContains(t, err, "OpenSparse")
+		_, err = vkbert.OpenReranker(ctx, testmodel.Path("arch", "cross_bert"), vkbert.WithDevice("cpu"), opt)
+		require.ErrorIs(t, err, vkbert.ErrUnsupported)
+	}
+}
+
+// A prompt is tokenized, and left out of pooling or not, as the route of the text has it.
+func TestPromptOfAnotherRoute(t *testing.T) {
+	ctx := context.Background()
+	golden := testmodel.Read(t, testmodel.Path("arch", "router", "golden.json"))
+	dir := copied(t, "arch", "router")
+	pooling := filepath.Join(dir, "document_1_Pooling", "config.json")
+	config, err := os.ReadFile(pooling)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(pooling, bytes.Replace(config, []byte(`"include_prompt": true`), []byte(`"include_prompt": false`), 1), 0o600))
+	vectors := func(dir string) (queries, documents [][]float32) {
+		m, err := vkbert.Open(ctx, dir, vkbert.WithDevice("cpu"))
+		require.NoError(t, err)
+		defer m.Close()
+		queries, err = m.EmbedQueries(ctx, golden.Texts)
+		require.NoError(t, err)
+		documents, err = m.EmbedDocuments(ctx, golden.Texts)
+		require.NoError(t, err)
+		return queries, documents
+	}
+	queries, documents := vectors(testmodel.Path("arch", "router"))
+	sameQueries, otherDocuments := vectors(dir)
+	assert.Equal(t, queries, sameQueries)
+	assert.NotEqual(t, documents, otherDocuments)
+}
+
+// What tokenizer.json says of truncation is the limit of a model without positions.
+func TestLimitOfAStaticModel(t *testing.T) {
+	ctx := context.Background()
+	dir := copied(t, "arch", "static_model2vec")
+	path := filepath.Join(dir, "tokenizer.json")
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	var tokenizer map[string]any
+	require.NoError(t, json.Unmarshal(data, &tokenizer))
+	tokenizer["truncation"] = map[string]any{"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
+	data, err = json.Marshal(tokenizer)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, data, 0o600))
+	const text = "the cat sat on the mat and so on and on"
+
+	m, err := vkbert.Open(ctx, dir, vkbert.WithDevice("cpu"))
+	require.NoError(t, err)
+	defer m.Close()
+	assert.Equal(t, 4, m.Info().MaxTokens)
+	n, err := m.CountTokens(text)
+	require.NoError(t, err)
+	assert.Greater(t, n, 4)
+	cut, err := m.Embed(ctx, text)
+	require.NoError(t, err)
+	short, err := m.Embed(ctx, "the cat sat on")
+	require.NoError(t, err)
+	assert.Equal(t, short, cut)
+	_, err = m.Prepare(ctx, []string{"a", text}, vkbert.TruncateNone)
+	require.ErrorAs(t, err, new(*vkbert.TooLongError))
+	assert.Equal(t, 1, strings.Count(err.Error(), "text 1"), err)
+
+	whole, err := vkbert.Open(ctx, dir, vkbert.WithDevice("cpu"), vkbert.WithTruncation(false))
+	require.NoError(t, err)
+	defer whole.Close()
+	_, err = whole.Embed(ctx, text)
+	require.ErrorIs(t, err, vkbert.ErrInput)
+}
+
+// copied is a copy of a test model that may be changed.
+func copied(t *testing.T, parts ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, os.CopyFS(dir, os.DirFS(testmodel.Path(parts...))))
+	return dir
 }

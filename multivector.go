@@ -3,6 +3,7 @@ package vkbert
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/vkbert/vkbert/loader"
 )
@@ -92,7 +93,7 @@ func (m *Model) encodeTask(ctx context.Context, text, task string, p prompt, cut
 }
 
 func (m *Model) prepareMulti(ctx context.Context, texts []string, task string, w way, cut Truncation) (*Prepared, error) {
-	to, err := m.enterRoute(w.route)
+	to, w, err := m.enterRoute(w)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +102,7 @@ func (m *Model) prepareMulti(ctx context.Context, texts []string, task string, w
 }
 
 func (m *Model) embedMulti(ctx context.Context, texts []string, task string, w way) ([][][]float32, error) {
-	to, err := m.enterRoute(w.route)
+	to, w, err := m.enterRoute(w)
 	if err != nil {
 		return nil, err
 	}
@@ -118,6 +119,7 @@ func (m *Model) tokenSets(ctx context.Context, texts []string, task string, w wa
 	if len(texts) == 0 {
 		return nil, fmt.Errorf("%w: no texts", ErrInput)
 	}
+	texts = slices.Clone(texts) // as Model.vectors does it
 	sets := make([]loader.TokenSet, len(texts))
 	p, err := m.tokenizeAll(ctx, len(texts), func(i int) (loader.Encoding, error) {
 		set, err := m.encodeTask(ctx, texts[i], task, w.prompt, cut, i)

@@ -1,6 +1,7 @@
 package vkbert
 
 import (
+	"fmt"
 	"log/slog"
 
 	"github.com/vkbert/vkbert/loader"
@@ -68,3 +69,16 @@ func WithLogger(l *slog.Logger) Option { return func(o *options) { o.logger = l 
 // WithCacheDir sets the folder for compiled kernels; "" keeps them in memory. The default is $VKBERT_CACHE, where "off" means none, else vkbert in the user's
 // cache folder. It is made if it is not there; one that cannot be used is logged and does no harm.
 func WithCacheDir(dir string) Option { return func(o *options) { o.cacheDir = &dir } }
+
+// fit refuses the options that say what an embedding is, for models that make none.
+func (o *options) fit(kind loader.Kind) error {
+	if kind != loader.KindSparse && kind != loader.KindCrossEncoder {
+		return nil
+	}
+	for name, given := range map[string]bool{"WithDimensions": o.dimensions > 0, "WithNormalize": o.normalize, "WithPooling": o.pooling != nil} {
+		if given {
+			return fmt.Errorf("%w: %s is for embeddings, and %s opens models for %s", ErrUnsupported, name, openers[kind], kind)
+		}
+	}
+	return nil
+}

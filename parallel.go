@@ -2,6 +2,7 @@ package vkbert
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -24,7 +25,9 @@ func (m *Model) parallel(ctx context.Context, n int, each func(i int) error) err
 			if err := each(i); err != nil {
 				mutex.Lock()
 				if i < at {
-					failed, at = fmt.Errorf("text %d: %w", i, err), i
+					if failed, at = err, i; !errors.As(err, new(*TooLongError)) { // which names the text
+						failed = fmt.Errorf("text %d: %w", i, err)
+					}
 				}
 				mutex.Unlock()
 				next.Store(int64(n))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +45,9 @@ func (m *Model) tokenize(ctx context.Context, c *chunk, texts []string, first in
 	}
 	c.ids, c.seqs = c.ids[:0], c.seqs[:0]
 	for i, text := range texts {
+		if err := ctx.Err(); err != nil {
+			return first + i, err
+		}
 		if p.text != "" {
 			text = p.text + text
 		}
@@ -63,7 +67,7 @@ func (m *Model) tokenize(ctx context.Context, c *chunk, texts []string, first in
 
 // vectors is what the encoder makes of the texts. Many are tokenized on all processors while the device works on the first.
 func (m *Model) vectors(ctx context.Context, texts []string, w way) ([][]float32, error) {
-	if m.inline(texts) {
+	if m.inline(texts, w.prompt) {
 		c := chunks.Get().(*chunk)
 		defer c.free()
 		if _, err := m.tokenize(ctx, c, texts, 0, w.prompt); err != nil {
@@ -75,6 +79,7 @@ func (m *Model) vectors(ctx context.Context, texts []string, w way) ([][]float32
 	if err != nil {
 		return nil, err
 	}
+	texts = slices.Clone(texts) // which the caller may use again when the call is cancelled, while they are read
 	p := &pipeline{model: m, ctx: ctx, call: call, texts: texts, prompt: w.prompt, at: len(texts)}
 	workers := min(runtime.GOMAXPROCS(0), (len(texts)+chunkTexts-1)/chunkTexts)
 	p.left.Store(int64(workers))
@@ -86,13 +91,13 @@ func (m *Model) vectors(ctx context.Context, texts []string, w way) ([][]float32
 }
 
 // inline says whether tokenizing takes too little time to share it out.
-func (m *Model) inline(texts []string) bool {
+func (m *Model) inline(texts []string, p prompt) bool {
 	room := inlineBytes
 	if m.tokenizer != nil && !m.tokenizer.Native() {
 		room = slowBytes
 	}
 	for _, text := range texts {
-		if room -= len(text) + 1; room < 0 {
+		if room -= len(p.text) + len(text) + 1; room < 0 {
 			return false
 		}
 	}

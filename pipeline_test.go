@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/vkbert/vkbert"
+	"github.com/vkbert/vkbert/internal/testmodel"
 )
 
 // manyTexts have lengths of all kinds.
@@ -261,4 +262,44 @@ func residentKB() uint64 {
 		}
 	}
 	return 0
+}
+
+// A prompt counts as a part of every text: tokenizing ends with the context.
+func TestCancelledWithAPrompt(t *testing.T) {
+	m, err := vkbert.Open(context.Background(), testmodel.Path("arch", "roberta"), vkbert.WithDevice("cpu"))
+	require.NoError(t, err)
+	defer m.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	prompt := strings.Repeat("represent this sentence for searching passages ", 20_000)
+	go func() {
+		_, err := m.EmbedWith(ctx, []string{"a"}, vkbert.WithPromptText(prompt))
+		ended <- err
+	}()
+	time.Sleep(5 * time.Millisecond)
+	cancel()
+	start := time.Now()
+	require.ErrorIs(t, <-ended, context.Canceled)
+	late := time.Since(start)
+	_, err = m.EmbedWith(context.Background(), []string{"a"}, vkbert.WithPromptText(prompt))
+	require.NoError(t, err)
+	assert.Less(t, late, (time.Since(start)-late)/4, "a fraction of what the prompt takes")
+}
+
+// The caller's slice is not read when a cancelled call has returned. (The race detector sees it.)
+func TestSliceAfterACancelledCall(t *testing.T) {
+	m, err := vkbert.Open(context.Background(), testmodel.Path("arch", "roberta"), vkbert.WithDevice("cpu"))
+	require.NoError(t, err)
+	defer m.Close()
+	texts := make([]string, 256)
+	for i := range texts {
+		texts[i] = strings.Repeat("the cat sat on a mat ", 150)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	time.AfterFunc(5*time.Millisecond, cancel)
+	_, err = m.EmbedBatch(ctx, texts)
+	require.ErrorIs(t, err, context.Canceled)
+	for i := range texts {
+		texts[i] = "something else"
+	}
 }

@@ -3,6 +3,7 @@ package vkbert
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/vkbert/vkbert/bert"
@@ -71,7 +72,7 @@ func (m *Model) PrepareDocuments(ctx context.Context, texts []string, cut Trunca
 
 // PrepareTokens is for callers that tokenize themselves; the lists are as for [Model.EmbedTokens].
 func (m *Model) PrepareTokens(ids [][]int32) (*Prepared, error) {
-	to, err := m.enterRoute("")
+	to, _, err := m.enterRoute(way{})
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +82,7 @@ func (m *Model) PrepareTokens(ids [][]int32) (*Prepared, error) {
 	}
 	p := &Prepared{model: to, seqs: make([]bert.Sequence, len(ids))}
 	for i, list := range ids {
-		p.seqs[i] = bert.Sequence{IDs: list}
+		p.seqs[i] = bert.Sequence{IDs: slices.Clone(list)}
 		p.tokens += len(list)
 	}
 	return p, nil
@@ -131,13 +132,30 @@ func (m *Model) enterFor(p *Prepared) (*Model, error) {
 	return p.model, p.model.calls.enter()
 }
 
-// enterRoute begins a call along a route; the model that is returned does it, and leaves the call.
-func (m *Model) enterRoute(route string) (*Model, error) {
-	to, err := m.to(route)
-	if err != nil {
-		return nil, err
+// enterRoute begins a call along a route; the model that is returned does it, and leaves the call. The way is that model's then: its tokenizer may be another, and
+// so the tokens of the prompt.
+func (m *Model) enterRoute(w way) (*Model, way, error) {
+	to, err := m.to(w.route)
+	if err == nil {
+		err = to.calls.enter()
 	}
-	return to, to.calls.enter()
+	if err != nil || to == m {
+		return to, w, err
+	}
+	if w.prompt, err = to.fit(w.prompt); err != nil {
+		to.calls.leave()
+	}
+	return to, w, err
+}
+
+// fit is another route's prompt as this model tokenizes it.
+func (m *Model) fit(p prompt) (prompt, error) {
+	for _, own := range m.prompts {
+		if own.text == p.text {
+			return own, nil
+		}
+	}
+	return m.newPrompt(p.text)
 }
 
 func (m *Model) owns(of *Model) error {
@@ -156,11 +174,12 @@ func (m *Model) prepare(ctx context.Context, texts []string, cut Truncation, w w
 	if len(texts) == 0 {
 		return nil, fmt.Errorf("%w: no texts", ErrInput)
 	}
-	to, err := m.enterRoute(w.route)
+	to, w, err := m.enterRoute(w)
 	if err != nil {
 		return nil, err
 	}
 	defer to.calls.leave()
+	texts = slices.Clone(texts) // as Model.vectors does it
 	p, err := to.tokenizeAll(ctx, len(texts), func(i int) (loader.Encoding, error) { return to.encodeCut(ctx, texts[i], w.prompt, cut, i) })
 	if err != nil {
 		return nil, err
@@ -249,6 +268,7 @@ func (r *Reranker) PreparePairs(ctx context.Context, pairs []Pair, cut Truncatio
 	}
 	defer m.calls.leave()
 	first := m.defaultPrompt().text
+	pairs = slices.Clone(pairs) // as Model.vectors does it
 	return m.tokenizeAll(ctx, len(pairs), func(i int) (loader.Encoding, error) {
 		enc, err := m.tokenizer.EncodePair(ctx, first+pairs[i][0], pairs[i][1], limit)
 		if err == nil && len(enc.IDs) > m.maxTokens {

@@ -109,6 +109,7 @@ func (r *Reranker) Logits(ctx context.Context, pairs []Pair) ([][]float32, error
 		return nil, err
 	}
 	defer m.calls.leave()
+	pairs = slices.Clone(pairs) // as Model.vectors does it
 	seqs := make([]bert.Sequence, len(pairs))
 	err := m.parallel(ctx, len(pairs), func(i int) error {
 		enc, err := r.encode(ctx, pairs[i])

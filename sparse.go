@@ -75,7 +75,7 @@ func (m *Model) embedSparse(ctx context.Context, texts []string, w way) ([]Spars
 	if len(texts) == 0 {
 		return nil, fmt.Errorf("%w: no texts", ErrInput)
 	}
-	to, err := m.enterRoute(w.route)
+	to, w, err := m.enterRoute(w)
 	if err != nil {
 		return nil, err
 	}

@@ -63,6 +63,7 @@ func (m *Model) encode(ctx context.Context, text string, p prompt) (loader.Encod
 
 // sequences tokenizes the texts, on all processors where there are many.
 func (m *Model) sequences(ctx context.Context, texts []string, p prompt) ([]bert.Sequence, error) {
+	texts = slices.Clone(texts) // as Model.vectors does it
 	seqs := make([]bert.Sequence, len(texts))
 	err := m.parallel(ctx, len(texts), func(i int) error {
 		enc, err := m.encode(ctx, texts[i], p)

@@ -37,8 +37,9 @@ type Model struct {
 	routes    map[string]route  // by task, where the model has a Router
 	truncate  bool
 	normalize bool
-	dims      int // of the vectors handed out
-	maxTokens int // of a text
+	dims      int  // of the vectors handed out
+	maxTokens int  // of a text
+	leaveOut  bool // prompts are left out of pooling
 	prompts   map[string]prompt
 	pooling   []string // modes, as the files or the options say
 	health    []float32
@@ -86,6 +87,9 @@ func openKind(ctx context.Context, model string, kind loader.Kind, opts []Option
 		if n < 0 || n > math.MaxInt32 {
 			return nil, fmt.Errorf("%w: %s: got %d, want 0 to %d", ErrInput, what, n, math.MaxInt32)
 		}
+	}
+	if err := o.fit(kind); err != nil {
+		return nil, err
 	}
 	m, err := open(ctx, model, kind, o)
 	if err != nil {
@@ -138,6 +142,9 @@ func (m *Model) setUp(ctx context.Context, o options) (err error) {
 	m.setPooling(o.pooling)
 	if m.files != nil && m.files.MaxSeqLength > 0 {
 		m.maxTokens = min(m.maxTokens, m.files.MaxSeqLength)
+	}
+	if m.tokenizer != nil && m.tokenizer.Limit() > 0 {
+		m.maxTokens = min(m.maxTokens, m.tokenizer.Limit())
 	}
 	if err := m.setDimensions(o.dimensions); err != nil {
 		return err
@@ -240,6 +247,11 @@ func (m *Model) setPrompts() (err error) {
 	if m.files == nil {
 		return nil
 	}
+	for _, module := range m.files.Modules {
+		if pooling, ok := module.(loader.Pooling); ok {
+			m.leaveOut = !pooling.IncludePrompt
+		}
+	}
 	for name, text := range m.files.Prompts {
 		if m.prompts[name], err = m.newPrompt(text); err != nil {
 			return fmt.Errorf("prompt %q: %w", name, err)
@@ -251,18 +263,9 @@ func (m *Model) setPrompts() (err error) {
 // newPrompt finds out how many rows a prompt takes, where the model leaves prompts out of pooling (include_prompt: false).
 func (m *Model) newPrompt(text string) (prompt, error) {
 	p := prompt{text: text}
-	if m.files == nil || text == "" {
-		return p, nil
-	}
-	leaveOut := false
-	for _, module := range m.files.Modules {
-		if pooling, ok := module.(loader.Pooling); ok {
-			leaveOut = !pooling.IncludePrompt
-		}
-	}
 	var err error
-	if leaveOut {
-		p.tokens, err = m.tokenizer.PromptLength(text)
+	if m.leaveOut && text != "" {
+		p.tokens, err = m.tokenizer.PromptLength(text, m.maxTokens)
 	}
 	return p, err
 }
@@ -330,7 +333,7 @@ func (m *Model) embed(ctx context.Context, texts []string, w way) ([][]float32, 
 	if len(texts) == 0 {
 		return nil, fmt.Errorf("%w: no texts", ErrInput)
 	}
-	to, err := m.enterRoute(w.route)
+	to, w, err := m.enterRoute(w)
 	if err != nil {
 		return nil, err
 	}

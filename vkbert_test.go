@@ -431,3 +431,11 @@ func TestSimilarity(t *testing.T) {
 }
 
 func textLogger(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
+
+// Of a prompt that fills the model and is left out of pooling, the special token at the end is what is pooled: numbers from sentence-transformers 6.2.
+func TestPromptLongerThanTheModel(t *testing.T) {
+	m := openTiny(t, "prompts")
+	v, err := m.EmbedWith(context.Background(), []string{"the mat"}, vkbert.WithPromptText(strings.Repeat("the cat ", 25)))
+	require.NoError(t, err)
+	assert.InDeltaSlice(t, []float32{-0.642, 1.190, -0.503}, v[0][:3], 1e-3)
+}

@@ -119,10 +119,14 @@ func (l *lane) hold(now time.Time) time.Duration {
 // full says whether there is enough for a full batch.
 func (l *lane) full() bool { return l.queue.stats.QueuedTokens >= l.budget.tokens() }
 
-// brief says whether so many tokens are known to take so little time that a call need not be able to end before its batch does.
+// brief says whether so many tokens are known to take so little time that a call need not be able to end before its batch does. (Where the device hangs just then,
+// the call ends when that is noticed.)
 func (l *lane) brief(tokens int) bool {
 	const most = 2 * time.Millisecond
 	took := l.budget.estimate(tokens)
+	if r, ok := l.executor.(interface{ rebuilding() bool }); ok && r.rebuilding() {
+		return false
+	}
 	return took > 0 && took <= most
 }
 

@@ -88,11 +88,17 @@ func (s *site) leave(m machine, err error) {
 	if errors.Is(err, cgo.DeviceLost) && m == s.machine {
 		warning = s.lost(err)
 	}
+	again := s.busy && warning != ""
 	s.back.Broadcast()
 	s.mutex.Unlock()
-	if warning != "" {
-		s.warn(warning) // without the mutex: a log handler may ask for the health
+	if warning == "" {
+		return
 	}
+	m.abandon() // without the mutex: that may wait for a device that is being opened, and whoever asks for the health would too
+	if again {
+		go s.rebuild()
+	}
+	s.warn(warning) // a log handler may ask for the health
 }
 
 // drop releases a program that nobody uses.
@@ -153,6 +159,14 @@ func (r *replica) Do(w *cgo.Work) error {
 	return first
 }
 
+// rebuilding says that a batch would have to wait until the device is there again.
+func (r *replica) rebuilding() bool {
+	s := r.programs[r.own].site
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return s.busy
+}
+
 func (p *siteProgram) once(w *cgo.Work) error {
 	s := p.site
 	s.mutex.Lock()
@@ -170,20 +184,18 @@ func (p *siteProgram) once(w *cgo.Work) error {
 	return err
 }
 
-// lost takes the site down, and the first time has it rebuilt. It returns what there is to warn of. The mutex is held.
+// lost takes the site down, the first time until it is rebuilt. It returns what there is to warn of. The mutex is held.
 func (s *site) lost(err error) string {
 	if s.err != nil {
 		return ""
 	}
 	s.losses++
 	s.err = err
-	s.machine.abandon()
 	if s.losses > 1 {
 		s.err = fmt.Errorf("the device was lost for the second time: %w", err)
 		return s.err.Error() + "; it stays off"
 	}
 	s.busy = true
-	go s.rebuild()
 	return err.Error() + "; the model is loaded again"
 }
 

@@ -31,6 +31,7 @@ type fakeMachine struct {
 	most   int           // sequences that there is memory for; 0: any
 	gate   chan struct{} // every run waits for it, if there is one
 	slow   chan struct{} // every program that is made too
+	busy   chan struct{} // abandoning it waits for that
 	makes  []error       // of the programs that come, in order
 	runs   int
 	open   int // programs
@@ -57,7 +58,12 @@ func (m *fakeMachine) program(cgo.ProgramDesc) (executor, error) {
 
 func (m *fakeMachine) Close() { m.closed = true }
 
-func (m *fakeMachine) abandon() { m.lost = true }
+func (m *fakeMachine) abandon() {
+	if m.busy != nil {
+		<-m.busy
+	}
+	m.lost = true
+}
 
 func (p *fakeProgram) Close() { p.m.open-- }
 
@@ -446,4 +452,49 @@ func TestProgramOfTask(t *testing.T) {
 	require.NoError(t, err)
 	_, err = e.EmbedTask(context.Background(), "none", seqs)
 	require.ErrorIs(t, err, ErrInput)
+}
+
+// While one device is opened, others that are lost meanwhile say so: who asks does not wait for the opening.
+func TestHealthDoesNotWaitForAnOpening(t *testing.T) {
+	opening, failed := make(chan struct{}), make(chan error)
+	s := newSite(&fakeMachine{fails: []error{errLost}, busy: opening}, func() (machine, error) { return &fakeMachine{}, nil }, func(string) {})
+	p, err := s.program(fakeDesc)
+	require.NoError(t, err)
+	w := fakeWork(t, 2)
+	go func() { failed <- p.Do(w) }()
+	require.Eventually(t, func() bool { return s.health() != nil }, 10*time.Second, time.Millisecond)
+	close(opening)
+	require.ErrorIs(t, <-failed, cgo.DeviceLost)
+	require.NoError(t, p.Do(w))
+	s.close()
+}
+
+// A call that could do its batch itself does not while the device is opened again, for then it could not end with its context.
+func TestCancelledDuringARebuild(t *testing.T) {
+	hold := make(chan struct{})
+	s := newSite(&fakeMachine{fails: []error{nil, errLost}}, func() (machine, error) { <-hold; return &fakeMachine{}, nil }, func(string) {})
+	p, err := s.program(fakeDesc)
+	require.NoError(t, err)
+	q := newQueue(cgo.Value{Scope: cgo.PerSequence, Width: 1}, nil, 1024, 64, 0)
+	require.NoError(t, q.addLane(&replica{programs: []*siteProgram{p}}, 1, newBudget(1024, true, "", "")))
+	_, err = q.run(context.Background(), 0, numbered(1, firstTrial))
+	require.NoError(t, err)
+	_, err = q.run(context.Background(), 0, numbered(1, firstTrial))
+	require.ErrorIs(t, err, cgo.DeviceLost)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := q.run(ctx, 0, numbered(1, firstTrial))
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	case <-time.After(10 * time.Second):
+		t.Error("it waits for the device")
+	}
+	close(hold)
+	q.close()
+	s.close()
 }

@@ -64,7 +64,7 @@ func loadStatic(o *opener, dir string) (_ Module, err error) {
 	tokens := -1
 	for _, name := range []string{s.Mapping, s.TokenWeights} {
 		if t, there := s.Weights.Lookup(name); there {
-			if len(t.Shape) != 1 || tokens >= 0 && t.Shape[0] != tokens {
+			if len(t.Shape) != 1 || t.Shape[0] < 1 || tokens >= 0 && t.Shape[0] != tokens {
 				return nil, fmt.Errorf("%w: tensor %q: want one value a token, got shape %v", ErrTensor, name, t.Shape)
 			}
 			tokens = t.Shape[0]

@@ -176,9 +176,6 @@ func (t *Tokenizer) Append(ctx context.Context, dst []int32, text string, limit 
 	if t.lib == nil {
 		return dst, nil, fmt.Errorf("tokenizer: %w", ErrClosed)
 	}
-	if t.spec.limit > 0 && (limit == 0 || limit > t.spec.limit) {
-		limit = t.spec.limit
-	}
 	if special := len(t.spec.prefix) + len(t.spec.suffix); limit > 0 && limit < special {
 		return dst, nil, fmt.Errorf("%w: a limit of %d tokens is below the %d special tokens", ErrEncode, limit, special)
 	}
@@ -200,6 +197,10 @@ func (t *Tokenizer) Append(ctx context.Context, dst []int32, text string, limit 
 	}
 	return append(dst, e.IDs...), types, nil
 }
+
+// Limit is how many tokens the file of a model without positions cuts texts off
+// at; 0: it does not.
+func (t *Tokenizer) Limit() int { return t.spec.limit }
 
 // Native says whether texts are encoded without the library, which is some fifty
 // times as fast.
@@ -303,9 +304,12 @@ func (t *Tokenizer) TruncateSide(e Encoding, limit int, start bool) (Encoding, e
 
 // PromptLength returns how many tokens at the beginning of prompt + text are the
 // prompt's, as the reference counts them to leave them out of pooling: those of
-// the prompt alone, less a special token at its end.
-func (t *Tokenizer) PromptLength(prompt string) (int, error) {
+// the prompt alone, cut off at limit tokens, less a special token at its end.
+func (t *Tokenizer) PromptLength(prompt string, limit int) (int, error) {
 	e, err := t.Encode(context.Background(), prompt)
+	if err == nil {
+		e, err = t.Truncate(e, limit)
+	}
 	if err != nil {
 		return 0, err
 	}

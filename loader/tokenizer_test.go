@@ -99,10 +99,13 @@ func TestTruncate(t *testing.T) {
 func TestPromptLength(t *testing.T) {
 	tok := openTestTokenizer(t, nil)
 	for prompt, want := range map[string]int{"": 1, "hello world ": 3, "hello [SEP]": 3} {
-		n, err := tok.PromptLength(prompt)
+		n, err := tok.PromptLength(prompt, 100)
 		require.NoError(t, err)
 		assert.Equal(t, want, n, prompt)
 	}
+	n, err := tok.PromptLength("hello world hello world", 4) // [CLS] hello world [SEP]
+	require.NoError(t, err)
+	assert.Equal(t, 3, n)
 }
 
 func TestTokenizerOptions(t *testing.T) {
@@ -242,7 +245,7 @@ func TestTokenizerClosed(t *testing.T) {
 	require.NoError(t, tok.Close())
 	wg.Wait()
 	require.NoError(t, tok.Close(), "closed twice")
-	_, err := tok.PromptLength("hello")
+	_, err := tok.PromptLength("hello", 100)
 	require.ErrorIs(t, err, ErrClosed)
 }
 
