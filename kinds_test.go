@@ -242,3 +242,11 @@ func copied(t *testing.T, parts ...string) string {
 	require.NoError(t, os.CopyFS(dir, os.DirFS(testmodel.Path(parts...))))
 	return dir
 }
+
+// Where not even the special tokens fit there are no vectors.
+func TestLimitBelowTheSpecialTokens(t *testing.T) {
+	dir := copied(t, "tiny", "mean")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "sentence_bert_config.json"), []byte(`{"max_seq_length": 1}`), 0o600))
+	_, err := vkbert.Open(context.Background(), dir, vkbert.WithDevice("cpu"))
+	assert.ErrorContains(t, err, "a limit of 1 tokens is below the 2 special tokens")
+}

@@ -143,8 +143,13 @@ func (m *Model) setUp(ctx context.Context, o options) (err error) {
 	if m.files != nil && m.files.MaxSeqLength > 0 {
 		m.maxTokens = min(m.maxTokens, m.files.MaxSeqLength)
 	}
-	if m.tokenizer != nil && m.tokenizer.Limit() > 0 {
-		m.maxTokens = min(m.maxTokens, m.tokenizer.Limit())
+	if m.tokenizer != nil {
+		if limit := m.tokenizer.Limit(); limit > 0 {
+			m.maxTokens = min(m.maxTokens, limit)
+		}
+		if _, _, err := m.tokenizer.Append(ctx, nil, "", m.maxTokens); err != nil { // a limit below the special tokens: no text would have a vector
+			return err
+		}
 	}
 	if err := m.setDimensions(o.dimensions); err != nil {
 		return err

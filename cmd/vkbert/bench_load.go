@@ -131,7 +131,7 @@ func randomIDs(lengths []int, vocabulary int) [][]int32 {
 
 // readLengths reads a number of tokens a line.
 func readLengths(cmd *cobra.Command, path string) ([]int, error) {
-	t, err := (&inputFlags{path: path, format: newChoice("text")}).open(cmd, nil)
+	t, err := (&inputFlags{path: path, flag: "texts", format: newChoice("text")}).open(cmd, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -280,6 +280,14 @@ func TestOutputFile(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, readJSONL(t, string(data)), 1)
 
+	dangling := filepath.Join(dir, "dangling")
+	require.NoError(t, os.Symlink("new", dangling))
+	good(t, "", "embed", "-m", tiny("mean"), "--device", "cpu", "-o", dangling, "cat")
+	assert.FileExists(t, filepath.Join(dir, "new"), "what a link leads to is made")
+	_, err = os.Readlink(dangling)
+	require.NoError(t, err)
+	vkb(t, "", "embed", "-m", tiny("mean"), "--device", "cpu", "-o", filepath.Join(dir, "none")+"/", "cat").bad(t, exitFailed, "is a directory, want a file")
+
 	long := filepath.Join(dir, strings.Repeat("世", 84))
 	good(t, "", "embed", "-m", tiny("mean"), "--device", "cpu", "-o", long, "cat")
 	assert.FileExists(t, long)

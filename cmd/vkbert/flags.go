@@ -57,6 +57,9 @@ func (f *modelFlags) options(cmd *cobra.Command) ([]vkbert.Option, error) {
 		flag  string
 		value int
 	}{{"dimensions", f.dimensions}, {"batch-tokens", f.batchTokens}} {
+		if cmd.Flags().Lookup(n.flag) == nil {
+			n.flag = "max-" + n.flag // as serve calls it
+		}
 		if n.value < 0 {
 			return nil, usagef("--%s %d: want 0 or more", n.flag, n.value)
 		}

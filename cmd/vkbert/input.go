@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,6 +23,7 @@ const (
 // inputFlags say where texts come from if not from the arguments.
 type inputFlags struct {
 	path   string
+	flag   string // "" is "input"
 	format *choice
 }
 
@@ -65,7 +67,7 @@ func (f *inputFlags) open(cmd *cobra.Command, args []string) (*texts, error) {
 		}
 		info, err := file.Stat()
 		if err == nil && info.IsDir() {
-			err = fmt.Errorf("--input %s is a directory, want a file", f.path)
+			err = fmt.Errorf("--%s %s is a directory, want a file", cmp.Or(f.flag, "input"), f.path)
 		}
 		if err != nil {
 			file.Close()

@@ -117,6 +117,7 @@ func TestWrongUsage(t *testing.T) {
 		{"dimensions", []string{"embed", "-m", mean, "--dimensions", "-1", "a"}},
 		{"invalid argument", []string{"embed", "-m", mean, "--dimensions", "many", "a"}},
 		{"batch-tokens", []string{"embed", "-m", mean, "--batch-tokens", "-5", "a"}},
+		{"--max-batch-tokens", []string{"serve", "-m", mean, "--max-batch-tokens", "-5"}},
 		{"random", []string{"embed", "-m", "random:minilm-l6", "a"}},
 		{"random", []string{"verify", "-m", "random:minilm-l6", filepath.Join(mean, "golden.json")}},
 		{"at least 2 arg", []string{"similarity", "-m", mean, "query"}},

@@ -54,11 +54,12 @@ func openOutput(cmd *cobra.Command, path string) (*output, error) {
 		return &output{Writer: cmd.OutOrStdout()}, nil
 	}
 	mode := fs.FileMode(0o666)
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
+	info, err := os.Stat(path)
+	if stream := streamOf(info); stream != nil {
+		return &output{Writer: results{stream}}, nil
 	}
-	switch info, err := os.Stat(path); {
-	case err == nil && info.IsDir():
+	switch path = behindLinks(path); {
+	case err == nil && info.IsDir() || err != nil && os.IsPathSeparator(path[len(path)-1]):
 		return nil, fmt.Errorf("-o %s is a directory, want a file", path)
 	case err == nil && !info.Mode().IsRegular():
 		file, err := os.OpenFile(path, os.O_WRONLY, 0)
@@ -79,6 +80,38 @@ func openOutput(cmd *cobra.Command, path string) (*output, error) {
 		return nil, fmt.Errorf("-o %s: %w", path, err)
 	}
 	return &output{Writer: file, file: file, path: path}, nil
+}
+
+// streamOf is the standard stream that goes to this regular file, if one does, as /dev/stdout in a shell's redirection: what was written there before, and will be
+// after, is to stay.
+func streamOf(info fs.FileInfo) *os.File {
+	if info == nil || !info.Mode().IsRegular() {
+		return nil
+	}
+	for _, stream := range []*os.File{os.Stdout, os.Stderr} {
+		if its, err := stream.Stat(); err == nil && os.SameFile(info, its) {
+			return stream
+		}
+	}
+	return nil
+}
+
+// behindLinks is what a path leads to, also where nothing is there yet.
+func behindLinks(path string) string {
+	for range 40 {
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			return real
+		}
+		to, err := os.Readlink(path)
+		if err != nil {
+			return path
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(path), to)
+		}
+		path = to
+	}
+	return path
 }
 
 // temporary makes a file for a writer that must change what it has written.

@@ -106,3 +106,32 @@ func TestInterrupted(t *testing.T) {
 		})
 	}
 }
+
+// A file that standard output goes to is written on, not replaced, also by the name of /dev/stdout, and where it has no name any more.
+func TestOutputIsStandardOutput(t *testing.T) {
+	dir := t.TempDir()
+	link := filepath.Join(dir, "stdout")
+	require.NoError(t, os.Symlink("/proc/self/fd/1", link))
+	for _, removed := range []bool{false, true} {
+		file, err := os.Create(filepath.Join(dir, "file"))
+		require.NoError(t, err)
+		defer file.Close()
+		_, err = file.WriteString("before\n")
+		require.NoError(t, err)
+		if removed {
+			require.NoError(t, os.Remove(file.Name()))
+		}
+		cmd, messages := process(t, "embed", "-m", tiny("mean"), "--device", "cpu", "--format", "csv", "-o", link, "cat")
+		cmd.Stdout = file
+		require.NoError(t, cmd.Run(), messages)
+		_, err = file.WriteString("after\n")
+		require.NoError(t, err)
+		_, err = file.Seek(0, io.SeekStart)
+		require.NoError(t, err)
+		data, err := io.ReadAll(file)
+		require.NoError(t, err)
+		assert.Regexp(t, `(?s)\Abefore\n.+\nafter\n\z`, string(data))
+		_, err = os.Readlink(link)
+		require.NoError(t, err, "the link stays one")
+	}
+}

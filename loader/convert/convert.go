@@ -135,7 +135,13 @@ func onlyGGUF(dir string) (string, error) {
 // wantEmpty refuses a destination that has something in it.
 func wantEmpty(dst string) error {
 	entries, err := os.ReadDir(dst)
+	info, _ := os.Stat(dst)
+	if here, _ := os.Stat("."); info != nil && os.SameFile(info, here) { // which would be another one, for whoever is in it
+		return fmt.Errorf("%w: %s: want a directory other than the one that this runs in", ErrExists, dst)
+	}
 	switch {
+	case dst == "":
+		return fmt.Errorf("%w: the directory to make has no name", ErrExists)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:

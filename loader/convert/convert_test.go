@@ -325,3 +325,12 @@ func TestMemory(t *testing.T) {
 	out := readFile(t, dst, "model.safetensors")
 	assert.Equal(t, zeros[:100], out[len(out)-100:])
 }
+
+// The directory that a program runs in is not replaced by another of its name.
+func TestConvertIntoTheWorkingDirectory(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, dst := range []string{".", ""} {
+		require.ErrorIs(t, wantEmpty(dst), ErrExists)
+	}
+	require.NoError(t, wantEmpty("new"))
+}
