@@ -159,6 +159,28 @@ func TestFieldNames(t *testing.T) {
 	assert.Contains(t, s.post("/similarity", `{"inputs":{"source_sentence":7}}`).body, "`inputs.source_sentence`")
 }
 
+// TestFieldTypes: what is wanted of a field and what came are said in JSON's words, not in Go's.
+func TestFieldTypes(t *testing.T) {
+	s := start(t, Options{})
+	for _, c := range []struct{ path, request, message string }{
+		{"/similarity", `{"inputs":5}`, "`inputs`: want an object, got a number"},
+		{"/similarity", `{"inputs":{"source_sentence":"a","sentences":["b"]},"parameters":true}`, "`parameters`: want an object, got true or false"},
+		{"/similarity", `{"inputs":{"source_sentence":"a","sentences":{}}}`, "`inputs.sentences`: want a list of strings, got an object"},
+		{"/vectors", `{"text":"a","config":[]}`, "`config`: want an object, got a list"},
+		{"/vectors", `{"text":["a"]}`, "`text`: want a string, got a list"},
+		{"/rerank", `{"query":"a","texts":5}`, "`texts`: want a list of strings, got a number"},
+		{"/rerank", `{"query":"a","texts":["b"],"raw_scores":"no"}`, "`raw_scores`: want true or false, got a string"},
+		{"/v1/rerank", `{"query":"a","documents":"b"}`, "`documents`: want a list of strings, got a string"},
+		{"/v1/rerank", `{"query":"a","documents":["b"],"top_n":"1"}`, "`top_n`: want a whole number, got a string"},
+		{"/v1/rerank", `[]`, "want a JSON object, got a list"},
+	} {
+		a := s.post(c.path, c.request)
+		assert.GreaterOrEqual(t, a.status, 400)
+		formed(t, c.path, a)
+		assert.Contains(t, a.body, `"`+c.message+`"`, "%s %s", c.path, c.request)
+	}
+}
+
 // TestNullElements: null in a list is not taken for an empty text or for token 0: the error names it.
 func TestNullElements(t *testing.T) {
 	s := start(t, Options{})

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"reflect"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -179,9 +180,9 @@ func decodeJSON(body []byte, v any) error {
 			return failf(invalid, field, "`%s`: want a value, got null", field)
 		}
 		if field == "" {
-			return failf(invalid, "", "want a JSON object, got a %s", word(kind.Value))
+			return failf(invalid, "", "want a JSON object, got %s", came(kind.Value))
 		}
-		return failf(invalid, field, "`%s`: want %s, got a %s", field, kind.Type, word(kind.Value))
+		return failf(invalid, field, "`%s`: want %s, got %s", field, wanted(kind.Type), came(kind.Value))
 	case errors.As(err, &syntax):
 		return failf(malformed, "", "the body is not JSON: %s at byte %d", clean(syntax.Error()), syntax.Offset)
 	case len(body) == 0:
@@ -193,10 +194,36 @@ func decodeJSON(body []byte, v any) error {
 // embedded takes the names out that structs in structs have in Go and not in JSON.
 var embedded = strings.NewReplacer("teiTruncation.", "", "ollamaRequest.", "")
 
-// word is the first word of a value's description, "number" of "number 17".
-func word(s string) string {
-	s, _, _ = strings.Cut(s, " ")
-	return s
+// wanted is a type of Go in JSON's words.
+func wanted(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	case reflect.Slice:
+		if t.Elem().Kind() == reflect.String {
+			return "a list of strings"
+		}
+		return "a list"
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "true or false"
+	}
+	return "a whole number"
+}
+
+// came is a value's description by encoding/json in the same words, "a number" of "number 17".
+func came(value string) string {
+	switch kind, _, _ := strings.Cut(value, " "); kind {
+	case "object":
+		return "an object"
+	case "array":
+		return "a list"
+	case "bool":
+		return "true or false"
+	default:
+		return "a " + kind
+	}
 }
 
 func clean(s string) string { return strings.TrimPrefix(s, "json: ") }
