@@ -101,6 +101,9 @@ func (c *call) openaiModels() error {
 
 func (c *call) openaiModel() error {
 	id := c.r.PathValue("id")
+	if id == "" { // which find takes for the first model
+		return failf(noModel, "model", "no model is named: want %sID", modelsPath)
+	}
 	m, err := c.find(id)
 	if other, ok := c.byName["/"+id]; err != nil && ok { // proxies make one slash of two
 		m, err = other, nil

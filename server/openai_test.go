@@ -137,6 +137,7 @@ func TestOpenAIErrors(t *testing.T) {
 	s.bad(400, openaiError(t, strict.post("/v1/embeddings", long), "", "context_length_exceeded"), "long")
 	s.post("/v1/embeddings", long).good(t)
 	s.bad(404, openaiError(t, s.do("GET", "/v1/models/gpt", ""), "model", "model_not_found"), "model")
+	s.bad(404, openaiError(t, s.do("GET", "/v1/models/", ""), "model", "model_not_found"), "no model")
 	s.bad(404, openaiError(t, s.do("GET", "/v1/nothing", ""), "", ""), "path")
 	a := s.do("PUT", "/v1/embeddings", "")
 	s.bad(405, openaiError(t, a, "", ""), "method")
