@@ -138,13 +138,13 @@ func (c *call) allowed() bool {
 	if len(c.keys) == 0 {
 		return true
 	}
-	key, ok := strings.CutPrefix(c.r.Header.Get("Authorization"), "Bearer ")
+	scheme, key, ok := strings.Cut(c.r.Header.Get("Authorization"), " ")
 	sum := sha256.Sum256([]byte(key)) // of one length, so that comparing takes the same time for all
 	match := 0
 	for _, k := range c.keys {
 		match |= subtle.ConstantTimeCompare(sum[:], k[:])
 	}
-	return ok && match == 1
+	return ok && strings.EqualFold(scheme, "Bearer") && match == 1 // RFC 9110, section 11.1: schemes are case-insensitive
 }
 
 // cors sets what lets pages of other origins read the response.

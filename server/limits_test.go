@@ -103,12 +103,14 @@ func TestSlowHeaders(t *testing.T) {
 func TestKeysAndOrigins(t *testing.T) {
 	s := start(t, Options{APIKeys: []string{"secret", "other"}, CORSOrigins: []string{"https://app.example"}}, model("tiny", "tiny", "normalize"))
 	const body = `{"model":"tiny","input":"a"}`
-	for _, header := range []string{"", "Bearer wrong", "secret", "Bearer ", "Basic secret"} {
+	for _, header := range []string{"", "Bearer wrong", "secret", "Bearer ", "Basic secret", "bearer SECRET", "bearersecret", " secret"} {
 		a := s.do("POST", "/v1/embeddings", body, "Authorization", header)
 		s.bad(401, openaiError(t, a, "", "invalid_api_key"), header)
 	}
 	for _, key := range []string{"secret", "other"} {
-		s.do("POST", "/v1/embeddings", body, "Authorization", "Bearer "+key).good(t)
+		for _, scheme := range []string{"Bearer ", "bearer ", "BEARER "} {
+			s.do("POST", "/v1/embeddings", body, "Authorization", scheme+key).good(t)
+		}
 	}
 	for path, status := range map[string]int{"/health": 200, "/ping": 200, "/.well-known/ready": 204, "/": 200, "/info": 401, "/metrics": 401, "/api/status": 401, "/v1/models": 401, "/nothing": 401} {
 		assert.Equal(t, status, s.do("GET", path, "").status, path)
