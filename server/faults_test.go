@@ -172,6 +172,18 @@ func TestFieldTypes(t *testing.T) {
 		{"/rerank", `{"query":"a","texts":["b"],"raw_scores":"no"}`, "`raw_scores`: want true or false, got a string"},
 		{"/v1/rerank", `{"query":"a","documents":"b"}`, "`documents`: want a list of strings, got a string"},
 		{"/v1/rerank", `{"query":"a","documents":["b"],"top_n":"1"}`, "`top_n`: want a whole number, got a string"},
+		{"/v1/rerank", `{"query":"a","documents":["b"],"top_n":1.5}`, "`top_n`: want a whole number, got a number with a fraction or an exponent"},
+		{"/embed", `{"inputs":5}`, "`inputs`: want " + inputForms + ", got a number"},
+		{"/embed", `{"inputs":["a",1]}`, "`inputs`: want " + inputForms + ", got a list with a number in it"},
+		{"/embed", `{"inputs":[[1],[1.5]]}`, "`inputs`: want " + inputForms + ", got a list with a number with a fraction or an exponent in it"},
+		{"/embed", `{"inputs":"a","dimensions":"2"}`, "`dimensions`: want a whole number, got a string"},
+		{"/v1/embeddings", `{"model":"tiny","input":{}}`, "`input`: want " + inputForms + ", got an object"},
+		{"/api/embed", `{"model":"tiny","input":5}`, "`input`: want a string or a list of strings, got a number"},
+		{"/tokenize", `{"inputs":["a",true]}`, "`inputs`: want a string or a list of strings, got a list with true or false in it"},
+		{"/decode", `{"ids":7592}`, "`ids`: want a list of token ids or a list of such lists, got a number"},
+		{"/decode", `{"ids":"a"}`, "`ids`: want a list of token ids or a list of such lists, got a string"},
+		{"/decode", `{"ids":["a"]}`, "`ids`: want a list of token ids or a list of such lists, got a list with a string in it"},
+		{"/decode", `{"ids":[[1],"a"]}`, "`ids`: want a list of token ids or a list of such lists, got a list with a string in it"},
 		{"/v1/rerank", `[]`, "want a JSON object, got a list"},
 	} {
 		a := s.post(c.path, c.request)

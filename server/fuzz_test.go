@@ -67,7 +67,7 @@ func FuzzFields(f *testing.F) {
 		f.Add(field)
 	}
 	f.Fuzz(func(t *testing.T, field string) {
-		for _, v := range []any{new(input), new(texts), new(count), new(document), new(keepAlive), new(predictInputs)} {
+		for _, v := range []any{new(input), new(idLists), new(texts), new(count), new(document), new(keepAlive), new(predictInputs)} {
 			err := decodeJSON([]byte(field), v)
 			if err != nil {
 				assert.Less(t, failureOf(err).class, noModel, field)

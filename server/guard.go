@@ -196,6 +196,14 @@ var embedded = strings.NewReplacer("teiTruncation.", "", "ollamaRequest.", "")
 
 // wanted is a type of Go in JSON's words.
 func wanted(t reflect.Type) string {
+	switch t {
+	case reflect.TypeFor[input]():
+		return inputForms
+	case reflect.TypeFor[texts]():
+		return textForms
+	case reflect.TypeFor[idLists]():
+		return idForms
+	}
 	switch t.Kind() {
 	case reflect.Struct, reflect.Map:
 		return "an object"
@@ -212,18 +220,23 @@ func wanted(t reflect.Type) string {
 	return "a whole number"
 }
 
-// came is a value's description by encoding/json in the same words, "a number" of "number 17".
+// came is a value's description by encoding/json, or listWith, in the same words: "a number" of "number 17".
 func came(value string) string {
-	switch kind, _, _ := strings.Cut(value, " "); kind {
-	case "object":
-		return "an object"
-	case "array":
-		return "a list"
-	case "bool":
-		return "true or false"
-	default:
-		return "a " + kind
+	if element, ok := strings.CutPrefix(value, arrayWith); ok {
+		return "a list with " + came(element) + " in it"
 	}
+	kind, digits, _ := strings.Cut(value, " ")
+	switch {
+	case kind == "object":
+		return "an object"
+	case kind == "array":
+		return "a list"
+	case kind == "bool":
+		return "true or false"
+	case strings.ContainsAny(digits, ".eE"): // where a whole number is wanted, "a number" would not say what is wrong
+		return "a number with a fraction or an exponent"
+	}
+	return "a " + kind
 }
 
 func clean(s string) string { return strings.TrimPrefix(s, "json: ") }

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -19,7 +20,43 @@ type input struct {
 
 func (in *input) len() int { return len(in.texts) + len(in.ids) }
 
-const inputForms = "a string, a list of strings, a list of token ids or a list of such lists"
+// What types of several forms take.
+const (
+	inputForms = "a string, a list of strings, a list of token ids or a list of such lists"
+	textForms  = "a string or a list of strings"
+	idForms    = "a list of token ids or a list of such lists"
+)
+
+// unlike is the error of JSON that has none of T's forms; value says what it is. encoding/json puts the field's name to this type of error alone.
+func unlike[T any](value string) error {
+	return &json.UnmarshalTypeError{Value: value, Type: reflect.TypeFor[T]()}
+}
+
+// kindOf is what JSON is, as encoding/json calls it.
+func kindOf(data []byte) string {
+	switch data[0] {
+	case '"':
+		return "string"
+	case '[':
+		return "array"
+	case '{':
+		return "object"
+	case 't', 'f':
+		return "bool"
+	}
+	return "number"
+}
+
+// listWith is a list that could not be read because of what is in it.
+func listWith(err error) string {
+	var element *json.UnmarshalTypeError
+	if errors.As(err, &element) {
+		return arrayWith + element.Value
+	}
+	return "array"
+}
+
+const arrayWith = "array with "
 
 // UnmarshalJSON takes the four forms.
 func (in *input) UnmarshalJSON(data []byte) error {
@@ -34,7 +71,7 @@ func (in *input) UnmarshalJSON(data []byte) error {
 			*in = input{}
 			return nil
 		}
-		return failf(invalid, "input", "want %s", inputForms)
+		return unlike[input](kindOf(data))
 	}
 	var err error
 	switch rest := bytes.TrimLeft(data[1:], " \t\r\n"); {
@@ -49,9 +86,27 @@ func (in *input) UnmarshalJSON(data []byte) error {
 		err = json.Unmarshal(data, &in.ids[0])
 	}
 	if err != nil {
-		return failf(invalid, "input", "want %s", inputForms)
+		return unlike[input](listWith(err))
 	}
 	return noNull(data)
+}
+
+// idLists are the token ids of a text, or a list of those.
+type idLists struct{ input }
+
+// UnmarshalJSON takes both forms.
+func (l *idLists) UnmarshalJSON(data []byte) error {
+	err := l.input.UnmarshalJSON(data)
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &kind) && kind.Value != "null":
+		return unlike[idLists](kind.Value)
+	case err == nil && l.texts != nil && l.single:
+		return unlike[idLists]("string")
+	case err == nil && l.texts != nil:
+		return unlike[idLists](arrayWith + "string")
+	}
+	return err
 }
 
 // noNull is an error that names the first null in a list, or in a list of lists: encoding/json takes it for "" or 0.
@@ -115,8 +170,11 @@ func (t *texts) UnmarshalJSON(data []byte) error {
 		t.list = make([]string, 1)
 		return json.Unmarshal(data, &t.list[0])
 	}
-	if json.Unmarshal(data, &t.list) != nil {
-		return failf(invalid, "input", "invalid input type: want a string or a list of strings")
+	if data[0] != '[' {
+		return unlike[texts](kindOf(data))
+	}
+	if err := json.Unmarshal(data, &t.list); err != nil {
+		return unlike[texts](listWith(err))
 	}
 	return noNull(data)
 }
@@ -132,7 +190,7 @@ func (n *count) UnmarshalJSON(data []byte) error {
 	}
 	v, err := strconv.ParseInt(string(data), 10, 32)
 	if err != nil && (data[0] == '"' || data[0] == '[' || data[0] == '{') {
-		return failf(invalid, "dimensions", "want a whole number")
+		return unlike[count](kindOf(data))
 	}
 	if err != nil || v < 1 {
 		return failf(dimensions, "dimensions", "`dimensions`: want a whole number of 1 or more, and no more than the model has")

@@ -27,7 +27,7 @@ func (c *call) teiTokenize() error {
 		return err
 	}
 	if !q.Inputs.given {
-		return failf(invalid, "inputs", "`inputs`: want a string or a list of strings")
+		return failf(invalid, "inputs", "`inputs`: want %s", textForms)
 	}
 	if len(q.Inputs.list) == 0 {
 		return failf(empty, "inputs", "`inputs` cannot be empty")
@@ -85,16 +85,16 @@ func (c *call) teiTokenize() error {
 
 func (c *call) teiDecode() error {
 	var q struct {
-		IDs   input  `json:"ids"`
-		Skip  *bool  `json:"skip_special_tokens"`
-		Model string `json:"model"`
+		IDs   idLists `json:"ids"`
+		Skip  *bool   `json:"skip_special_tokens"`
+		Model string  `json:"model"`
 	}
 	if err := c.body(&q); err != nil {
 		return err
 	}
 	switch {
-	case !q.IDs.given || q.IDs.texts != nil:
-		return failf(invalid, "ids", "`ids`: want a list of token ids or a list of such lists")
+	case !q.IDs.given:
+		return failf(invalid, "ids", "`ids`: want %s", idForms)
 	case q.IDs.len() == 0:
 		return failf(empty, "ids", "`ids` cannot be empty")
 	}
