@@ -60,6 +60,14 @@ func checkInputs(in input) error {
 	return nil
 }
 
+// noDimensions refuses what only pooled vectors can do: be cut.
+func noDimensions(q teiEmbedRequest) error {
+	if q.Dimensions > 0 {
+		return failf(dimensions, "dimensions", "`dimensions`: token vectors and sparse vectors are never cut; /embed takes it")
+	}
+	return nil
+}
+
 type teiEmbedRequest struct {
 	Inputs     input  `json:"inputs"`
 	Model      string `json:"model"`
@@ -123,6 +131,9 @@ func characters(texts []string) int {
 }
 
 func (c *call) teiEmbedAll(q teiEmbedRequest) error {
+	if err := noDimensions(q); err != nil {
+		return err
+	}
 	u, cut, err := c.teiUse(q, tokensFirst)
 	if err != nil {
 		return err
@@ -193,6 +204,9 @@ func (u *use) tokenVectors(q teiEmbedRequest, cut vkbert.Truncation) (lists [][]
 }
 
 func (c *call) teiEmbedSparse(q teiEmbedRequest) error {
+	if err := noDimensions(q); err != nil {
+		return err
+	}
 	u, cut, err := c.teiUse(q, sparseFirst)
 	if err != nil {
 		return err

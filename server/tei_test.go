@@ -108,6 +108,10 @@ func TestTEIEmbedAll(t *testing.T) {
 			nearAll(t, want[i], matrix(t, got[i]))
 		}
 	}
+	for _, name := range []string{"raw", "colbert"} {
+		s.bad(422, teiError(t, s.post("/embed_all", `{"inputs":"a","dimensions":2,"model":"`+name+`"}`), "Validation"), "dimensions")
+	}
+	s.post("/embed_all", `{"inputs":"a","dimensions":null}`).good(t)
 	s.bad(424, teiError(t, s.post("/embed_all", `{"inputs":"a","model":"rerank"}`), "Backend"), "reranker")
 	s.bad(424, teiError(t, s.post("/embed", `{"inputs":"a","model":"colbert"}`), "Backend"), "colbert")
 }
@@ -130,6 +134,7 @@ func TestTEIEmbedSparse(t *testing.T) {
 		}
 	}
 	assert.Equal(t, any(got), s.post("/", `{"model":"sparse","inputs":["the cat","dog"]}`).good(t))
+	s.bad(422, teiError(t, s.post("/embed_sparse", `{"inputs":"a","dimensions":2}`), "Validation"), "dimensions")
 	s.bad(424, teiError(t, s.post("/embed_sparse", `{"inputs":"a","model":"raw"}`), "Backend"), "dense")
 }
 
