@@ -27,7 +27,7 @@ func (u *use) vectors(in input, w wish) ([][]float32, error) {
 	p, err := u.prepared(func(ctx context.Context) (*vkbert.Prepared, error) {
 		switch {
 		case in.ids != nil:
-			return m.PrepareTokens(in.ids)
+			return u.prepareTokens(in.ids, w.cut)
 		case w.task == "query":
 			return m.PrepareQueries(ctx, in.texts, w.cut)
 		case w.task == "document":
@@ -58,6 +58,24 @@ func (u *use) vectors(in input, w wish) ([][]float32, error) {
 		vectors[i] = v
 	}
 	return vectors, nil
+}
+
+// prepareTokens holds token ids to the limit of texts, which may be lower than the number of positions. As in TEI, what is over is cut off as it is, special tokens with
+// it: which ones there are is the caller's choice. Where the request names no side it is the end.
+func (u *use) prepareTokens(ids [][]int32, cut vkbert.Truncation) (*vkbert.Prepared, error) {
+	limit := u.Info().MaxTokens
+	for i, list := range ids {
+		switch extra := len(list) - limit; {
+		case extra <= 0:
+		case cut == vkbert.TruncateNone:
+			return nil, &vkbert.TooLongError{Text: i, Tokens: len(list), Limit: limit}
+		case cut == vkbert.TruncateStart:
+			ids[i] = list[extra:]
+		default:
+			ids[i] = list[:limit]
+		}
+	}
+	return u.dense.PrepareTokens(ids)
 }
 
 // pairs are scored by a reranker, before its activation if raw.

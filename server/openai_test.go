@@ -136,6 +136,9 @@ func TestOpenAIErrors(t *testing.T) {
 	long := marshal(t, map[string]any{"model": "tiny", "input": "cat" + longText})
 	s.bad(400, openaiError(t, strict.post("/v1/embeddings", long), "", "context_length_exceeded"), "long")
 	s.post("/v1/embeddings", long).good(t)
+	ids := `{"model":"tiny","input":[5` + strings.Repeat(",5", 40) + `]}` // one more than it has positions
+	s.bad(400, openaiError(t, strict.post("/v1/embeddings", ids), "", "context_length_exceeded"), "long ids")
+	s.post("/v1/embeddings", ids).good(t)
 	s.bad(404, openaiError(t, s.do("GET", "/v1/models/gpt", ""), "model", "model_not_found"), "model")
 	s.bad(404, openaiError(t, s.do("GET", "/v1/models/", ""), "model", "model_not_found"), "no model")
 	s.bad(404, openaiError(t, s.do("GET", "/v1/nothing", ""), "", ""), "path")

@@ -185,7 +185,7 @@ func (u *use) tokenVectors(q teiEmbedRequest, cut vkbert.Truncation) (lists [][]
 	}
 	p, err := u.prepared(func(ctx context.Context) (*vkbert.Prepared, error) {
 		if q.Inputs.ids != nil {
-			return u.dense.PrepareTokens(q.Inputs.ids)
+			return u.prepareTokens(q.Inputs.ids, cut)
 		}
 		var opts []vkbert.EmbedOption
 		if q.Prompt != "" {

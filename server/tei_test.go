@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -79,6 +80,47 @@ func TestTEIEmbed(t *testing.T) {
 	}
 	s.bad(404, teiError(t, s.post("/none", "{}"), "Validation"), "path")
 	s.bad(405, teiError(t, s.do("GET", "/embed", ""), "Validation"), "method")
+}
+
+// TestTEILongIDs: token ids have the limit of texts, here 24 of 40 positions, and are cut off or refused as texts are.
+func TestTEILongIDs(t *testing.T) {
+	s := start(t, Options{}, model("old", "tiny", "old"))
+	m := open(t, "tiny", "old")
+	ids := []int32{2}
+	for i := range int32(50) {
+		ids = append(ids, 100+i)
+	}
+	const limit = 24
+	require.Equal(t, limit, m.Info().MaxTokens)
+	want, err := m.EmbedTokens(t.Context(), [][]int32{ids[:limit], ids[len(ids)-limit:], ids[:5]})
+	require.NoError(t, err)
+	post := func(path string, list []int32, more string) answer {
+		return s.post(path, `{"inputs":`+marshal(t, [][]int32{list, ids[:5]})+more+`}`)
+	}
+	for more, cut := range map[string][]float32{
+		"":                                want[0],
+		`,"truncate":true`:                want[0],
+		`,"truncation_direction":"right"`: want[0],
+		`,"truncate":true,"truncation_direction":"left"`: want[1],
+	} {
+		for _, n := range []int{30, 51} { // within the positions, and over them
+			list := ids[:n]
+			if strings.Contains(more, "left") {
+				list = ids[len(ids)-n:]
+			}
+			nearAll(t, [][]float32{cut, want[2]}, matrix(t, post("/embed", list, `,"normalize":false`+more).good(t)))
+		}
+		require.Len(t, post("/embed_all", ids, more).good(t).([]any)[0], limit)
+	}
+	text := s.post("/embed", marshal(t, map[string]any{"inputs": longText, "truncate": false}))
+	s.bad(413, teiError(t, text, "Validation"), "text")
+	for _, path := range []string{"/embed", "/embed_all"} {
+		for _, n := range []int{30, 51} {
+			a := post(path, ids[:n], `,"truncate":false`)
+			s.bad(413, teiError(t, a, "Validation"), path)
+			assert.Contains(t, a.body, "input 0 has "+strconv.Itoa(n)+" tokens, and the model takes 24")
+		}
+	}
 }
 
 func TestTEIEmbedAll(t *testing.T) {
