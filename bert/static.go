@@ -59,8 +59,8 @@ func (s *staticTable) stream(_ string, _ []int, buffer []byte, put func(int, cgo
 	for token := range s.tokens {
 		at := token
 		if mapping != nil {
-			if x := mapping[token]; x < 0 || x >= float64(s.module.Rows) {
-				return fmt.Errorf("%w: tensor %q: element %d is %g, want a row of %d", loader.ErrTensor, s.module.Mapping, token, x, s.module.Rows)
+			if x := mapping[token]; !(x >= 0 && x < float64(s.module.Rows)) { // NaN is neither
+				return fmt.Errorf("%w: tensor %q: element %d: want the number of a row of tensor %q, 0 to %d, got %g", loader.ErrTensor, s.module.Mapping, token, table.Name, s.module.Rows-1, x)
 			}
 			at = int(mapping[token])
 		}
