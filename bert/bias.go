@@ -23,7 +23,7 @@ func (b *builder) bucketBias(name string, heads uint32, stored, buckets, reach i
 
 // relativeBucket is the bucket of key − query in both directions (Raffel et al. 2020, arXiv:1910.10683; transformers, T5Attention._relative_position_bucket
 // and MPNetEncoder.relative_position_bucket): half of the buckets for keys behind the query, and of each half one half for exact distances, the
-// rest logarithmic up to the greatest distance. In f32, as there.
+// rest logarithmic up to the greatest distance, which is beyond the exact ones. In f32, as there.
 func relativeBucket(distance, buckets, greatest int) int {
 	half := buckets / 2
 	bucket := 0
@@ -31,13 +31,16 @@ func relativeBucket(distance, buckets, greatest int) int {
 		bucket = half
 	}
 	n := max(distance, -distance)
-	exact := half / 2
+	exact := exactDistances(buckets)
 	if n < exact {
 		return bucket + n
 	}
 	ratio := float32(math.Log(float64(float32(n)/float32(exact)))) / float32(math.Log(float64(greatest)/float64(exact)))
 	return bucket + min(half-1, exact+int(ratio*float32(half-exact)))
 }
+
+// exactDistances is how many distances, from 0 on, have a bucket each in a direction.
+func exactDistances(buckets int) int { return buckets / 2 / 2 }
 
 // alibiSlopes are those of Press et al. 2021 (arXiv:2108.12409): a geometric series for a power of two; for other counts that of the power below, and
 // every second slope of the next one.

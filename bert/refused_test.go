@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -35,6 +37,20 @@ func openDir(t *testing.T, dir string) error {
 		e.Close()
 	}
 	return err
+}
+
+// configure changes keys of a model directory's config.json.
+func configure(t *testing.T, dir string, keys map[string]any) {
+	t.Helper()
+	path := filepath.Join(dir, "config.json")
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	var config map[string]any
+	require.NoError(t, json.Unmarshal(data, &config))
+	maps.Copy(config, keys)
+	data, err = json.Marshal(config)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, data, 0o600))
 }
 
 // f32Tensor is a tensor of a file that a test writes.
@@ -78,6 +94,39 @@ func TestStaticMapping(t *testing.T) {
 			for _, says := range []string{`"mapping"`, "element 1", `"embeddings"`, "0 to 1"} {
 				assert.ErrorContains(t, err, says)
 			}
+		}
+	}
+}
+
+// Distances beyond the exact ones need a greatest distance that is larger; the buckets are those of transformers 5.24, T5Attention._relative_position_bucket.
+func TestT5Distances(t *testing.T) {
+	for _, c := range []struct {
+		buckets, greatest int
+		want              []int // of the distances −greatest … greatest
+	}{
+		{32, 9, []int{15, 8, 7, 6, 5, 4, 3, 2, 1, 0, 17, 18, 19, 20, 21, 22, 23, 24, 31}},
+		{4, 2, []int{1, 1, 0, 3, 3}},
+		{6, 2, []int{2, 1, 0, 4, 5}},
+		{10, 3, []int{4, 2, 1, 0, 6, 7, 9}},
+		{7, 4, []int{2, 2, 2, 1, 0, 4, 5, 5, 5}},
+	} {
+		var got []int
+		for d := -c.greatest; d <= c.greatest; d++ {
+			got = append(got, relativeBucket(d, c.buckets, c.greatest))
+		}
+		assert.Equal(t, c.want, got, c)
+	}
+	for greatest, good := range map[int]bool{2: false, 7: false, 8: false, 9: true, 128: true} {
+		dir := copied(t, "t5")
+		configure(t, dir, map[string]any{"relative_attention_max_distance": greatest})
+		err := openDir(t, dir)
+		if good {
+			require.NoError(t, err, greatest)
+			continue
+		}
+		require.Error(t, err, greatest)
+		for _, says := range []string{"config.json", "relative_attention_max_distance", "relative_attention_num_buckets / 4 = 8", fmt.Sprintf("got %d", greatest)} {
+			assert.ErrorContains(t, err, says)
 		}
 	}
 }

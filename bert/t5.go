@@ -41,6 +41,9 @@ func buildT5(b *builder, c *loader.Config) (encoder, error) {
 	if err := checkKeys(c, f); err != nil {
 		return encoder{}, err
 	}
+	if exact := exactDistances(buckets); reach <= exact { // transformers finds no bucket for the greater distances there
+		return encoder{}, c.Errorf("relative_attention_max_distance", "want more than relative_attention_num_buckets / 4 = %d, got %d", exact, reach)
+	}
 	name, gated := strings.CutPrefix(form, "gated-")
 	act, ok := activations[name]
 	if !ok {
