@@ -30,6 +30,7 @@ type builder struct {
 	tensors []tensorSpec
 	from    tensors // where the tensors that are asked for are stored
 	stored  storage // how tables and linear weights are stored on the device
+	longest int     // tokens of a sequence at most, whatever the model says: those of a batch
 
 	adapters map[uint32]adapter // by the matrix that they change
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -263,6 +264,14 @@ func batchTokens(asked int, device cgo.DeviceInfo, values []cgo.Value, longest i
 		}
 	}
 	return max(tokens, min(longest, longestDefault))
+}
+
+// mostBatchTokens is the most that batchTokens makes of what was asked for, whatever the device and the model.
+func mostBatchTokens(asked int) int {
+	if asked <= 0 {
+		asked = slices.Max(slices.Collect(maps.Values(defaultBatchTokens)))
+	}
+	return max(asked, longestDefault)
 }
 
 // longestDefault bounds the memory that a model with a very long context takes unasked; MaxBatchTokens asks for more.

@@ -104,7 +104,7 @@ func newPlan(arch architecture, c *loader.Config, from tensors, o Options) (*pla
 	if err != nil {
 		return nil, err
 	}
-	p := &planned{builder: &builder{from: from, stored: stored}, arch: arch, variants: map[string]program{}, cutOff: -1}
+	p := &planned{builder: &builder{from: from, stored: stored, longest: mostBatchTokens(o.MaxBatchTokens)}, arch: arch, variants: map[string]program{}, cutOff: -1}
 	p.encoder, err = arch.build(p.builder, c)
 	p.tasks = p.encoder.tasks
 	p.stored.linears = stored.modules

@@ -15,11 +15,15 @@ type rope struct {
 	dynamic     *dynamicRope // nil: the same for texts of every length
 }
 
-// table holds the cosines and sines of every position: [positions, 2·pairs]. The angles are f32, as in the reference: at position 8,000 the rounding of an
-// angle is a thousandth.
+// table holds the cosines and sines of every position that a sequence can have: [positions, 2·pairs]. The angles are f32, as in the reference: at position
+// 8,000 the rounding of an angle is a thousandth. No stored tensor bounds the positions, so that a batch has to.
 func (b *builder) ropeTable(r rope, positions uint32) uint32 {
+	trained := int(positions)
 	if r.dynamic != nil {
-		positions = r.dynamic.rows(r.dynamic.exact + 1)
+		positions, trained = r.dynamic.rows(r.dynamic.exact+1), r.dynamic.trained
+	}
+	if trained > b.longest { // then a dynamic base never changes
+		positions, r.dynamic = uint32(b.longest), nil
 	}
 	t := cgo.Tensor{Rows: positions, Cols: uint32(2 * len(r.frequencies)), Layout: cgo.Table, DType: cgo.F32}
 	return b.computed(t, "rotary embedding", nil, func([][]float32) []float32 {
