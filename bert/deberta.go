@@ -59,6 +59,16 @@ func buildDeBERTa(b *builder, c *loader.Config) (encoder, error) {
 	if err := s.finish(c, f); err != nil {
 		return encoder{}, err
 	}
+	parts := 1
+	for _, on := range []bool{r.toPosition, r.toContent} {
+		if on {
+			parts++
+		}
+	}
+	if values := uint64(parts-1) * uint64(s.layers) * uint64(2*r.reach+1) * uint64(s.hidden); values > positionFloats {
+		return encoder{}, c.Unsupported("max_position_embeddings", "got %d, for which the rows of relative positions would take %d values in %d layers; supported: at most %d values",
+			s.positions, values, s.layers, positionFloats)
+	}
 
 	position, kind := none, none
 	if biased {
@@ -74,12 +84,6 @@ func buildDeBERTa(b *builder, c *loader.Config) (encoder, error) {
 		x = b.embed(word, position, kind, norm)
 	} else {
 		x = b.linear(b.embed(word, position, kind, noNorm), b.linears(s.hidden, width, false, "embeddings.embed_proj").normed(norm))
-	}
-	parts := 1
-	for _, on := range []bool{r.toPosition, r.toContent} {
-		if on {
-			parts++
-		}
 	}
 	embeddings := x
 	for i := range s.layers {
@@ -154,6 +158,10 @@ func (r relative) bucket(distance int) int {
 	}
 	return far
 }
+
+// positionFloats bounds the rows of relative positions of all layers, 2 GiB: without position_biased_input no stored tensor bounds how many there are. The largest
+// released model, of 48 layers of 1,536 columns, has 151 million of them for its 512 positions.
+const positionFloats = 1 << 29
 
 // positionRows is a projection of the relative embeddings, with a row for each distance −reach … reach: [2·reach + 1, hidden].
 func (b *builder) positionRows(s shape, r relative, at, shared, own string) uint32 {

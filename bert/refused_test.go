@@ -130,3 +130,31 @@ func TestT5Distances(t *testing.T) {
 		}
 	}
 }
+
+// Rows of relative positions are made of config.json's numbers, and bounded: these are those of released models, and of models of 4,096 positions.
+func TestDeBERTaPositions(t *testing.T) {
+	const format = `{"model_type":"deberta-v2","hidden_size":%d,"num_hidden_layers":%d,"num_attention_heads":8,"intermediate_size":8,"vocab_size":16,"hidden_act":"gelu",
+		"max_position_embeddings":%d,"position_buckets":256,"relative_attention":%t,"pos_att_type":"p2c|c2p","position_biased_input":false}`
+	for _, c := range []struct {
+		hidden, layers, positions int
+		relative, good            bool
+	}{
+		{768, 12, 512, true, true}, {1536, 48, 512, true, true}, {768, 12, 4096, true, true}, {1024, 24, 4096, true, true},
+		{40, 3, 1 << 22, true, false}, {8, 1024, 1 << 17, true, false}, {40, 3, 1 << 22, false, true},
+	} {
+		config, err := loader.ParseConfig("config.json", fmt.Appendf(nil, format, c.hidden, c.layers, c.positions, c.relative))
+		require.NoError(t, err)
+		_, err = planRandom(config, Options{})
+		if c.good {
+			require.NoError(t, err, c)
+			continue
+		}
+		require.ErrorIs(t, err, loader.ErrUnsupported, c)
+		for _, says := range []string{"config.json", "max_position_embeddings", fmt.Sprintf("got %d", c.positions), fmt.Sprint(positionFloats)} {
+			assert.ErrorContains(t, err, says)
+		}
+	}
+	dir := copied(t, "deberta_v2")
+	configure(t, dir, map[string]any{"max_position_embeddings": 1 << 22})
+	require.ErrorIs(t, openDir(t, dir), loader.ErrUnsupported)
+}
