@@ -338,7 +338,12 @@ func (e *Encoder) embed(ctx context.Context, name string, seqs []Sequence, first
 	if len(seqs) == 0 {
 		return nil, ctx.Err()
 	}
-	return r.queue.run(ctx, first, seqs)
+	rows, err := r.queue.run(ctx, first, seqs)
+	var bad *notFiniteError
+	if errors.As(err, &bad) { // the queue counts from the first that it was given
+		err = &notFiniteError{first + bad.text}
+	}
+	return rows, err
 }
 
 // prepare checks a sequence and makes it what the program takes: an empty one becomes the model's blank, if it has that, and a token that the model cuts off

@@ -2,7 +2,6 @@ package bert
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/vkbert/vkbert/cgo"
@@ -228,7 +227,7 @@ func (q *queue) deliver(b *batch, err error) {
 		case err != nil && !notFinite:
 			q.finish(c, err)
 		case notFinite && !finite(b.rows(i, q.output)):
-			q.finish(c, fmt.Errorf("text %d: %w", o.index, ErrNotFinite))
+			q.finish(c, &notFiniteError{o.index})
 		default:
 			if c.left--; c.left == 0 {
 				q.finish(c, nil)
