@@ -84,8 +84,11 @@ func readLoRA(c *loader.Config, f *loader.Fields) (lora, error) {
 		return lora{}, c.Errorf("lora_adaptations", "want at least one task")
 	}
 	for i, task := range tasks {
-		if task == base || task == maskedQueries || slices.Contains(tasks[:i], task) {
+		if task == base || slices.Contains(tasks[:i], task) {
 			return lora{}, c.Errorf("lora_adaptations", "task %q is empty or there twice", task)
+		}
+		if task == maskedQueries || task == tokenVectors { // programs of their own
+			return lora{}, c.Unsupported("lora_adaptations", "got task %q; supported: any name but %q and %q", task, maskedQueries, tokenVectors)
 		}
 	}
 	rank := f.Int("lora_rank", 1, 1<<12)

@@ -158,3 +158,16 @@ func TestDeBERTaPositions(t *testing.T) {
 	configure(t, dir, map[string]any{"max_position_embeddings": 1 << 22})
 	require.ErrorIs(t, openDir(t, dir), loader.ErrUnsupported)
 }
+
+// A task has a name of its own, which no other program has.
+func TestTaskNames(t *testing.T) {
+	for _, name := range []string{tokenVectors, maskedQueries, "", "separation"} {
+		dir := copied(t, "jina_v3")
+		configure(t, dir, map[string]any{"lora_adaptations": []string{"retrieval.query", "retrieval.passage", "separation", name, "text-matching"}})
+		err := openDir(t, dir)
+		require.Error(t, err, name)
+		for _, says := range []string{"config.json", "lora_adaptations", fmt.Sprintf("task %q", name)} {
+			assert.ErrorContains(t, err, says)
+		}
+	}
+}
