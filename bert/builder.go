@@ -38,8 +38,11 @@ type builder struct {
 // asChosen stands for the dtype of tables and linear weights on the device, until choose says what it is.
 const asChosen cgo.DType = 1<<32 - 1
 
-// choose ends the waiting of an "auto" for the device.
+// choose ends the waiting of an "auto" for the device, once: when a device is opened again, others read what was chosen.
 func (b *builder) choose(device cgo.DeviceInfo) {
+	if b.stored.name != "auto" {
+		return
+	}
 	b.stored = b.stored.on(device)
 	for i := range b.tensors {
 		if b.tensors[i].DType == asChosen {
