@@ -339,9 +339,8 @@ func (e *Encoder) embed(ctx context.Context, name string, seqs []Sequence, first
 		return nil, ctx.Err()
 	}
 	rows, err := r.queue.run(ctx, first, seqs)
-	var bad *notFiniteError
-	if errors.As(err, &bad) { // the queue counts from the first that it was given
-		err = &notFiniteError{first + bad.text}
+	if err != nil {
+		err = counted(err, first)
 	}
 	return rows, err
 }

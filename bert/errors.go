@@ -14,6 +14,15 @@ var (
 // notFiniteError is an ErrNotFinite of a text, by its number in the call.
 type notFiniteError struct{ text int }
 
+// counted is an error of a text whose number is counted from number first of the call's on.
+func counted(err error, first int) error {
+	var bad *notFiniteError
+	if errors.As(err, &bad) {
+		return &notFiniteError{first + bad.text}
+	}
+	return err
+}
+
 func (e *notFiniteError) Error() string { return fmt.Sprintf("text %d: %v", e.text, ErrNotFinite) }
 
 func (e *notFiniteError) Unwrap() error { return ErrNotFinite }

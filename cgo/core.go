@@ -25,6 +25,7 @@ import "C"
 
 import (
 	"fmt"
+	"math"
 	"runtime"
 	"sync"
 	"unsafe"
@@ -257,6 +258,11 @@ func NewProgram(w *Weights, desc ProgramDesc) (*Program, error) {
 	outputs := make([]C.uint32_t, len(desc.Outputs))
 	for i, o := range desc.Outputs {
 		outputs[i] = C.uint32_t(o)
+	}
+	for what, n := range map[string]int{"tokens": desc.MaxTokens, "sequences": desc.MaxSequences} {
+		if n < 0 || n > math.MaxInt32 {
+			return nil, &Error{Status: InvalidArgument, Message: fmt.Sprintf("at most %d %s: want 0 to %d", n, what, math.MaxInt32)}
+		}
 	}
 	var pin runtime.Pinner
 	defer pin.Unpin()

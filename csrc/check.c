@@ -40,7 +40,7 @@ typedef struct checker {
     const vkb_weights *weights;
     const vkb_program_desc *desc;
     uint8_t *written; /* [value_count] */
-    uint32_t *pooled; /* [value_count]: POOL ops that wrote to it so far; all of them make it written */
+    uint32_t *pooled; /* [value_count]: columns that POOL ops wrote so far, which makes the value written */
     uint32_t i;       /* the op at hand */
     const vkb_op *op;
     vkb_error *error;
@@ -247,15 +247,16 @@ static vkb_status check_pool(checker *c, const vkb_value *in, const vkb_value *o
     if (out->scope != VKB_PER_SEQUENCE) return FAIL(c, "output (value %u) is not per sequence", op->output);
     if (op->column > out->width || in->width > out->width - op->column || op->column % in->width || out->width % in->width)
         return FAIL(c, "columns %u … do not fit a width of %u", op->column, out->width);
-    if (op->column / in->width != c->pooled[op->output])
-        return FAIL(c, "column is %u, want %u, the next one", op->column, c->pooled[op->output] * in->width);
-    c->pooled[op->output]++;
+    if (op->column != c->pooled[op->output]) return FAIL(c, "column is %u, want %u, the next one", op->column, c->pooled[op->output]);
+    c->pooled[op->output] += in->width;
     return VKB_OK;
 }
 
 static vkb_status check_op(checker *c) {
     const vkb_op *op = c->op;
+    const uint32_t flags = VKB_FLAG_CAUSAL | VKB_FLAG_INTERLEAVED;
     if (op->kind >= OP_KINDS) return vkb_fail(c->error, VKB_ERROR_INVALID_ARGUMENT, "op %u: kind %u is unknown", c->i, op->kind);
+    if (op->flags & ~flags) return FAIL(c, "flags 0x%x, known are 0x%x", op->flags, flags);
     vkb_status status = check_unused(c);
     if (!status && op->kind != VKB_OP_EMBED) status = check_readable(c, op->input, "input");
     if (!status && op->residual != VKB_NONE) status = check_readable(c, op->residual, "residual");

@@ -52,8 +52,8 @@ INLINE vf gelu(vf x) {
     static const float q[] = {1, 0.6931472149f, 0.2402223462f, 0.0555030836f, 0.0096718751f, 0.0013407259f};
     vf a = at_most(absolute(x), 5.65f), e = POLYNOMIAL(a, p), rounded = e + splat(magic);
     vf fraction = POLYNOMIAL(e - (rounded - splat(magic)), q);
-    vf tail = (vf)((vu)fraction + ((vu)rounded << 23)); /* to the exponent, −27 or more; magic's own bits leave at the top */
-    return FMA(-a, tail, at_least(x, 0));
+    vf tail = (vf)((vu)fraction + ((vu)rounded << 23));     /* to the exponent, −27 or more; magic's own bits leave at the top */
+    return FMA(x, splat(0), FMA(-a, tail, at_least(x, 0))); /* the product shows −∞, which at_least hides */
 }
 
 /* Relative error ≤ 1.5e-7; 0 where the result is less than 1e-38. x·sigmoid(x), SiLU: 1.8e-7. */

@@ -88,7 +88,7 @@ vkb_status vkb_plan(vkb_program *program, vkb_error *error) {
         slot->rows = (uint32_t)rows;
         slot->stride = (uint32_t)stride;
         place(program->slots, lives, v, backend->arena_align);
-        if (!vkb_add(slot->offset, slot->bytes, &end)) {
+        if (!vkb_add(slot->offset, slot->bytes, &end) || end > UINT64_MAX / 2) { /* room to align it, here and in the backends */
             status = vkb_fail(error, VKB_ERROR_OUT_OF_HOST_MEMORY, "the intermediate results overflow");
             break;
         }

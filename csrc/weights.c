@@ -133,11 +133,11 @@ vkb_status vkb_weights_put(vkb_weights *weights, uint32_t tensor, vkb_dtype sour
         if (t->dtype == VKB_F16 && source != VKB_F16) vkb_round_to_f16(x, n);
         uint64_t non_finite = 0;
         for (uint64_t i = 0; i < n; i++) non_finite += !vkb_is_finite(x[i]);
-        if (non_finite && !weights->non_finite) weights->first_non_finite = tensor;
-        weights->non_finite += non_finite;
         vkb_status status = t->dtype == VKB_I8 ? i8_put(weights, tensor, first + done, x, n, error)
                                                : weights->device->backend->weights_put(weights, tensor, first + done, x, n, error);
         if (status) return status;
+        if (non_finite && !weights->non_finite) weights->first_non_finite = tensor;
+        weights->non_finite += non_finite;
         done += n;
     }
     return VKB_OK;

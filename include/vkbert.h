@@ -168,8 +168,8 @@ typedef enum vkb_dtype {
     VKB_BF16 = 2,
     /* LINEAR only, and only as stored. Row r of W holds q·scale[r], q from −127 to 127 and scale[r] = max|W[r]| / 127. The op's input is
        made such rows too: q = x·(127 / max|x|), rounded to the nearest, ties to even. Their product is summed in 32-bit integers, exactly,
-       and times both scales is the f32 that bias, activation, residual and norm get. A CPU with AVX2 and no VNNI takes integers of 7 bits:
-       63 in place of 127 for W, and q = x·(126 / (max(x, 0) − min(x, 0))). */
+       and times both scales is the f32 that bias, activation, residual and norm get. A CPU with AVX2, and neither VNNI nor AVX-512, takes 7
+       bits: 63 in place of 127 for W, and q = x·(126 / (max(x, 0) − min(x, 0))). */
     VKB_I8 = 3
 } vkb_dtype;
 

@@ -201,8 +201,75 @@ enum { EMBED = 0, QKV = 1, ATTENTION = 2, OUT = 3, POOLED = 16, UNIT = 17 };
     X(table_of_other_shape, EMBED, op->position_table = f.ops[QKV].weight, "position_table") \
     X(unknown_pool, POOLED, op->pool = 9, "pool 9") \
     X(pool_column, POOLED, op->column = 1, "column") \
+    X(unknown_flags, ATTENTION, op->flags = 0x84, "flags 0x84") \
     X(pool_of_sequences, UNIT, op->kind = VKB_OP_POOL, "not per token") \
     X(normalize_of_other_shape, UNIT, op->input = 1, "output")
+
+/* POOL ops of widths 4, then 6 at columns 6 (a gap) and 4 (no multiple of it). */
+static void pools(void) {
+    static const uint32_t columns[] = {6, 4};
+    const uint32_t length = 3;
+    for (uint32_t i = 0; i < COUNT(columns); i++) {
+        fixture g;
+        vkb_error e = {0};
+        vkb_weights *w = NULL;
+        vkb_program *p = NULL;
+        fixture_begin(&g, &length, 1, 1);
+        uint32_t inputs[] = {fixture_input(&g, 4, 1), fixture_input(&g, 6, 1)}, out = fixture_value(&g, VKB_PER_SEQUENCE, 12);
+        for (uint32_t at = 0; at < 2; at++) {
+            vkb_op op = VKB_OP_INIT;
+            op.kind = VKB_OP_POOL;
+            op.input = inputs[at];
+            op.output = out;
+            op.column = at ? columns[i] : 0;
+            g.ops[g.op_count++] = op;
+        }
+        fixture_output(&g, out);
+        REQUIRE(!fixture_weights(&g, device, &w, &e), "%s", e.message);
+        refused(fixture_program(&g, w, &p, &e), VKB_ERROR_INVALID_ARGUMENT, &e, "column", "columns of other widths");
+        vkb_weights_destroy(w);
+        fixture_end(&g);
+    }
+}
+
+/* Values whose places overflow when they are aligned. The table is never touched, which takes no memory on a CPU. */
+static void overflows(void) {
+    enum { MOST = 5 };
+    const uint32_t width = (1u << 30) + 1;
+    vkb_device_info info = {.struct_size = sizeof info};
+    vkb_weights *w = NULL;
+    vkb_program *p = NULL;
+    vkb_error e = {0};
+    vkb_value values[MOST];
+    vkb_op ops[MOST];
+    uint32_t outputs[MOST];
+    vkb_tensor table = {1, width, VKB_LAYOUT_TABLE, VKB_F16};
+    vkb_device_get_info(device, &info);
+    if (info.kind != VKB_DEVICE_CPU || vkb_weights_create(device, &table, 1, &w, &e)) return;
+    REQUIRE(!vkb_weights_seal(w, NULL, &e), "%s", e.message);
+    for (uint32_t i = 0; i < MOST; i++) {
+        values[i] = (vkb_value){VKB_PER_TOKEN, width};
+        ops[i] = (vkb_op)VKB_OP_INIT;
+        ops[i].kind = i ? VKB_OP_NORMALIZE : VKB_OP_EMBED;
+        ops[i].input = i ? i - 1 : VKB_NONE;
+        ops[i].weight = i ? VKB_NONE : 0;
+        ops[i].scale = i ? 0 : 1;
+        outputs[i] = ops[i].output = i;
+    }
+    for (uint32_t n = MOST - 1; n <= MOST; n++) {
+        vkb_program_desc d = {.struct_size = sizeof d,
+                              .value_count = n,
+                              .values = values,
+                              .ops = ops,
+                              .op_count = n,
+                              .output_count = n,
+                              .outputs = outputs,
+                              .max_tokens = (1u << 30) - 1,
+                              .max_sequences = 1};
+        refused(vkb_program_create(w, &d, &p, &e), VKB_ERROR_OUT_OF_HOST_MEMORY, &e, "overflow", "values of 2^62 bytes");
+    }
+    vkb_weights_destroy(w);
+}
 
 #define EDIT_FUNCTION(name, at, edit, part) \
     static void edit_##name(vkb_op *op) { edit; }
@@ -392,6 +459,8 @@ int main(int argc, char **argv) {
     weights_calls();
     pieces();
     programs();
+    pools();
+    overflows();
     batches();
     not_finite();
     any_order(selector);

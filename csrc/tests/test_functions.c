@@ -50,7 +50,7 @@ static void activation(const vkb_cpu_kernels *kernels, const struct function *f,
     }
 }
 
-/* Zero, and what is not a number, which has to show. */
+/* Zero, and what is not a number or infinite, which has to show where the function does not bound it. */
 static void edges(const vkb_cpu_kernels *kernels, const struct function *f) {
     float x[RUN], ones[RUN], y[RUN];
     for (uint32_t i = 0; i < RUN; i++) {
@@ -60,6 +60,10 @@ static void edges(const vkb_cpu_kernels *kernels, const struct function *f) {
     kernels->gate(f->activation, x, ones, RUN - 5, y);
     for (uint32_t i = 0; i < RUN - 5; i++)
         CHECK(i % 3 ? y[i] == (float)f->exact(0) : isnan(y[i]), "%s: %s(%g) is %g", kernels->name, f->name, (double)x[i], (double)y[i]);
+    for (uint32_t i = 0; i < RUN; i++) x[i] = i % 2 ? INFINITY : -INFINITY;
+    kernels->gate(f->activation, x, ones, RUN, y);
+    for (uint32_t i = 0; i < RUN; i++)
+        CHECK(!isfinite(y[i]) == !isfinite(f->exact(x[i])), "%s: %s(%g) is %g", kernels->name, f->name, (double)x[i], (double)y[i]);
 }
 
 static void exponential(const vkb_cpu_kernels *kernels, const float *x, uint32_t n) {
