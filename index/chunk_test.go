@@ -123,15 +123,16 @@ func TestRecords(t *testing.T) {
 
 func TestWalk(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{"a.md", "b.TXT", "c.go", ".hidden.md", ".git/d.md", "sub/e.jsonl", "sub/f.md", "draft/g.md", "sub/old.md"} {
+	for _, name := range []string{"a.md", "b.TXT", "c.go", ".hidden.md", ".git/d.md", "sub/e.jsonl", "sub/f.md", "draft/g.md", "sub/old.md", "sub/x.test.md", "README", "md"} {
 		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
 	}
 	require.NoError(t, os.Symlink(dir, filepath.Join(dir, "sub", "loop")))
 	require.NoError(t, os.Symlink("loop2", filepath.Join(dir, "loop2")))
 	for want, f := range map[string]Filter{
-		"a.md b.TXT draft/g.md sub/e.jsonl sub/f.md sub/old.md": {},
-		"a.md c.go sub/f.md": {Extensions: []string{"go", ".MD"}, Exclude: []string{"draft", "sub/old*"}},
+		"a.md b.TXT draft/g.md sub/e.jsonl sub/f.md sub/old.md sub/x.test.md": {},
+		"a.md c.go sub/f.md sub/x.test.md":                                    {Extensions: []string{"go", ".MD"}, Exclude: []string{"draft/", "sub/old*"}},
+		"README sub/x.test.md":                                                {Extensions: []string{"Test.md", "readme"}},
 	} {
 		w := walk{seen: map[string]bool{}}
 		w.root(dir, f)
@@ -146,6 +147,7 @@ func TestWalk(t *testing.T) {
 		assert.Empty(t, w.problems)
 	}
 	assert.ErrorIs(t, Filter{Exclude: []string{"["}}.check(), ErrInput)
+	assert.ErrorIs(t, Filter{Extensions: []string{}}.check(), ErrInput)
 	w := walk{seen: map[string]bool{}}
 	w.root(filepath.Join(dir, "c.go"), Filter{})
 	assert.Len(t, w.files, 1, "a file that is named is taken")

@@ -235,7 +235,13 @@ func TestFilterStays(t *testing.T) {
 	assert.Equal(t, 1, update(t, x, dir).Files)
 	_, err = x.Update(t.Context(), Update{Filter: &Filter{Exclude: []string{"["}}})
 	assert.ErrorIs(t, err, ErrInput)
-	r, err = x.Update(t.Context(), Update{Filter: &Filter{}, Record: record})
+	for _, part := range []*Filter{{Exclude: []string{"old"}}, {Extensions: []string{"go"}}} {
+		r, err = x.Update(t.Context(), Update{Filter: part, Record: record})
+		require.NoError(t, err)
+		assert.Contains(t, []int{1, 2}, r.Files)
+		assert.Zero(t, r.Removed, "what is not said stays")
+	}
+	r, err = x.Update(t.Context(), Update{Filter: &Filter{Extensions: Extensions, Exclude: []string{}}, Record: record})
 	require.NoError(t, err)
 	assert.Equal(t, 1, r.Added, "another filter of all roots")
 }

@@ -288,6 +288,9 @@ func removeOrphans(tx *bolt.Tx, files map[string]file) error {
 		if !known[id] {
 			orphans = append(orphans, id)
 		}
+		if id == math.MaxUint64 {
+			break
+		}
 		key, _ = c.Seek(binary.BigEndian.AppendUint64(nil, id+1))
 	}
 	for _, id := range orphans {

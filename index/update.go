@@ -16,7 +16,7 @@ import (
 // Update says what to bring up to date.
 type Update struct {
 	Roots    []string                                                             // folders and files to add or to look at again; none: all that the index has
-	Filter   *Filter                                                              // of these roots; nil: as the index has it, or the default
+	Filter   *Filter                                                              // of these roots; a list that is nil, or both: as the index has it, or the default
 	Field    string                                                               // of JSON lines in these roots; "": as the index has it, or [DefaultField]
 	Record   func(line []byte, field string) (text string, blank bool, err error) // returns the text of a line of JSON
 	Progress func(doneBytes, totalBytes int64, doneFiles, totalFiles int)         // is told now and then
@@ -144,7 +144,7 @@ func (u *updater) begin() error {
 		for _, path := range u.asked {
 			r := u.roots[path]
 			if u.Filter != nil {
-				r.Filter = *u.Filter
+				r.Filter = u.Filter.over(r.Filter)
 			}
 			r.Field = cmp.Or(u.Field, r.Field)
 			u.roots[path] = r

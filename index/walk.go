@@ -24,11 +24,25 @@ func isRecords(path string) bool {
 
 // Filter says which files of a folder are taken. Those whose name, or the name of a folder above them, begins with a dot are not.
 type Filter struct {
-	Extensions []string `json:"extensions,omitempty"` // nil: [Extensions]
+	Extensions []string `json:"extensions,omitempty"` // what names end with, from a dot on, or whole names; nil: [Extensions]
 	Exclude    []string `json:"exclude,omitempty"`    // patterns of [filepath.Match], for names and for paths below the folder
 }
 
+// over is the filter with what it leaves open taken from another.
+func (f Filter) over(other Filter) Filter {
+	if f.Extensions != nil {
+		other.Extensions = f.Extensions
+	}
+	if f.Exclude != nil {
+		other.Exclude = f.Exclude
+	}
+	return other
+}
+
 func (f Filter) check() error {
+	if f.Extensions != nil && len(f.Extensions) == 0 {
+		return fmt.Errorf("%w: no endings of names: no file would be taken", ErrInput)
+	}
 	for _, pattern := range f.Exclude {
 		if _, err := filepath.Match(pattern, ""); err != nil {
 			return fmt.Errorf("%w: exclude %q: %w", ErrInput, pattern, err)
@@ -42,13 +56,16 @@ func (f Filter) takes(name string) bool {
 	if extensions == nil {
 		extensions = Extensions
 	}
+	name = strings.ToLower(name)
 	return slices.ContainsFunc(extensions, func(e string) bool {
-		return strings.EqualFold("."+strings.TrimPrefix(e, "."), filepath.Ext(name))
+		e = strings.ToLower(e)
+		return name == e || strings.HasSuffix(name, "."+strings.TrimPrefix(e, "."))
 	})
 }
 
 func (f Filter) excludes(name, path string) bool {
 	return slices.ContainsFunc(f.Exclude, func(pattern string) bool {
+		pattern = strings.TrimRight(pattern, "/"+string(filepath.Separator)) // as a folder's name is completed
 		byName, _ := filepath.Match(pattern, name)
 		byPath, _ := filepath.Match(pattern, path)
 		return byName || byPath

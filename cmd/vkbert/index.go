@@ -115,7 +115,7 @@ named, what the index had of it stays, and the exit status is 1 when all else is
 		}
 		update := index.Update{Roots: args, Field: field, Record: parseJSONField}
 		if cmd.Flags().Changed("ext") || cmd.Flags().Changed("exclude") {
-			update.Filter = &filter
+			update.Filter = &filter // of which a flag that was not given is nil
 		}
 		return updateIndex(cmd, work, update, verbose)
 	})
@@ -123,7 +123,7 @@ named, what the index had of it stays, and the exit status is 1 when all else is
 	model.addDevice(cmd)
 	addIndex(cmd, &path)
 	flags := cmd.Flags()
-	flags.StringSliceVar(&filter.Extensions, "ext", nil, "take files whose names end so, with or without the dot (default "+strings.Join(index.Extensions, ",")+")")
+	flags.StringSliceVar(&filter.Extensions, "ext", nil, "take files whose names end so, with or without the dot, or are called so (default "+strings.Join(index.Extensions, ",")+")")
 	flags.StringSliceVar(&filter.Exclude, "exclude", nil, `leave out names, or paths below DIR, that match (as "draft*" or "old/*.md")`)
 	flags.StringVar(&field, "field", "", fmt.Sprintf("of JSON lines: the name of the text in an object (default %q)", index.DefaultField))
 	flags.IntVar(&tokens, "chunk-tokens", 0, fmt.Sprintf("tokens of a chunk; 0 is %d, or what the model takes", index.DefaultTokens))

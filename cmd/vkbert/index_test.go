@@ -45,6 +45,7 @@ func TestIndexAndSearch(t *testing.T) {
 	assert.Equal(t, index.Chunk{Text: "a dog ran", End: 9, FirstLine: 1, LastLine: 1}, results[0].Chunk)
 	assert.Equal(t, "[]\n", good(t, "", append([]string{"search", "--json", "--min-score", "2", "a dog ran"}, flags...)...))
 	assert.NotContains(t, good(t, "", append([]string{"search", "--in", filepath.Join(dir, "cat.md"), "a dog ran"}, flags...)...), "dog.txt")
+	vkb(t, "", append([]string{"search", "--in", filepath.Join(dir, "none"), "a dog ran"}, flags...)...).bad(t, exitFailed, "holds no text below")
 
 	require.NoError(t, os.Remove(filepath.Join(dir, "dog.txt")))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "cat.md"), []byte("a cat\x1b[31m ran\nagain"), 0o600))

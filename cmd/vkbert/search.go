@@ -73,6 +73,9 @@ The model is the one that made the index; -m says where it is now, if it was mov
 		if len(results) == 0 && len(in) == 0 && !cmd.Flags().Changed("min-score") {
 			return fmt.Errorf(`%s holds no text yet; "vkbert index DIR" adds some`, file)
 		}
+		if len(results) == 0 && len(in) > 0 && !cmd.Flags().Changed("min-score") {
+			return fmt.Errorf("%s holds no text below %s", file, strings.Join(in, " or "))
+		}
 		if asJSON {
 			return printJSON(cmd.OutOrStdout(), append([]index.Result{}, results...), true)
 		}
