@@ -65,7 +65,7 @@ func (f Filter) takes(name string) bool {
 
 func (f Filter) excludes(name, path string) bool {
 	return slices.ContainsFunc(f.Exclude, func(pattern string) bool {
-		pattern = strings.TrimRight(pattern, "/"+string(filepath.Separator)) // as a folder's name is completed
+		pattern = strings.TrimRight(pattern, "/") // as a folder's name is completed
 		byName, _ := filepath.Match(pattern, name)
 		byPath, _ := filepath.Match(pattern, path)
 		return byName || byPath
