@@ -19,6 +19,12 @@ var openers = map[loader.Kind]string{
 	loader.KindMultiVector:  "OpenMultiVector",
 }
 
+// commands says which sub-commands take a model of a kind, to whoever got there by another.
+var commands = map[loader.Kind]string{
+	loader.KindEmbedding:    ` ("vkbert embed" and others)`,
+	loader.KindCrossEncoder: ` ("vkbert rerank")`,
+}
+
 // openFiles opens a directory that must be of this kind, or a plain transformer, which can be of any but a classifier.
 func openFiles(dir string, kind loader.Kind) (*loader.Model, error) {
 	files, err := loader.Open(dir)
@@ -35,7 +41,7 @@ func openFiles(dir string, kind loader.Kind) (*loader.Model, error) {
 		}
 	}
 	if err == nil || errors.Is(err, ErrUnsupported) {
-		return nil, fmt.Errorf("%w: %s is a model for %s, which vkbert.%s opens", ErrUnsupported, dir, is, openers[is])
+		return nil, fmt.Errorf("%w: %s is a model for %s, which vkbert.%s opens%s", ErrUnsupported, dir, is, openers[is], commands[is])
 	}
 	return nil, err
 }

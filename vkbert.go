@@ -158,7 +158,7 @@ func (m *Model) setUp(ctx context.Context, o options) (err error) {
 		return err
 	}
 	if info.NonFinite > 0 {
-		m.log.Warn("weights are NaN or infinite; a text that reaches them has no vector", "model", m.name, "elements", info.NonFinite, "tensors", info.NonFiniteIn)
+		m.log.Warn("weights are NaN, infinite or too large for their dtype; a text that reaches them has no vector", "model", m.name, "dtype", info.DType, "elements", info.NonFinite, "among", info.NonFiniteIn)
 	}
 	if len(info.Unused) > 0 {
 		m.log.Info("tensors that the model does not need", "model", m.name, "tensors", info.Unused)

@@ -149,7 +149,7 @@ func OpenDevice(o Options) (*Device, error) {
 		return nil, err
 	}
 	d.refresh()
-	d.cleanup = runtime.AddCleanup(d, func(c *C.vkb_device) { C.vkb_device_close(c) }, d.c)
+	d.cleanup = runtime.AddCleanup(d, closeDevice, openDevice{d.c, d.logID})
 	return d, nil
 }
 
@@ -168,9 +168,19 @@ func (d *Device) Close() {
 		return
 	}
 	d.cleanup.Stop()
-	C.vkb_device_close(d.c)
+	closeDevice(openDevice{d.c, d.logID})
 	d.c = nil
-	unregisterLog(d.logID)
+}
+
+// openDevice is what a Device holds.
+type openDevice struct {
+	c     *C.vkb_device
+	logID uintptr
+}
+
+func closeDevice(o openDevice) {
+	C.vkb_device_close(o.c)
+	unregisterLog(o.logID)
 }
 
 // Weights are the tensors of a model on a device.
